@@ -1,0 +1,18 @@
+"""Twins vision transformers: the six networks, their training, and everything down to a deployed model."""
+
+from .errors import TwinsError
+from .model import Twins, TwinsBackbone
+from .weights import LoadReport, load_weights
+from .zoo import create_model, list_models
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LoadReport",
+    "Twins",
+    "TwinsBackbone",
+    "TwinsError",
+    "create_model",
+    "list_models",
+    "load_weights",
+]

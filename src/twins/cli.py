@@ -1,0 +1,232 @@
+"""The command `twins`: train, eval, info."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .errors import TwinsError, nearest
+from .recipes import Recipe, find_recipe, list_recipes, recipe_class, tuples_for_lists
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; answers its exit status: 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = make_parser(argv).parse_args(argv)
+        return int(args.run(args))
+    except TwinsError as error:
+        print(f"twins: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake gets one line with the nearest right name instead of the whole help."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, "formatter_class": _Help, **settings})
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            command = getattr(parsed, "parser", self)
+            flags = [option for option in command._option_string_actions if option.startswith("--")]
+            wrong = unknown[0].partition("=")[0]
+            raise TwinsError(f"unknown argument {wrong}{nearest(wrong, flags)}; see {command.prog} --help")
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        raise TwinsError(f"{message}; see {self.prog} --help")
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32, width=110)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, argparse.SUPPRESS, False) or not action.option_strings:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def make_parser(argv: Sequence[str]) -> Parser:
+    """The whole command line; flags of `train` and `eval` are the fields of the task's recipe."""
+    from . import __version__
+
+    parser = Parser(prog="twins", description="Twins vision transformers: training, evaluation, and what they are.")
+    parser.add_argument("--version", action="version", version=f"twins {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
+    task = _task_of(argv)
+
+    train = commands.add_parser("train", help="train on a folder of pictures, or on the embedded digits")
+    train.add_argument("--task", default=task, help="classify: one label a picture")
+    train.add_argument("--recipe", metavar="NAME|FILE", help=f"where to start from: {', '.join(list_recipes(task))}, "
+                       "or a run's recipe.json; by default `digits` for --data digits and `pictures` else")  # fmt: skip
+    train.add_argument("--resume", nargs="?", const="", metavar="CHECKPOINT",
+                       help="go on from this file; without one from the newest unfinished run of the name")  # fmt: skip
+    train.add_argument("--print-lr", action="store_true", help="print the rate of every epoch as JSON, and stop")
+    add_recipe_flags(train, recipe_class(task))
+    train.set_defaults(run=run_train, parser=train)
+
+    evaluate = commands.add_parser("eval", help="figures of a checkpoint on held-out pictures")
+    evaluate.add_argument("--task", default=task, help="classify: one label a picture")
+    evaluate.add_argument("--weights", required=True, metavar="CHECKPOINT", help="a checkpoint, of any dialect")
+    evaluate.add_argument("--ema", action="store_true", help="take the moving average that the checkpoint keeps")
+    wanted = ("data", "dataset", "inat_category", "model", "window_padding", "img_size", "crop_pct", "batch_size",
+              "bad_images", "workers", "device", "amp", "amp_dtype", "output", "name", "exist_ok")  # fmt: skip
+    add_recipe_flags(evaluate, recipe_class(task), only=wanted)
+    evaluate.set_defaults(run=run_eval, parser=evaluate)
+
+    info = commands.add_parser("info", help="the six networks: parameters, FLOPs, published accuracy")
+    info.add_argument("--img-size", type=int, default=224, help="side of the square that FLOPs are counted at")
+    info.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    info.set_defaults(run=run_info, parser=info)
+    return parser
+
+
+def add_recipe_flags(parser: argparse.ArgumentParser, cls: type[Recipe], only: Sequence[str] | None = None) -> None:
+    """One flag for each field of a recipe; flags that are not given leave no trace in the parsed arguments."""
+    hints = typing.get_type_hints(cls)
+    groups: dict[str, Any] = {}
+    for f in dataclasses.fields(cls):
+        if not f.metadata or (only is not None and f.name not in only):
+            continue
+        group = groups.setdefault(f.metadata["group"], parser.add_argument_group(f.metadata["group"]))
+        flags = [*(a for a in f.metadata["aliases"] if not a.startswith("--")), "--" + f.name.replace("_", "-")]
+        flags += [a for a in f.metadata["aliases"] if a.startswith("--")]
+        default = None if f.default in (dataclasses.MISSING, None) else f.default
+        told = f.metadata["help"] + ("" if default in (None, False, ()) else f" (default: {_plain(default)})")
+        settings: dict[str, Any] = {"dest": f.name, "default": argparse.SUPPRESS, "help": told.replace("%", "%%")}
+        kind = _value_type(hints[f.name])
+        if kind is bool:
+            settings["action"] = argparse.BooleanOptionalAction
+        elif kind is dict:
+            settings |= {"nargs": "+", "metavar": "KEY=VALUE", "type": _key_value, "action": _IntoDict}
+        else:
+            settings["type"] = kind
+            if typing.get_origin(_without_none(hints[f.name])) is tuple:
+                settings["nargs"] = "+"
+            if f.metadata["choices"]:
+                settings["choices"] = f.metadata["choices"]
+            else:
+                settings["metavar"] = {int: "N", float: "X"}.get(kind, "NAME" if "name" in f.name else "VALUE")
+        group.add_argument(*flags, **settings)
+
+
+class _IntoDict(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, dict(values))
+
+
+def given(args: argparse.Namespace, cls: type[Recipe]) -> dict[str, Any]:
+    """The recipe's fields that were set on the command line."""
+    names = {f.name for f in dataclasses.fields(cls)}
+    return tuples_for_lists({k: v for k, v in vars(args).items() if k in names and k != "task"})
+
+
+def run_train(args: argparse.Namespace) -> int:
+    from . import optim
+    from .run import newest_unfinished
+    from .train import fit
+
+    changes = given(args, recipe_class(args.task))
+    resume: Path | None = None
+    if args.resume:
+        resume = Path(args.resume)
+        recipe = _recipe_of_run(resume, args.task).replace(**changes)
+    else:
+        recipe = _recipe(args, changes)
+        if args.resume == "" and (unfinished := newest_unfinished(recipe)):
+            resume = unfinished / "checkpoint.pth"
+    if args.print_lr:
+        updates = 1 if recipe.sched_unit == "epoch" else 1000
+        print(json.dumps(optim.learning_rates(recipe.resolve(processes=1), updates)))
+        return 0
+    outcome = fit(recipe, folder=None if resume is None else resume.parent, resume=resume)
+    return 0 if outcome.finished else INTERRUPTED
+
+
+def run_eval(args: argparse.Namespace) -> int:
+    from .evaluate import evaluate_weights, recipe_of_weights
+
+    weights = Path(args.weights)
+    recipe = recipe_of_weights(weights, args.task, given(args, recipe_class(args.task)))
+    evaluate_weights(recipe, weights, ema=args.ema)
+    return 0
+
+
+def run_info(args: argparse.Namespace) -> int:
+    from .info import print_zoo
+
+    print_zoo(args.img_size, as_json=args.json)
+    return 0
+
+
+def _recipe(args: argparse.Namespace, changes: dict[str, Any]) -> Recipe:
+    name = args.recipe or ("digits" if changes.get("data", "digits") == "digits" else "pictures")
+    return find_recipe(name, args.task).replace(**changes)
+
+
+def _recipe_of_run(checkpoint: Path, task: str) -> Recipe:
+    """The recipe that a checkpoint was trained by."""
+    from .state import read_training_checkpoint
+
+    recipe = (read_training_checkpoint(checkpoint).get("meta") or {}).get("recipe")
+    if recipe is None:
+        raise TwinsError(f"{checkpoint}: no recipe inside; a checkpoint of the original is resumed by main.py --resume")
+    return recipe_class(task).from_dict(recipe, source=str(checkpoint))
+
+
+def _task_of(argv: Sequence[str]) -> str:
+    """The task is known before the rest is parsed, since it decides which flags there are."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--task", default="classify")
+    task = early.parse_known_args(argv)[0].task
+    recipe_class(task)
+    return str(task)
+
+
+def _without_none(hint: Any) -> Any:
+    if isinstance(hint, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not types.NoneType)
+    return hint
+
+
+def _value_type(hint: Any) -> Any:
+    hint = _without_none(hint)
+    if typing.get_origin(hint) is tuple:
+        return typing.get_args(hint)[0]
+    return typing.get_origin(hint) or hint
+
+
+def _key_value(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    parts = value.split(",")
+    try:
+        values = tuple(json.loads(part) for part in parts)
+    except json.JSONDecodeError:
+        return key, value
+    return key, values if len(values) > 1 else values[0]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
+    return str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Pictures from disk, in every layout that is understood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import TwinsError
+from ..recipes import ClassifyRecipe
+from .cifar import read_cifar100
+from .digits import read_digits
+from .folder import read_folder
+from .images import ImageSet
+from .inaturalist import read_inaturalist
+from .listfile import read_lists
+from .split import stratified_split
+
+__all__ = ["ImageSet", "open_data"]
+
+
+def open_data(recipe: ClassifyRecipe, evaluation_only: bool = False) -> tuple[ImageSet | None, ImageSet]:
+    """(training, held out) pictures of a recipe's data; a part is held out by `val_split` where the data has none.
+
+    With `evaluation_only` training pictures may be missing, and a `val_split` of 0 takes all pictures. Raises
+    TwinsError, naming file or folder, for data that cannot be used.
+    """
+    root = Path(recipe.data)
+    train: ImageSet | None
+    val: ImageSet | None
+    match _layout(recipe, root):
+        case "digits":
+            train, val = read_digits()
+        case "cifar100":
+            train, val = read_cifar100(root)
+        case "inat2018":
+            train, val = read_inaturalist(root, 2018, recipe.inat_category)
+        case "inat2019":
+            train, val = read_inaturalist(root, 2019, recipe.inat_category)
+        case "list":
+            train, val = read_lists(root)
+        case _:
+            train, val = read_folder(root)
+    if train is None and not evaluation_only:
+        raise TwinsError(f"{root}: no training pictures; expected a folder train/ beside the held-out ones")
+    if val is None:
+        assert train is not None
+        if evaluation_only and recipe.val_split == 0:
+            return None, train
+        train, val = stratified_split(train, recipe.val_split, recipe.seed)
+        if not len(val):
+            raise TwinsError(f"{root}: nothing to hold out of {len(train)} pictures; add val/ or raise --val-split")
+    if train is not None and not evaluation_only and len(train.classes) < 2:
+        raise TwinsError(f"{root}: one class alone ({train.classes[0]!r}) leaves nothing to tell apart; add another")
+    return train, val
+
+
+def _layout(recipe: ClassifyRecipe, root: Path) -> str:
+    if recipe.dataset != "auto":
+        return recipe.dataset
+    if recipe.data == "digits" and not root.exists():
+        return "digits"
+    if (root / "cifar-100-python").is_dir():
+        return "cifar100"
+    for year in (2018, 2019):
+        if (root / f"train{year}.json").is_file():
+            return f"inat{year}"
+    if (root / "meta" / "train.txt").is_file() and not (root / "train").is_dir():
+        return "list"
+    return "folder"

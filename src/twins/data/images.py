@@ -1,0 +1,77 @@
+"""A labelled set of pictures, and how one picture is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..errors import TwinsError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+_MODES = {1: "L", 3: "RGB"}
+
+
+class UnreadableImageError(Exception):
+    """A picture that cannot be decoded; str() says which and why."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Pictures, one label each, and the names of the classes that labels count.
+
+    A picture is a file, or an (H, W) or (H, W, 3) array of bytes.
+    """
+
+    pictures: Sequence[Path] | np.ndarray
+    labels: Sequence[int]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        picture = self.pictures[index]
+        return str(picture) if isinstance(picture, Path) else f"picture {index}"
+
+    def open(self, index: int, channels: int) -> Image.Image:
+        """The picture as a PIL image of 1 or 3 channels. Raises UnreadableImageError."""
+        picture = self.pictures[index]
+        if isinstance(picture, Path):
+            return read_image(picture, channels)
+        return Image.fromarray(picture).convert(_MODES[channels])
+
+    def relabelled(self, classes: tuple[str, ...]) -> ImageSet:
+        """The same pictures, their labels counted in `classes`. Raises TwinsError for a class that is not there."""
+        for name in self.classes:
+            if name not in classes:
+                raise TwinsError(f"class {name!r} of the data is not among the {len(classes)} that the network knows")
+        place = [classes.index(name) for name in self.classes]
+        return ImageSet(self.pictures, [place[label] for label in self.labels], classes)
+
+    def subset(self, indices: Sequence[int]) -> ImageSet:
+        pictures = self.pictures
+        if isinstance(pictures, np.ndarray):
+            kept: Sequence[Path] | np.ndarray = pictures[list(indices)]
+        else:
+            kept = [pictures[i] for i in indices]
+        return ImageSet(kept, [self.labels[i] for i in indices], self.classes)
+
+
+def read_image(path: Path, channels: int = 3) -> Image.Image:
+    """Decode a file to 1 (grey) or 3 (RGB) channels, turned upright by its EXIF tag.
+
+    Raises UnreadableImageError for a file that is missing, truncated, corrupt or no picture, TwinsError for a number of
+    channels that pictures do not have.
+    """
+    if channels not in _MODES:
+        raise TwinsError(f"pictures can be read with 1 or 3 channels (in_chans), not {channels}")
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert(_MODES[channels])
+    # What Pillow's decoders raise on broken files: there is no common class.
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
+        raise UnreadableImageError(f"{path}: {error or type(error).__name__}") from error

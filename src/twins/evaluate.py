@@ -1,0 +1,81 @@
+"""The figures of a checkpoint on held-out pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .data.loading import UnreadableImages
+from .dist import from_main, joined
+from .errors import TwinsError
+from .recipes import Recipe, find_recipe, recipe_class
+from .run import Run, new_run_folder
+from .tasks import Task, make_task
+from .train import evaluate
+from .weights import identify, load_weights, read_checkpoint
+
+
+def evaluate_weights(
+    recipe: Recipe,
+    weights: Path,
+    ema: bool = False,
+    announce: Callable[[Task, dict[str, float]], None] | None = None,
+) -> dict[str, float]:
+    """Evaluate a checkpoint of any dialect by a recipe; its own classes hold where it names them.
+
+    The main process calls `announce(task, figures)`; by default they are printed, and drawn into a folder of their
+    own. Raises TwinsError for data, device or weights that cannot be used.
+    """
+    checkpoint = read_checkpoint(weights)
+    known = tuple((checkpoint.get("meta") or {}).get("classes", ()))
+    with joined(recipe.device) as world:
+        task = make_task(recipe.replace(weights=None), known)
+        _, held_out = task.datasets(evaluation_only=True)
+        model = task.build()
+        report = load_weights(model, checkpoint, ema=ema)
+        for name, rule in {**report.reshaped, **dict.fromkeys(report.missing, "missing")}.items():
+            raise TwinsError(f"{weights}: does not fit {len(task.classes)} classes of {recipe.data}: {name} {rule}")
+        unreadable = UnreadableImages(recipe.bad_images)
+        figures = evaluate(task, model.to(world.device), held_out, recipe, world, unreadable)
+        if announce is None:
+            run = Run(Path(from_main(str(new_run_folder(recipe)))), main=world.is_main)
+            run.create()
+            if world.is_main:
+                write_evaluation(run, task, figures, unreadable)
+        elif world.is_main:
+            announce(task, figures)
+    return figures
+
+
+def write_evaluation(run: Run, task: Task, figures: dict[str, float], unreadable: UnreadableImages) -> None:
+    """Print the figures, and put them and their pictures into the run's folder."""
+    shown = "  ".join(f"{title} {figures[name]:.{digits}f}" for name, title, digits in task.columns)
+    run.say(f"{shown}  on {figures['images']:.0f} pictures")
+    if unreadable.names:
+        run.say(f"left out {len(unreadable.names)} unreadable pictures: {', '.join(sorted(unreadable.names)[:3])}")
+    run.write_json("figures.json", figures)
+    task.draw(run)
+    run.say(f"pictures and tables in {run.folder}")
+
+
+def recipe_of_weights(weights: Path, task: str, changes: dict[str, Any]) -> Recipe:
+    """What a checkpoint tells of its network, data and preprocessing, with changes; or a recipe that fits it.
+
+    Without a data folder in `changes` the pictures that its own run held out are meant. Raises TwinsError where
+    neither the checkpoint nor `changes` says what is needed.
+    """
+    checkpoint = read_checkpoint(weights)
+    changes = {"name": "eval", "output": "runs", **changes}
+    own = (checkpoint.get("meta") or {}).get("recipe")
+    if own is not None:
+        if changes.get("data", own["data"]) != own["data"]:
+            changes = {"val_split": 0.0, **changes}
+        return recipe_class(task).from_dict(own, source=str(weights)).replace(**changes)
+    model = changes.get("model") or identify(checkpoint)
+    if model is None:
+        raise TwinsError(f"{weights}: cannot tell which network this is; pass --model")
+    if "data" not in changes:
+        raise TwinsError(f"{weights}: says nothing of its data; pass --data with a folder a class, or with val/")
+    recipe = find_recipe("pictures", task).replace(val_split=0.0, amp=False)
+    return recipe.replace(**{**changes, "model": model})

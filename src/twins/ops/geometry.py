@@ -1,0 +1,28 @@
+"""Where a map's edge meets a kernel or a window: the two rules of padding, shared by every form."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+WINDOW_PADDINGS = ("mask", "zero", "mask-both")
+
+
+def pad_to_kernel(x_BHWC: Tensor, kernel: tuple[int, ...]) -> Tensor:
+    """Zero-pad (bottom, right) an axis shorter than the kernel; a longer one stays, and its remainder is dropped."""
+    below = max(kernel[0] - x_BHWC.shape[1], 0)
+    beside = max(kernel[1] - x_BHWC.shape[2], 0)
+    return F.pad(x_BHWC, (0, 0, 0, beside, 0, below)) if below or beside else x_BHWC
+
+
+def window_overhang(H: int, W: int, window: int, padding: str) -> tuple[int, int, bool]:
+    """Rows below and columns beside a map that fill up its last windows, and whether attention masks them out.
+
+    Padding that is not masked holds zeros *before* the qkv projection, so that it enters the softmax through the
+    bias. The published code disagrees with itself on this; `model.Stages` explains which choice reproduces what.
+    """
+    if padding not in WINDOW_PADDINGS:
+        raise ValueError(f"window_padding must be one of {', '.join(WINDOW_PADDINGS)}, not {padding!r}")
+    below, beside = -H % window, -W % window
+    masked = bool(below and beside) if padding == "mask-both" else bool(below or beside) and padding == "mask"
+    return below, beside, masked

@@ -1,0 +1,80 @@
+"""The optimiser and the learning rate's course, from timm, by a recipe's numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .errors import TwinsError
+from .extras import need
+from .recipes import Recipe
+
+
+def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """Groups with and without weight decay (and a rate a layer, if asked for), leaving frozen parameters out."""
+    settings = {"eps": recipe.opt_eps, "betas": recipe.opt_betas}
+    try:
+        return need("timm.optim", extra="train").create_optimizer_v2(
+            model,
+            opt=recipe.opt,
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            momentum=recipe.momentum,
+            layer_decay=recipe.layer_decay,
+            **{key: value for key, value in settings.items() if value is not None},
+        )
+    except (AssertionError, ValueError, TypeError) as error:  # timm's answers to unknown names and unfit settings
+        raise TwinsError(f"--opt {recipe.opt}: {error or 'no such optimiser in timm'}") from error
+
+
+def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, updates_per_epoch: int) -> Any:
+    """A timm scheduler; `after_epoch` and `after_update` step it as the recipe says."""
+    schedule, _ = need("timm.scheduler", extra="train").create_scheduler_v2(
+        optimizer,
+        sched=recipe.sched,
+        num_epochs=recipe.epochs,
+        decay_epochs=recipe.decay_epochs,
+        decay_milestones=list(recipe.decay_milestones),
+        patience_epochs=recipe.patience_epochs,
+        decay_rate=recipe.decay_rate,
+        min_lr=recipe.min_lr,
+        warmup_lr=recipe.warmup_lr,
+        warmup_epochs=recipe.warmup_epochs,
+        noise=recipe.lr_noise,
+        noise_pct=recipe.lr_noise_pct,
+        noise_std=recipe.lr_noise_std,
+        noise_seed=recipe.seed,
+        step_on_epochs=recipe.sched_unit == "epoch",
+        updates_per_epoch=updates_per_epoch,
+    )
+    return schedule
+
+
+def after_update(schedule: Any, updates: int) -> None:
+    """The rate for the next update, `updates` having been made."""
+    schedule.step_update(updates)
+
+
+def after_epoch(recipe: Recipe, schedule: Any, epoch: int, figure: float | None) -> None:
+    """The rate for the next epoch. The published runs stepped with the number of the epoch just done: a lag of 1."""
+    schedule.step(epoch + 1 - recipe.sched_lag, figure)
+
+
+def current_rate(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of the layer that learns fastest."""
+    return max(group["lr"] for group in optimizer.param_groups)
+
+
+def learning_rates(recipe: Recipe, updates_per_epoch: int) -> list[float]:
+    """The rate at the start of every epoch, as a run logs it under `train_lr`."""
+    assert recipe.lr is not None
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=recipe.lr)
+    schedule = make_schedule(recipe, optimizer, updates_per_epoch)
+    rates = []
+    for epoch in range(recipe.epochs):
+        rates.append(current_rate(optimizer))
+        after_update(schedule, (epoch + 1) * updates_per_epoch)
+        after_epoch(recipe, schedule, epoch, figure=None)
+    return rates

@@ -1,0 +1,130 @@
+"""Classification: what its recipes hold beyond the common fields, the published runs, and two for everyone.
+
+The six published runs on ImageNet-1k cost 300 epochs on 8 GPUs each. Their base rates, batches and warm-ups are those
+that reproduce the `train_lr` column of the public training logs; `twins train --recipe NAME --print-lr` prints it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .recipe import Recipe, flag
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyRecipe(Recipe):
+    """Training a classifier: data, augmentation and loss."""
+
+    dataset: str = flag(
+        "auto", "layout of the data folder", "--data-set", group="data",
+        choices=("auto", "folder", "list", "cifar100", "inat2018", "inat2019", "digits"),
+    )  # fmt: skip
+    inat_category: str = flag(
+        "name", "what iNaturalist's classes are", group="data",
+        choices=("kingdom", "phylum", "class", "order", "supercategory", "family", "genus", "name"),
+    )  # fmt: skip
+    img_size: int = flag(224, "side of the square that the network sees", "--imgsz", "--input-size", group="data")
+    in_chans: int = flag(3, "3 for colour, 1 for grey", group="data")
+    mean: tuple[float, ...] = flag((0.485, 0.456, 0.406), "mean that pictures are normalised by", group="data")
+    std: tuple[float, ...] = flag((0.229, 0.224, 0.225), "deviation that pictures are normalised by", group="data")
+    crop_pct: float = flag(0.875, "evaluation: crop this share of the resized short side", group="data")
+
+    scale: tuple[float, ...] = flag(
+        (0.08, 1.0), "random crop: least and largest share of the area", group="augmentation"
+    )
+    ratio: tuple[float, ...] = flag((3 / 4, 4 / 3), "random crop: narrowest and widest shape", group="augmentation")
+    hflip: float = flag(0.5, "chance of a mirror image", group="augmentation")
+    vflip: float = flag(0.0, "chance of a picture upside down", group="augmentation")
+    color_jitter: float | None = flag(0.4, "jitter of colours; RandAugment replaces it", group="augmentation")
+    aa: str | None = flag(None, "RandAugment or AutoAugment policy in timm's notation", group="augmentation")
+    train_interpolation: str = flag(
+        "bicubic", "interpolation in training", group="augmentation", choices=("bicubic", "bilinear", "random")
+    )
+    reprob: float = flag(0.0, "chance of random erasing", group="augmentation")
+    remode: str = flag("pixel", "fill of erased parts", group="augmentation", choices=("pixel", "rand", "const"))
+    recount: int = flag(1, "most erased parts", group="augmentation")
+    mixup: float = flag(0.0, "alpha of mixup; 0 is off", group="augmentation")
+    cutmix: float = flag(0.0, "alpha of cutmix; 0 is off", group="augmentation")
+    cutmix_minmax: tuple[float, ...] | None = flag(None, "share of the side that cutmix cuts", group="augmentation")
+    mixup_prob: float = flag(1.0, "chance of mixing a batch", group="augmentation")
+    mixup_switch_prob: float = flag(0.5, "chance of cutmix where both are on", group="augmentation")
+    mixup_mode: str = flag("batch", "mix by", group="augmentation", choices=("batch", "pair", "elem"))
+
+    smoothing: float = flag(0.1, "label smoothing", group="loss")
+    class_weights: tuple[str, ...] | None = flag(
+        None, "`auto` (rare classes weigh more), or one number a class in the classes' order", group="loss"
+    )
+
+
+def _imagenet(
+    model: str, lr_base: float, lr_base_size: int, drop_path: float, warmup_epochs: int = 5
+) -> ClassifyRecipe:
+    """A published run: 300 epochs of AdamW on ImageNet-1k at 224 pixels (paper, 4.1; public logs)."""
+    return ClassifyRecipe(
+        model=model,
+        data="imagenet",
+        epochs=300,
+        lr_base=lr_base,
+        lr_base_size=lr_base_size,
+        drop_path=drop_path,
+        warmup_epochs=warmup_epochs,
+        sched_unit="epoch",
+        sched_lag=1,
+        opt_eps=1e-8,
+        drop_last=True,
+        amp=True,
+        aa="rand-m9-mstd0.5-inc1",
+        reprob=0.25,
+        mixup=0.8,
+        cutmix=1.0,
+    )
+
+
+def _digits() -> ClassifyRecipe:
+    """The embedded scans of handwritten digits: a small Twins-SVT, about a minute on two CPU cores."""
+    return ClassifyRecipe(
+        model="twins_svt_small",
+        model_kwargs={"embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8), "depths": (2, 2, 4, 2)},
+        data="digits",
+        img_size=32,
+        in_chans=1,
+        mean=(0.5,),
+        std=(0.5,),
+        hflip=0.0,
+        color_jitter=None,
+        epochs=30,
+        lr_base=1e-3,
+        lr_base_size=64,
+        warmup_epochs=2,
+        drop_path=0.1,
+    )
+
+
+def _pictures() -> ClassifyRecipe:
+    """Your own pictures: fine-tuning (with --weights) or training from nothing, on one GPU or a patient CPU."""
+    return ClassifyRecipe(
+        epochs=50,
+        lr_base=2.5e-4,
+        lr_base_size=64,
+        warmup_epochs=3,
+        min_lr=1e-6,
+        amp=True,
+        scale=(0.3, 1.0),
+        aa="rand-m9-mstd0.5-inc1",
+        reprob=0.1,
+        mixup=0.2,
+        cutmix=0.5,
+        mixup_prob=0.5,
+    )
+
+
+CLASSIFY = {
+    "twins_pcpvt_small": _imagenet("twins_pcpvt_small", 1.25e-3, 1280, drop_path=0.2),
+    "twins_pcpvt_base": _imagenet("twins_pcpvt_base", 1e-3, 1024, drop_path=0.3),
+    "twins_pcpvt_large": _imagenet("twins_pcpvt_large", 1e-3, 1024, drop_path=0.5),
+    "twins_svt_small": _imagenet("twins_svt_small", 2e-3, 2048, drop_path=0.2),
+    "twins_svt_base": _imagenet("twins_svt_base", 1e-3, 1024, drop_path=0.3),
+    "twins_svt_large": _imagenet("twins_svt_large", 1e-3, 1024, drop_path=0.5, warmup_epochs=20),
+    "digits": _digits(),
+    "pictures": _pictures(),
+}

@@ -1,0 +1,145 @@
+"""What a recipe is: a frozen dataclass whose fields are, one for one, the flags of `twins train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from ..errors import TwinsError, nearest
+
+
+def flag(default: Any, help: str, *aliases: str, group: str, choices: tuple[str, ...] = ()) -> Any:
+    """A recipe's field together with what the command line says of it."""
+    metadata = {"help": help, "aliases": aliases, "group": group, "choices": choices}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What every task shares: the run, the loop, the optimiser and the schedule. Rates are for AdamW by default."""
+
+    task: str = "classify"
+
+    name: str | None = flag(None, "name of the run's folder; the recipe's if not given", group="run")
+    output: str = flag("runs", "where runs are kept: OUTPUT/TASK/NAME", group="run")
+    exist_ok: bool = flag(False, "write into the run's folder even if it is there already", group="run")
+    seed: int = flag(0, "all randomness of the run follows from it", group="run")
+    device: str = flag("auto", "auto (the best there is), cuda, cuda:N, mps or cpu", group="run")
+    workers: int | None = flag(
+        None, "processes a rank that load data; the cores at hand if not given", "-j", "--num-workers", group="run"
+    )
+
+    model: str = flag("twins_svt_small", "a network, by any name that `twins info` lists", group="model")
+    model_kwargs: dict[str, Any] = flag(
+        {}, "departures from the published network, as depths=2,2,4,2 window_size=7 ...", group="model"
+    )
+    weights: str | None = flag(None, "start from the weights in this file, of any dialect", "--finetune", group="model")
+    drop: float = flag(0.0, "dropout rate", group="model")
+    drop_path: float = flag(0.1, "stochastic depth: rate at the last block", group="model")
+    window_padding: str = flag(
+        "mask", "windows at the map's border", group="model", choices=("mask", "zero", "mask-both")
+    )
+    freeze_stages: int = flag(0, "leave the first N stages as they are", group="model")
+    grad_checkpointing: bool = flag(False, "compute blocks again on the way back, for less memory", group="model")
+    torchcompile: bool = flag(False, "run the network through torch.compile", group="model")
+
+    data: str = flag("digits", "a folder of pictures, or `digits` for the embedded scans", "--data-path", group="data")
+    val_split: float = flag(0.2, "share held out where there is no val folder", group="data")
+    bad_images: str = flag(
+        "stop", "an unreadable picture: stop, or skip and count it", group="data", choices=("stop", "skip")
+    )
+
+    epochs: int = flag(100, "passes over the training pictures", group="loop")
+    batch_size: int | None = flag(
+        None, "pictures a process and step; LR_BASE_SIZE over all processes if not given", "-b", group="loop"
+    )
+    grad_accum_steps: int = flag(1, "add up the gradients of N batches for each update", group="loop")
+    repeated_aug: bool = flag(False, "each picture three times in a row, a third of them an epoch", group="loop")
+    drop_last: bool = flag(False, "leave out the pictures that do not fill a last batch", group="loop")
+    patience: int | None = flag(None, "stop after N epochs without a better figure", group="loop")
+    amp: bool = flag(False, "mixed precision, in training and evaluation", group="loop")
+    amp_dtype: str = flag(
+        "auto", "float16 (scaled losses) or bfloat16; auto: float16 on a GPU", group="loop",
+        choices=("auto", "float16", "bfloat16"),
+    )  # fmt: skip
+    clip_grad: float | None = flag(5.0, "largest norm of the gradient", group="loop")
+    model_ema: bool = flag(False, "keep and evaluate a moving average of the weights", group="loop")
+    model_ema_decay: float = flag(0.9999, "decay of the moving average", group="loop")
+
+    opt: str = flag("adamw", "optimiser, by timm's name", group="optimiser")
+    opt_eps: float | None = flag(None, "epsilon of the optimiser", group="optimiser")
+    opt_betas: tuple[float, ...] | None = flag(None, "betas of the optimiser", group="optimiser")
+    momentum: float = flag(0.9, "momentum of SGD", group="optimiser")
+    weight_decay: float = flag(0.05, "weight decay; none on norms, biases and positional encodings", group="optimiser")
+    layer_decay: float | None = flag(None, "multiply the rate by this for each layer further down", group="optimiser")
+
+    lr: float | None = flag(None, "peak learning rate itself, whatever the batch", group="schedule")
+    lr_base: float = flag(1e-3, "learning rate for a global batch of LR_BASE_SIZE; scales with it", group="schedule")
+    lr_base_size: int = flag(1024, "the global batch that LR_BASE is for", group="schedule")
+    sched: str = flag(
+        "cosine", "shape of the schedule", group="schedule",
+        choices=("cosine", "step", "multistep", "tanh", "poly", "plateau", "constant"),
+    )  # fmt: skip
+    sched_unit: str = flag("step", "the rate changes after each", group="schedule", choices=("epoch", "step"))
+    sched_lag: int = flag(0, "epochs that the rate runs behind (the published runs: 1)", group="schedule")
+    warmup_epochs: float = flag(5, "epochs of linear warm-up", group="schedule")
+    warmup_lr: float = flag(1e-6, "learning rate at the start of the warm-up", group="schedule")
+    min_lr: float = flag(1e-5, "learning rate at the end", group="schedule")
+    decay_epochs: float = flag(30, "epochs between drops (step)", group="schedule")
+    decay_milestones: tuple[int, ...] = flag((), "epochs of the drops (multistep)", group="schedule")
+    decay_rate: float = flag(0.1, "factor of a drop (step, plateau), or power (poly)", "--dr", group="schedule")
+    patience_epochs: int = flag(10, "epochs without a better figure before a drop (plateau)", group="schedule")
+    lr_noise: tuple[float, ...] | None = flag(
+        None, "noise on the rate between these parts of the run", group="schedule"
+    )
+    lr_noise_pct: float = flag(0.67, "limit of the noise", group="schedule")
+    lr_noise_std: float = flag(1.0, "deviation of the noise", group="schedule")
+
+    def replace(self, **changes: Any) -> Self:
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], source: str) -> Self:
+        """Read a recipe back; `source` names the file in errors. Raises TwinsError for a field that is not there."""
+        known = [f.name for f in dataclasses.fields(cls)]
+        for key in values:
+            if key not in known:
+                raise TwinsError(f"{source}: unknown field {key!r}{nearest(key, known)}")
+        return cls(**tuples_for_lists(values))
+
+    def resolve(self, processes: int) -> Self:
+        """Fill in the batch size and the learning rate for so many processes.
+
+        Without a batch size the global batch is the one LR_BASE is stated for, so that a published recipe means the
+        published run on any number of processes that divides it.
+        """
+        batch_size = self.batch_size
+        if batch_size is None:
+            batch_size = max(self.lr_base_size // (processes * self.grad_accum_steps), 1)
+        global_batch = batch_size * processes * self.grad_accum_steps
+        lr = self.lr_base * global_batch / self.lr_base_size if self.lr is None else self.lr
+        return self.replace(batch_size=batch_size, lr=lr)
+
+
+def tuples_for_lists(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON and argparse answer lists; a recipe, which does not change, holds tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The fields in a recipe file. Raises TwinsError if it is no JSON object."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise TwinsError(f"{path}: not a readable recipe ({error})") from error
+    if not isinstance(values, dict):
+        raise TwinsError(f"{path}: a recipe is a JSON object of fields, not a {type(values).__name__}")
+    return values.get("recipe", values)

@@ -1,0 +1,122 @@
+"""The folder of a run: its name, and everything that is said and written while it lasts."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import TwinsError
+from .recipes import Recipe
+
+
+class Run:
+    """A folder that is written to by the main process alone; other ranks hold one that stays silent."""
+
+    def __init__(self, folder: Path, main: bool = True) -> None:
+        self.folder, self.main = folder, main
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def create(self, afresh: bool = True) -> None:
+        """Make the folder; logs that are there already are continued, or put aside by a run that starts afresh.
+
+        Raises TwinsError where nothing can be written.
+        """
+        if not self.main:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self / "summary.json").unlink(missing_ok=True)
+            for log in (self / "log.txt", self / "metrics.csv", self / "console.txt"):
+                if afresh and log.exists():
+                    log.rename(log.with_stem(f"{log.stem}-{time.strftime('%Y%m%d-%H%M%S')}"))
+            (self / "console.txt").touch()
+        except OSError as error:
+            raise TwinsError(
+                f"{self.folder}: cannot write there ({error.strerror}); choose another --output"
+            ) from error
+
+    def say(self, text: str = "") -> None:
+        """Print a line, and keep it in `console.txt`."""
+        if self.main:
+            print(text, flush=True)
+            with (self / "console.txt").open("a", encoding="utf-8") as file:
+                file.write(text + "\n")
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Add an epoch to `log.txt` (a JSON object a line) and `metrics.csv`."""
+        if not self.main:
+            return
+        with (self / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        columns = ["epoch", "time", *(key for key in record if key not in ("epoch", "time"))]
+        table = self / "metrics.csv"
+        fresh = not table.exists()
+        with table.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            if fresh:
+                writer.writeheader()
+            writer.writerow(record)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The epochs logged so far."""
+        path = self / "log.txt"
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+    def write_json(self, name: str, value: Any) -> None:
+        if self.main:
+            (self / name).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def new_run_folder(recipe: Recipe) -> Path:
+    """OUTPUT/TASK/NAME, or NAME2, NAME3 ... so that no run is written over, unless the recipe says `exist_ok`."""
+    parent = Path(recipe.output) / recipe.task
+    name = recipe.name or recipe.model
+    if recipe.exist_ok or not (parent / name).exists():
+        return parent / name
+    return parent / f"{name}{next(n for n in range(2, 10**6) if not (parent / f'{name}{n}').exists())}"
+
+
+def newest_unfinished(recipe: Recipe) -> Path | None:
+    """The newest run of the recipe's name that has a checkpoint and no `summary.json` yet."""
+    parent = Path(recipe.output) / recipe.task
+    name = recipe.name or recipe.model
+    folders = [
+        folder
+        for folder in parent.glob(f"{name}*")
+        if (folder.name == name or folder.name.removeprefix(name).isdigit())
+        and (folder / "checkpoint.pth").exists()
+        and not (folder / "summary.json").exists()
+    ]
+    return max(folders, key=lambda folder: (folder / "checkpoint.pth").stat().st_mtime, default=None)
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, git state and machine, for the record of a run."""
+    from . import __version__
+
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = None
+    return {
+        "twins": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "git": commit,
+        "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
+    }

@@ -1,0 +1,140 @@
+"""Everything a run needs to go on where it was, written so that a crash never leaves half a file."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .errors import TwinsError
+from .weights import load_weights, read_checkpoint
+
+FORMAT = "twins-1"
+
+
+@dataclass
+class TrainingState:
+    """The moving parts of a run. `epoch` epochs are complete, and `step` steps of the one after them."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Any  # a timm scheduler
+    scaler: torch.amp.GradScaler
+    ema: Any  # timm's moving average, or None
+    epoch: int = 0
+    step: int = 0
+    loss_sums: dict[str, float] = field(default_factory=dict)  # of the epoch under way
+    best: dict[str, Any] = field(default_factory=dict)
+
+    def pack(self, args: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
+        """One dictionary of tensors and plain types, which `weights_only=True` reads back.
+
+        `epoch` is the number of the last complete epoch, counted from 0, as in the original's checkpoints.
+        """
+        return {
+            "format": FORMAT,
+            "model": self.model.state_dict(),
+            "model_ema": None if self.ema is None else self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "lr_scheduler": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch - 1,
+            "step": self.step,
+            "loss_sums": dict(self.loss_sums),
+            "best": dict(self.best),
+            "rng": _generators(),
+            "args": args,
+            "meta": meta,
+        }
+
+    def restore(self, checkpoint: dict[str, Any], source: str) -> None:
+        """Take everything back from a checkpoint, ours or the original's.
+
+        Raises TwinsError for one that holds weights alone.
+        """
+        if not isinstance(checkpoint.get("optimizer"), dict):
+            raise TwinsError(f"{source}: weights without optimiser state cannot be resumed; pass it as --weights")
+        load_weights(self.model, checkpoint)
+        optimizer = checkpoint["optimizer"]
+        if checkpoint.get("format") != FORMAT:
+            optimizer = _in_our_order(optimizer, list(checkpoint["model"]), self.model, self.optimizer, source)
+        self.optimizer.load_state_dict(optimizer)
+        self.schedule.load_state_dict(checkpoint["lr_scheduler"])
+        if checkpoint.get("scaler"):
+            self.scaler.load_state_dict(checkpoint["scaler"])
+        if self.ema is not None and checkpoint.get("model_ema"):
+            self.ema.load_state_dict(checkpoint["model_ema"])
+        self.epoch = checkpoint["epoch"] + 1
+        self.step = checkpoint.get("step", 0)
+        self.loss_sums = dict(checkpoint.get("loss_sums", {}))
+        self.best = dict(checkpoint.get("best", {}))
+        if "rng" in checkpoint:
+            _restore_generators(checkpoint["rng"])
+
+
+def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write beside the target, then put in its place: at any moment the file is the old one or the new one."""
+    beside = path.with_name(path.name + ".part")
+    try:
+        torch.save(checkpoint, beside)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise TwinsError(f"{path}: cannot be written ({error.strerror}); is the disk full?") from error
+
+
+def read_training_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint to resume. Raises TwinsError for a file that is broken or holds weights alone."""
+    checkpoint = read_checkpoint(path)
+    if not isinstance(checkpoint.get("optimizer"), dict):
+        raise TwinsError(f"{path}: weights without optimiser state cannot be resumed; pass it as --weights")
+    return checkpoint
+
+
+def _generators() -> dict[str, Any]:
+    version, words, gauss = random.getstate()
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "python": [version, list(words), gauss],
+        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
+    }
+
+
+def _restore_generators(saved: dict[str, Any]) -> None:
+    torch.set_rng_state(saved["torch"].cpu())
+    version, words, gauss = saved["python"]
+    random.setstate((version, tuple(words), gauss))
+    kind, keys, *rest = saved["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+
+
+def _in_our_order(
+    saved: dict[str, Any], names: list[str], model: nn.Module, optimizer: torch.optim.Optimizer, source: str
+) -> dict[str, Any]:
+    """The original's optimiser state, which counts parameters in another order, counted in ours.
+
+    It has two groups, without and with weight decay, each in the order in which its model registered parameters: the
+    order of the checkpoint's own state dict.
+    """
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    undecayed = [n for n in names if len(shapes[n]) <= 1 or n.startswith("pos_block.")]
+    decayed = [n for n in names if n not in set(undecayed)]
+    states = dict(zip(undecayed + decayed, (saved["state"].get(i) for i in range(len(names))), strict=True))
+    name_of = {parameter: name for name, parameter in model.named_parameters()}
+    ours = optimizer.state_dict()
+    places: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
+    ours["state"] = {i: states[name_of[p]] for i, p in enumerate(places) if states.get(name_of[p]) is not None}
+    for i, state in ours["state"].items():
+        if "exp_avg" in state and state["exp_avg"].shape != places[i].shape:
+            raise TwinsError(f"{source}: its optimiser state does not fit this model; pass it as --weights")
+    for group, theirs in zip(ours["param_groups"], saved["param_groups"], strict=False):
+        group.update({key: value for key, value in theirs.items() if key in group and key != "params"})
+    return ours

@@ -1,0 +1,51 @@
+"""What is learnt: one module a task. The training loop asks the same of each; see `Task`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from ..data.loading import Batch, PicturesAsTensors
+from ..recipes import ClassifyRecipe, Recipe
+from ..run import Run
+
+
+class Task(Protocol):
+    """A recipe made into data, network, losses, figures and pictures."""
+
+    classes: tuple[str, ...]
+    columns: tuple[tuple[str, str, int], ...]  # figures as a line shows them: name, title, digits
+
+    def datasets(self, evaluation_only: bool = False) -> tuple[PicturesAsTensors | None, PicturesAsTensors]:
+        """(training, held out); called first, since the other answers depend on the classes found there."""
+
+    def build(self) -> Any:
+        """The network, fresh or with the recipe's weights."""
+
+    def mix(self, batch: Batch, *key: int) -> Batch:
+        """What is done to a whole training batch on the device; its randomness follows from the key."""
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Named losses of a batch; the loop adds them up."""
+
+    def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:
+        """Named figures, summed over all ranks; the first decides which epoch is best (more is better)."""
+
+    def draw_batch(self, batch: Batch, run: Run) -> None:
+        """A picture of a training batch."""
+
+    def draw(self, run: Run) -> None:
+        """Pictures and tables of the last evaluation."""
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint tells of itself, so that prediction needs nothing else."""
+
+
+def make_task(recipe: Recipe, classes: tuple[str, ...] = ()) -> Task:
+    """The task that a recipe is for; `classes` if a network's are known, else those of the data."""
+    from .classify import Classification
+
+    assert isinstance(recipe, ClassifyRecipe)
+    return Classification(recipe, classes)

@@ -1,0 +1,192 @@
+"""Classification: one label a picture."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import report
+from ..data import ImageSet, open_data
+from ..data.loading import Batch, PicturesAsTensors
+from ..data.randomness import keyed_randomness
+from ..data.transforms import Preprocessing, eval_transform, train_transform
+from ..errors import TwinsError
+from ..extras import need
+from ..metrics import ClassificationFigures
+from ..model import Twins, TwinsBackbone
+from ..recipes import ClassifyRecipe
+from ..run import Run
+from ..zoo import create_model, model_name
+
+
+class Prediction(NamedTuple):
+    """What the network said of one held-out picture."""
+
+    place: int
+    truth: int
+    answer: int
+    confidence: float
+
+
+class Classification:
+    """A recipe made into data, network, loss and figures."""
+
+    columns: tuple[tuple[str, str, int], ...] = (("acc1", "Acc@1", 2), ("acc5", "Acc@5", 2), ("loss", "test loss", 3))
+
+    def __init__(self, recipe: ClassifyRecipe, classes: tuple[str, ...] = ()) -> None:
+        self.recipe = recipe
+        self.preprocessing = Preprocessing.of(recipe)
+        if self.preprocessing.in_chans != recipe.in_chans:
+            raise TwinsError(f"--mean and --std need {recipe.in_chans} numbers, one a channel, not {recipe.mean}")
+        self.classes = classes
+        self.class_weights: Tensor | None = None
+        self.predictions: list[Prediction] = []
+
+    def datasets(self, evaluation_only: bool = False) -> tuple[PicturesAsTensors | None, PicturesAsTensors]:
+        """(training, held out) tensors; also settles the classes, unless they were given, and their weights."""
+        train, val = open_data(self.recipe, evaluation_only)
+        if self.classes:
+            val = val.relabelled(self.classes)
+        self.classes = val.classes
+        if train is not None:
+            self.class_weights = _class_weights(self.recipe.class_weights, train)
+        self.held_out = self._tensors(val, training=False)
+        return None if train is None else self._tensors(train, training=True), self.held_out
+
+    def build(self) -> Twins | TwinsBackbone:
+        """The network for the data's classes, with the recipe's weights if it names any."""
+        r = self.recipe
+        return create_model(
+            r.model,
+            num_classes=len(self.classes),
+            in_chans=r.in_chans,
+            drop_path_rate=r.drop_path,
+            drop_rate=r.drop,
+            window_padding=r.window_padding,
+            weights=r.weights,
+            **r.model_kwargs,
+        )
+
+    def mix(self, batch: Batch, *key: int) -> Batch:
+        """Mixup or cutmix of a whole batch, with labels as distributions; a function of the key."""
+        r = self.recipe
+        if not (r.mixup > 0 or r.cutmix > 0 or r.cutmix_minmax):
+            return batch
+        mixup = need("timm.data", extra="train").Mixup(
+            r.mixup, r.cutmix, r.cutmix_minmax, r.mixup_prob, r.mixup_switch_prob, r.mixup_mode,
+            label_smoothing=r.smoothing, num_classes=len(self.classes),
+        )  # fmt: skip
+        with keyed_randomness("mix", r.seed, *key):
+            images, labels = mixup(batch.images, batch.labels)
+        return Batch(images, labels, batch.indices, batch.unreadable)
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy with the batch's labels, whether one class or, once mixed, a distribution."""
+        smoothing = 0.0 if batch.labels.is_floating_point() else self.recipe.smoothing
+        weight = None if self.class_weights is None else self.class_weights.to(batch.images.device)
+        logits = model(batch.images)
+        return {"loss": F.cross_entropy(logits.float(), batch.labels, weight, label_smoothing=smoothing)}
+
+    @torch.inference_mode()
+    def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:
+        """Accuracy first; summed over all ranks."""
+        device = next(model.parameters()).device
+        self.figures = ClassificationFigures(len(self.classes), device)
+        self.predictions = []
+        for batch in batches:
+            if not len(batch):
+                continue
+            logits = model(batch.images).float()
+            self.figures.update(logits, batch.labels)
+            confidence, answer = logits.softmax(dim=1).cpu().max(dim=1)
+            rows = zip(batch.indices, batch.labels.tolist(), answer.tolist(), confidence.tolist(), strict=True)
+            self.predictions += [Prediction(*row) for row in rows]
+        self.figures.reduce()
+        yield from self.figures.figures()
+
+    def draw_batch(self, batch: Batch, run: Run) -> None:
+        """The first training batch, as the network sees it."""
+        if batch.labels.is_floating_point():
+            titles = [_mixture(row, self.classes) for row in batch.labels.cpu()]
+        else:
+            titles = [self.classes[label] for label in batch.labels.tolist()]
+        images = report.denormalise(batch.images.cpu(), self.preprocessing.mean, self.preprocessing.std)
+        report.draw_pictures(images, titles, run / "train_batch.png", "first training batch, augmented")
+
+    def draw(self, run: Run) -> None:
+        """Of the last evaluation: the confusion matrix, the surest mistakes, and a table by class."""
+        if len(self.figures.confusion):
+            report.draw_confusion(self.figures.confusion, self.classes, run / "confusion.png")
+        mistakes = sorted((p for p in self.predictions if p.answer != p.truth), key=lambda p: -p.confidence)
+        right = [p for p in self.predictions if p.answer == p.truth]
+        shown = [*mistakes[:16], *right][:32]
+        views = [self.held_out.at(p.place) for p in shown]
+        images = torch.stack([view.image for view in views if view.image is not None])
+        titles = [
+            self.classes[p.answer] if p.answer == p.truth else f"{self.classes[p.answer]}, not {self.classes[p.truth]}"
+            for p in shown
+        ]
+        report.draw_pictures(
+            report.denormalise(images, self.preprocessing.mean, self.preprocessing.std),
+            titles,
+            run / "predictions.png",
+            "held-out pictures: mistakes first, surest first",
+            wrong=[p.answer != p.truth for p in shown],
+        )
+        with (run / "per_class.csv").open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["class", "images", "right", "accuracy"])
+            for name, count, hits in zip(self.classes, *self.figures.per_class.tolist(), strict=True):
+                table.writerow([name, count, hits, f"{100 * hits / count:.2f}" if count else ""])
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint tells of itself, so that evaluation and prediction need nothing else."""
+        r = self.recipe
+        return {
+            "task": r.task,
+            "name": model_name(r.model),
+            "create_model": {
+                "num_classes": len(self.classes),
+                "in_chans": r.in_chans,
+                "window_padding": r.window_padding,
+                **r.model_kwargs,
+            },
+            "classes": list(self.classes),
+            "preprocessing": self.preprocessing.to_dict(),
+        }
+
+    def _tensors(self, images: ImageSet, training: bool) -> PicturesAsTensors:
+        transform = train_transform(self.recipe) if training else eval_transform(self.preprocessing)
+        return PicturesAsTensors(images, transform, self.recipe.in_chans, self.recipe.seed, training)
+
+
+def _class_weights(wanted: tuple[str, ...] | None, train: ImageSet) -> Tensor | None:
+    """One weight a class; `auto` weighs every class alike, however many pictures it has, with mean 1 over pictures."""
+    if wanted is None:
+        return None
+    count = len(train.classes)
+    if tuple(wanted) == ("auto",):
+        pictures = torch.bincount(torch.tensor(train.labels), minlength=count).float()
+        return len(train) / (count * pictures.clamp(min=1))
+    try:
+        weights = torch.tensor([float(w) for w in wanted])
+    except ValueError as error:
+        raise TwinsError(f"--class-weights takes `auto` or numbers: {error}") from error
+    if len(weights) != count:
+        raise TwinsError(f"--class-weights needs {count} numbers, one a class ({', '.join(train.classes[:8])} ...)")
+    return weights
+
+
+def _mixture(row: Tensor, classes: tuple[str, ...]) -> str:
+    """The one or two classes of a mixed label: "cat", or "cat 70 dog 30"."""
+    shares, labels = row.topk(min(2, len(row)))
+    if shares[-1] < 0.1 or len(row) < 2:
+        return classes[int(labels[0])]
+    return " ".join(
+        f"{classes[int(label)]} {round(100 * float(share))}" for share, label in zip(shares, labels, strict=True)
+    )

@@ -1,0 +1,381 @@
+"""Checkpoints: read safely, brought from every dialect to the public names, loaded with a report.
+
+The public names are those of the original release, which timm and this package share. OpenMMLab's mmsegmentation and
+mmpretrain rename most of the network; models for dense prediction hold it as `backbone`, with their heads beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import re
+import struct
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import TwinsError
+from .model import VARIANTS
+
+# Where training scripts keep the weights of a checkpoint, and a running average of them.
+_PLAIN = ("model", "state_dict", "model_state_dict")
+_AVERAGED = ("model_ema", "state_dict_ema", "ema_state_dict")
+
+# Modules that parallel, compiled, Lightning and dense models wrap around the network, or around a part of it.
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|model|backbone)\.")
+
+_OPENMMLAB = (
+    (r"^(patch_embeds\.\d+)\.projection\.", r"\1.proj."),
+    (r"^(?:layers|stages)\.(\d+\.\d+)\.", r"blocks.\1."),
+    (r"^(blocks\.\d+\.\d+)\.attn\.attn\.out_proj\.", r"\1.attn.proj."),
+    (r"^(blocks\.\d+\.\d+)\.ffn\.layers\.0\.0\.", r"\1.mlp.fc1."),
+    (r"^(blocks\.\d+\.\d+)\.ffn\.layers\.1\.", r"\1.mlp.fc2."),
+    (r"^position_encodings\.(\d+)\.proj\.(?:0\.)?", r"pos_block.\1.proj.0."),
+    (r"^norm_after_stage(\d+)\.", r"norm_list.\1."),
+    (r"^head\.fc\.", "head."),
+)
+_JOINED_QKV = re.compile(r"(blocks\.\d+\.\d+\.attn)\.attn\.in_proj_(weight|bias)")
+
+_TRUNK = ("patch_embeds.", "blocks.", "pos_block.")
+_STEM = "patch_embeds.0.proj.weight"
+_PER_CLASS = re.compile(r"(?:^|\.)(?:head|conv_seg|retina_cls|fc_cls|fc_reg|conv_logits)\.(?:weight|bias)$")
+# The part of a network that a name belongs to: one stage of something, or a top-level module.
+_PART = re.compile(r"(?:patch_embeds|blocks|pos_block|norm_list)\.\d+|[^.]+")
+_HEADS = {"norm", "head", "decode_head", "auxiliary_head", "neck", "bbox_head", "rpn_head", "roi_head"}
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a checkpoint held and what became of it; `str(report)` is the short text for people.
+
+    `matched`, `reshaped` (other shapes: name -> what was done) and `missing` (not in the file, left as they were)
+    share out the model's own names. `unused` (known parts that this model does not have) and `unexpected` are what is
+    left of the file, under public names.
+    """
+
+    source: str
+    dialect: str  # "public names", "dense", "OpenMMLab" or "twins"
+    variant: str | None  # which of the six networks the file holds
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    unused: tuple[str, ...]
+    reshaped: Mapping[str, str]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        groups = ("matched", "reshaped", "missing", "unused", "unexpected")
+        lines = [
+            ", ".join(f"{len(getattr(self, group))} {group}" for group in groups),
+            f"from {self.source}: {self.variant or 'none of the six networks'}, dialect: {self.dialect}",
+        ]
+        lines += [f"reshaped {name}: {rule}" for name, rule in self.reshaped.items()]
+        lines += [f"{group}: {_shortened(names)}" for group in groups[2:] if (names := getattr(self, group))]
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def load_weights(
+    model: nn.Module, source: str | os.PathLike[str] | Mapping[str, Any], strict: bool = True, ema: bool = False
+) -> LoadReport:
+    """Load a checkpoint of any dialect into a classifier, a backbone, or a model that holds one as `backbone`.
+
+    Parameters
+    ----------
+    source:
+        A file, or what `read_checkpoint` made of one, or a state dict.
+    strict:
+        The trunk (patch embeddings, blocks, positional encodings) must be the model's, parameter for parameter; other
+        parts that the file lacks keep their initialisation and are reported. False loads whatever fits.
+    ema:
+        Take the averaged weights that some trainings store beside the plain ones.
+
+    A layer for another number of classes is left as it was, a stem for other input channels is converted (see
+    `_for_channels`), nothing else is reshaped. Device, dtype and requires_grad of the model stay what they were.
+
+    Raises TwinsError, with the model untouched, for what `read_checkpoint` refuses, for weights or averages that are
+    not there, and in strict mode for the weights of another network.
+    """
+    checkpoint = source if isinstance(source, Mapping) else read_checkpoint(source)
+    name = "the given dictionary" if isinstance(source, Mapping) else os.fspath(source)
+    stored = _state_dict(checkpoint, ema)
+    if not stored:
+        raise TwinsError(f"{name} holds no averaged weights: leave out ema" if ema else f"{name} holds no weights")
+    weights = _public_names(stored)
+    own_names = {_WRAPPERS.sub("", own_name): own_name for own_name in model.state_dict()}
+    own = dict(zip(own_names, model.state_dict().values(), strict=True))
+
+    fitted = {key: _fit(key, weights[key], own[key]) for key in own if key in weights}
+    unused, unexpected = _left_over(weights, own)
+    if strict and (refusal := _refusal(weights, own, unexpected)):
+        raise TwinsError(f"{name} {refusal}")
+    loaded = {own_names[key]: tensor for key, (tensor, _) in fitted.items() if tensor is not None}
+    model.load_state_dict(loaded, strict=False)
+
+    dialect = _dialect(checkpoint, stored)
+    other_average = not ema and _state_dict(checkpoint, ema=True)
+    return LoadReport(
+        source=name,
+        dialect=dialect,
+        variant=identify(weights),
+        matched=tuple(own_names[key] for key, (_, rule) in fitted.items() if rule is None),
+        missing=tuple(own_name for key, own_name in own_names.items() if key not in fitted),
+        unexpected=unexpected,
+        unused=unused,
+        reshaped={own_names[key]: rule for key, (_, rule) in fitted.items() if rule is not None},
+        notes=tuple(_notes(dialect, unused, own, bool(other_average))),
+    )
+
+
+def identify(checkpoint: Mapping[str, Any]) -> str | None:
+    """Which of the six networks a checkpoint or state dict of any dialect holds, or None.
+
+    Told by widths, depths and the kind of attention; None, too, where a file of the first stages fits several.
+    """
+    weights = _public_names(_state_dict(checkpoint))
+    widths: list[tuple[int, ...]] = []
+    depths: list[int] = []
+    while (bias := weights.get(f"pos_block.{len(widths)}.proj.0.bias")) is not None:
+        stage = f"blocks.{len(widths)}."
+        depths.append(len({key.split(".")[2] for key in weights if key.startswith(stage)}))
+        widths.append(tuple(bias.shape))
+    local = "blocks.0.0.attn.qkv.weight" in weights
+    names = [
+        name
+        for name, variant in VARIANTS.items()
+        if widths == [(dim,) for dim in variant.embed_dims[: len(widths)]]
+        and depths == list(variant.depths[: len(depths)])
+        and local == (variant.window_size is not None)
+    ]
+    return names[0] if len(names) == 1 else None
+
+
+def _public_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a state dict of any dialect under the public names; unknown names only lose their wrappers."""
+    renames = list(_OPENMMLAB)
+    # mmpretrain's classifiers write their final norm as a norm after the last stage, as a rule without the others.
+    if any("head.fc." in key for key in state) or not any("norm_after_stage0." in key for key in state):
+        renames.insert(0, (r"^norm_after_stage3\.", "norm."))
+    public = {}
+    for key, tensor in state.items():
+        key = _WRAPPERS.sub("", key)
+        for pattern, replacement in renames:
+            key = re.sub(pattern, replacement, key)
+        if tensor.ndim and (joined := _JOINED_QKV.fullmatch(key)):
+            q, k, v = tensor.tensor_split(3)
+            public[f"{joined[1]}.q.{joined[2]}"] = q
+            public[f"{joined[1]}.kv.{joined[2]}"] = torch.cat([k, v])
+        else:
+            public[key] = tensor
+    return public
+
+
+def _state_dict(checkpoint: Mapping[str, Any], ema: bool = False) -> dict[str, Tensor]:
+    """The weights among a checkpoint's many things; empty where there are none."""
+    averaged = [checkpoint.get(key) for key in _AVERAGED]
+    plain = [*(checkpoint.get(key) for key in _PLAIN), checkpoint]
+    for holder in averaged if ema else [*plain, *averaged]:
+        if isinstance(holder, Mapping):
+            tensors = {
+                name: value for name, value in holder.items() if isinstance(name, str) and isinstance(value, Tensor)
+            }
+            if tensors:
+                return tensors
+    return {}
+
+
+def _dialect(checkpoint: Mapping[str, Any], names: Iterable[str]) -> str:
+    if "format" in checkpoint and "meta" in checkpoint:
+        return "twins"
+    if any("position_encodings." in name for name in names):
+        return "OpenMMLab"
+    return "dense" if any("backbone." in name for name in names) else "public names"
+
+
+def _part(key: str) -> str:
+    return found[0] if (found := _PART.match(key)) else key
+
+
+def _fit(key: str, stored: Tensor, own: Tensor) -> tuple[Tensor | None, str | None]:
+    """The tensor to load, if there is one, and the rule in words where the shapes differ."""
+    if stored.shape == own.shape:
+        return stored, None
+    other_channels = own.shape[:1] + stored.shape[1:2] + own.shape[2:]
+    if key == _STEM and stored.shape == other_channels and stored.numel():
+        return _for_channels(stored, own.shape[1])
+    return None, f"{tuple(stored.shape)} in the file, {tuple(own.shape)} here, left as it was"
+
+
+def _for_channels(stem: Tensor, channels: int) -> tuple[Tensor, str]:
+    """A stem that reads `channels` channels and answers a grey picture as before.
+
+    Fewer channels: the weights of those that go are added, cyclically, to those that stay (of one: the sum of all).
+    More: the weights are repeated cyclically and scaled by the ratio, exact where it is a whole number.
+    """
+    before = stem.shape[1]
+    cycle = torch.arange(max(before, channels), device=stem.device) % min(before, channels)
+    stem = stem.float()
+    if channels < before:
+        summed = stem.new_zeros(len(stem), channels, *stem.shape[2:]).index_add_(1, cycle, stem)
+        return summed, f"{before} channels in the file, summed into {channels}"
+    return stem[:, cycle] * (before / channels), f"{before} channels in the file, repeated to {channels}, scaled"
+
+
+def _left_over(weights: Iterable[str], own: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the file holds beyond the model: (known parts that the model does not have, everything else)."""
+    parts = {_part(key) for key in own}
+    left = [key for key in weights if key not in own]
+    unused = {key for key in left if _part(key) not in parts and ("." in _part(key) or _part(key) in _HEADS)}
+    return tuple(key for key in left if key in unused), tuple(key for key in left if key not in unused)
+
+
+def _refusal(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], unexpected: Iterable[str]) -> str | None:
+    """Why these are another network's weights, if they are; missing heads and other class counts are no reason."""
+    problems = [f"{key} is not in the file" for key in own if key.startswith(_TRUNK) and key not in weights]
+    problems += [
+        f"{key} is {tuple(weights[key].shape)} in the file and {tuple(own[key].shape)} here"
+        for key in own
+        if key in weights and _fit(key, weights[key], own[key])[0] is None and not _PER_CLASS.search(key)
+    ]
+    problems += [f"{key} is in the file only" for key in unexpected if key.startswith(_TRUNK)]
+    if not problems:
+        return None
+    theirs, ours = identify(weights), identify(own)
+    if theirs and theirs != ours:
+        this = f"a {ours}" if ours else "none of the six networks"
+        return f"holds {theirs} weights, this model is {this}: create it as {theirs}"
+    if not any(key.startswith(_TRUNK) for key in weights):
+        return f"holds no Twins weights but {_shortened(weights)}"
+    more = f"; {len(problems) - 3} more such" if len(problems) > 3 else ""
+    return f"does not fit this model: {'; '.join(problems[:3])}{more}"
+
+
+def _notes(dialect: str, unused: Iterable[str], own: Iterable[str], averages: bool) -> Iterator[str]:
+    if dialect == "OpenMMLab":
+        yield "OpenMMLab computes every LayerNorm with eps 1e-5: norm_eps=1e-5 in create_model reproduces that"
+    if any(key.startswith("norm_list.") for key in unused) and "norm_list.0.weight" not in own:
+        yield "these weights expect a norm after each stage: stage_norms=True in create_model adds it"
+    if averages:
+        yield "the file holds averaged weights too: ema=True loads those"
+
+
+def _shortened(names: Collection[str]) -> str:
+    """Up to four names in full; of more, how many each part of the network has."""
+    if len(names) <= 4:
+        return ", ".join(names)
+    parts = Counter(_part(_WRAPPERS.sub("", name)) for name in names)
+    shown = [f"{part} ({count})" for part, count in parts.items()]
+    return ", ".join(shown if len(shown) <= 8 else [*shown[:8], "..."])
+
+
+# Training arguments and paths ride along in many checkpoints. Paths are read as pure ones, which exist on every system
+# and never touch the disk. Pairs, because leaving `safe_globals` would withdraw a bare class that the user had allowed.
+_ALLOWED: list[Any] = [(argparse.Namespace, "argparse.Namespace")]
+for _pure in (PurePosixPath, PureWindowsPath):
+    for _name in (_pure.__name__, _pure.__name__.removeprefix("Pure")):
+        _ALLOWED += [(_pure, f"pathlib.{_name}"), (_pure, f"pathlib._local.{_name}")]  # _local: Python 3.13
+
+_NOT_WEIGHTS = (
+    (rb"\Z", "is empty: download or copy it again"),
+    (rb"(?:\xef\xbb\xbf)?\s*<", "is a web page, so a download failed: download the file again"),
+    (rb"version https://git-lfs", "is a Git LFS pointer, not the file: run `git lfs pull` in its repository"),
+)
+_DAMAGED = "is cut short or damaged: download or copy it again"
+_LEGACY_START = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)  # what torch.save began with before 1.6
+# All that torch's restricted unpickler raised on 12,000 cut and garbled files.
+_UNREADABLE = (
+    *(pickle.UnpicklingError, struct.error, EOFError, OSError, RuntimeError, ValueError),
+    *(LookupError, TypeError, AttributeError, AssertionError),
+)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a .pth, .pt, .bin, .tar or .safetensors file holds, on the CPU. Nothing in the file is run.
+
+    The content tells the format, whatever the name is. A safetensors file is answered as {"model": state dict,
+    "metadata": its strings}.
+
+    Raises TwinsError for a file that is not there, cannot be read, is not a checkpoint or a damaged one, holds no
+    tensors, or asks for more than tensors, plain types, paths and an argparse.Namespace.
+    """
+    path = Path(path).expanduser()
+    start = _start(path)
+    is_safetensors = start[8:9] == b"{"  # eight bytes of length, then a JSON header
+    checkpoint = _read_safetensors(path) if is_safetensors else _read_pickle(path, start)
+    if not isinstance(checkpoint, dict) or not _state_dict(checkpoint):
+        raise TwinsError(f"{path} holds no weights: a dictionary of tensors is needed")
+    return checkpoint
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file that may be a checkpoint."""
+    if path.is_dir():
+        raise TwinsError(f"{path} is a directory: name the checkpoint file itself")
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except FileNotFoundError:
+        raise TwinsError(f"{path} is not there: check the path") from None
+    except OSError as error:
+        raise TwinsError(f"{path} cannot be read: {error.strerror}") from error
+    for beginning, verdict in _NOT_WEIGHTS:
+        if re.match(beginning, start):
+            raise TwinsError(f"{path} {verdict}")
+    return start
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise TwinsError(f'{path} needs the safetensors library: pip install "twins-vit[train]"') from error
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            return {"model": {name: file.get_tensor(name) for name in names}, "metadata": file.metadata() or {}}
+    except SafetensorError as error:
+        raise TwinsError(f"{path} {_DAMAGED}") from error
+
+
+def _read_pickle(path: Path, start: bytes) -> Any:
+    if start.startswith(b"PK"):
+        _check_archive(path)
+    elif not start.startswith(b"\x80"):
+        raise TwinsError(f"{path} is not a checkpoint: a file that torch.save or safetensors wrote is needed")
+    try:
+        # The warning is about pickle protocols that the restricted reader may not know; it says so by failing too.
+        with path.open("rb") as file, torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=False)
+    except _UNREADABLE as error:
+        if asked := re.search(r"GLOBAL (\S+)", str(error)):
+            verdict = (
+                f"asks for {asked[1]!r}, which weights do not need: refused, and nothing in it was run; "
+                "save the state dict alone where the file was made"
+            )
+        elif start.startswith((b"PK", _LEGACY_START)):
+            verdict = _DAMAGED
+        else:
+            verdict = "is a pickle that torch.save did not write: refused, and nothing in it was run"
+        raise TwinsError(f"{path} {verdict}") from error
+
+
+def _check_archive(path: Path) -> None:
+    """Tell torch.save's zip archives from others, and from the first half of one."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = {name.rpartition("/")[2] for name in archive.namelist()}
+    except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError) as error:
+        raise TwinsError(f"{path} {_DAMAGED}") from error
+    if "constants.pkl" in files:
+        raise TwinsError(f"{path} is a TorchScript program: save the state dict of the network it was made from")
+    if "data.pkl" not in files:
+        raise TwinsError(f"{path} is a zip archive that torch.save did not write: a checkpoint is needed")

@@ -1,0 +1,108 @@
+"""Names, aliases and published figures of the six networks, and how to make one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .errors import TwinsError, nearest
+from .model import VARIANTS, Twins, TwinsBackbone
+from .weights import load_weights
+
+
+class Published(NamedTuple):
+    """What the public README states of a network on ImageNet-1k at 224 x 224."""
+
+    title: str
+    top1: float  # per cent
+    params: float  # millions
+    gmacs: float  # multiply-adds of convolutions and linear layers, in billions ("FLOPs" there)
+
+
+PUBLISHED = {
+    "twins_pcpvt_small": Published("Twins-PCPVT-S", 81.2, 24.1, 3.7),
+    "twins_pcpvt_base": Published("Twins-PCPVT-B", 82.7, 43.8, 6.4),
+    "twins_pcpvt_large": Published("Twins-PCPVT-L", 83.1, 60.9, 9.5),
+    "twins_svt_small": Published("Twins-SVT-S", 81.7, 24.0, 2.8),
+    "twins_svt_base": Published("Twins-SVT-B", 83.2, 56.0, 8.3),
+    "twins_svt_large": Published("Twins-SVT-L", 83.7, 99.2, 14.8),
+}
+
+
+def _aliases() -> dict[str, str]:
+    table = {}
+    for size in ("small", "base", "large"):
+        for short in (size, size[0]):
+            for name in ("twins_pcpvt_{}", "pcpvt_{}", "pcpvt_{}_v0"):
+                table[name.format(short)] = f"twins_pcpvt_{size}"
+            for name in ("twins_svt_{}", "svt_{}", "alt_gvt_{}", "altgvt_{}"):
+                table[name.format(short)] = f"twins_svt_{size}"
+    return table
+
+
+_ALIASES = _aliases()
+
+
+def list_models() -> list[str]:
+    """The names of the six networks."""
+    return list(VARIANTS)
+
+
+def model_name(name: str) -> str:
+    """The network that a name or alias means: "alt_gvt_small", "Twins-SVT-S" -> "twins_svt_small".
+
+    Raises TwinsError with the nearest names for one that means none.
+    """
+    key = name.strip().lower().replace("-", "_")
+    if key not in _ALIASES:
+        raise TwinsError(
+            f"unknown model {name!r}{nearest(key, list(_ALIASES))}; the six are {', '.join(list_models())}"
+        )
+    return _ALIASES[key]
+
+
+def create_model(
+    name: str,
+    num_classes: int = 1000,
+    in_chans: int = 3,
+    drop_path_rate: float = 0.0,
+    window_padding: str = "mask",
+    weights: str | Path | None = None,
+    features_only: bool = False,
+    out_indices: Sequence[int] = (0, 1, 2, 3),
+    stage_norms: bool = False,
+    **architecture: Any,
+) -> Twins | TwinsBackbone:
+    """Make one of the six networks by name or alias.
+
+    Parameters
+    ----------
+    num_classes:
+        Width of the classifier's head; 0 for pooled features.
+    weights:
+        A checkpoint to load, in any dialect `load_weights` reads. The report is kept as `model.load_report`.
+    features_only, out_indices, stage_norms:
+        A backbone that answers the maps of the named stages instead of a classifier; see `TwinsBackbone`.
+    architecture:
+        Anything else of `Stages`, to depart from the published network: embed_dims, depths, norm_eps ...
+
+    Raises TwinsError for an unknown name or for values that make no network.
+    """
+    settings = VARIANTS[model_name(name)]._asdict() | {
+        "in_chans": in_chans,
+        "drop_path_rate": drop_path_rate,
+        "window_padding": window_padding,
+        **architecture,
+    }
+    try:
+        model: Twins | TwinsBackbone
+        if features_only:
+            model = TwinsBackbone(out_indices=out_indices, stage_norms=stage_norms, **settings)
+        else:
+            model = Twins(num_classes=num_classes, **settings)
+    except ValueError as error:
+        raise TwinsError(f"{name}: {error}") from error
+    if weights is not None:
+        model.load_report = load_weights(model, weights)
+    return model
