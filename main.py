@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import json
 import os
 import sys
 import time
@@ -154,11 +153,11 @@ def run_train(args: argparse.Namespace) -> int:
             resume = Path(args.resume)
         else:
             recipe = recipe.replace(weights=args.resume)
-    print(f"Start training for {recipe.epochs} epochs")
     started = time.time()
+    tell(f"Start training for {recipe.epochs} epochs")
     folder = Path(args.output_dir or args.model)
     outcome = fit(recipe, folder=folder, resume=resume, start_epoch=args.start_epoch, announce=announce)
-    print(f"Training time {datetime.timedelta(seconds=int(time.time() - started))}")
+    tell(f"Training time {datetime.timedelta(seconds=int(time.time() - started))}")
     return 0 if outcome.finished else INTERRUPTED
 
 
@@ -166,10 +165,10 @@ def run_eval(args: argparse.Namespace) -> int:
     if not args.resume:
         raise TwinsError("--eval needs --resume with the checkpoint to evaluate")
 
-    def tell(task: Task, figures: dict[str, float]) -> None:
-        print_accuracy(figures["acc1"], figures["acc5"], figures["loss"], figures["images"])
+    def announce(task: Task, figures: dict[str, float]) -> None:
+        tell_accuracy(figures["acc1"], figures["acc5"], figures["loss"], figures["images"])
 
-    evaluate_weights(recipe_of(args).replace(val_split=0.0), Path(args.resume), announce=tell)
+    evaluate_weights(recipe_of(args).replace(val_split=0.0), Path(args.resume), announce=announce)
     return 0
 
 
@@ -196,15 +195,19 @@ def run_throughput(args: argparse.Namespace) -> int:
 
 def announce(run: Run, task: Task, record: dict[str, Any], state: TrainingState) -> None:
     """The original's lines after each epoch."""
-    if run.main:
-        print_accuracy(record["test_acc1"], record["test_acc5"], record["test_loss"], record["test_images"])
-        print(f"Max accuracy: {state.best['value']:.2f}%")
-        print(json.dumps(record))
+    tell_accuracy(record["test_acc1"], record["test_acc5"], record["test_loss"], record["test_images"])
+    tell(f"Max accuracy: {state.best['value']:.2f}%")
 
 
-def print_accuracy(acc1: float, acc5: float, loss: float, images: float) -> None:
-    print(f"* Acc@1 {acc1:.3f} Acc@5 {acc5:.3f} loss {loss:.3f}")
-    print(f"Accuracy of the network on the {images:.0f} test images: {acc1:.1f}%", flush=True)
+def tell_accuracy(acc1: float, acc5: float, loss: float, images: float) -> None:
+    tell(f"* Acc@1 {acc1:.3f} Acc@5 {acc5:.3f} loss {loss:.3f}")
+    tell(f"Accuracy of the network on the {images:.0f} test images: {acc1:.1f}%")
+
+
+def tell(text: str) -> None:
+    """Print once, however many processes there are."""
+    if int(os.environ.get("RANK", 0)) == 0:
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

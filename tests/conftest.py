@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from PIL import Image
+
+from twins.recipes import ClassifyRecipe
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers that each take every core only wait for one another
     torch.set_num_threads(1)
@@ -34,3 +38,44 @@ def nan_memory() -> Iterator[None]:
     assert torch.empty(1).isnan()
     yield
     torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder in ImageNet's layout: 3 classes, 12 pictures each to train on and 5 held out, of two sizes."""
+    return make_pictures(tmp_path / "pictures", {"ant": 0, "bee": 120, "cat": 240}, train=12, val=5)
+
+
+def make_pictures(root: Path, classes: dict[str, int], **parts: int) -> Path:
+    """Noise around one brightness a class, so that a network can tell the classes apart after a few steps."""
+    dice = np.random.default_rng(0)
+    for part, count in parts.items():
+        for name, brightness in classes.items():
+            folder = root / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = dice.integers(0, 16, (40, 48 if i % 2 else 56, 3)) + brightness
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:02d}.png")
+    return root
+
+
+TINY = {"embed_dims": (16, 16, 32, 32), "num_heads": (1, 1, 2, 2), "depths": (1, 1, 1, 1), "mlp_ratios": (1, 1, 1, 1)}
+
+
+@pytest.fixture
+def tiny_recipe(pictures: Path, tmp_path: Path) -> ClassifyRecipe:
+    """Two epochs of a network of a few thousand parameters on `pictures`."""
+    return ClassifyRecipe(
+        model="twins_svt_small",
+        model_kwargs=TINY,
+        data=str(pictures),
+        output=str(tmp_path / "runs"),
+        name="tiny",
+        img_size=32,
+        epochs=2,
+        batch_size=6,
+        lr=1e-3,
+        warmup_epochs=0,
+        workers=0,
+        device="cpu",
+    )

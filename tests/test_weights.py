@@ -204,6 +204,12 @@ def test_openmmlab_norms_after_stages():
     assert {"norm.weight", "norm.bias"} <= set(report.matched)
     assert set(report.unused) == {f"norm_list.{s}.{kind}" for s in range(3) for kind in ("weight", "bias")}
 
+    classifier = as_openmmlab(tiny().state_dict(), "mmpretrain")
+    headless = {key: value for key, value in classifier.items() if not key.startswith("head.")}
+    report = load_weights(tiny(seed=1), headless)
+    assert {"norm.weight", "norm.bias"} <= set(report.matched)
+    assert report.missing == ("head.weight", "head.bias")
+
 
 # Backbones and heads
 
@@ -224,6 +230,8 @@ def test_dense_file_into_a_backbone(stage_norms):
         load_weights(source, {key.removeprefix("backbone."): value for key, value in file.items()})
         assert torch.equal(answers(source), answers(model))
         assert report.notes == ()
+        first = tiny(seed=1, features_only=True, stage_norms=True, out_indices=(0, 1))
+        assert load_weights(first, file).notes == ()
     else:
         assert report.notes == (
             "these weights expect a norm after each stage: stage_norms=True in create_model adds it",
@@ -319,7 +327,7 @@ def test_stem_figures():
     assert rule == "3 channels in the file, summed into 2"
     four, rule = converted(4)
     torch.testing.assert_close(four, torch.cat([stem, stem[:, :1]], 1) * 0.75)
-    assert rule == "3 channels in the file, repeated to 4, scaled"
+    assert rule == "3 channels in the file, repeated to 4, times 3/4"
     six, _ = converted(6)
     torch.testing.assert_close(six, torch.cat([stem, stem], 1) / 2)
 
@@ -335,6 +343,7 @@ def test_identify_tells_the_six_apart():
         assert identify(prefixed(meta(name, features_only=True).state_dict(), "module.backbone.")) == name
     assert identify(meta("twins_pcpvt_large", features_only=True, out_indices=(0,)).state_dict()) is None
     assert identify(meta("twins_svt_large", features_only=True, out_indices=(0,)).state_dict()) == "twins_svt_large"
+    assert identify(meta("twins_pcpvt_small", window_size=7).state_dict()) is None
     assert identify(tiny().state_dict()) is None
     assert identify({"conv1.weight": torch.ones(2)}) is None
     assert identify({}) is None
@@ -351,17 +360,17 @@ def test_another_variant_is_named(tmp_path, other):
 
 def test_a_variant_for_a_home_made_architecture_is_named():
     message = (
-        "the given dictionary holds twins_svt_base weights, this model is none of the six networks: "
-        "create it as twins_svt_base"
+        "best.pth holds twins_svt_base weights, this model is none of the six networks: create it as twins_svt_base"
     )
     with pytest.raises(twins.TwinsError, match=f"^{re.escape(message)}$"):
-        load_weights(tiny(), meta("twins_svt_base").state_dict())
+        load_weights(tiny(), meta("twins_svt_base").state_dict(), name="best.pth")
 
 
 def test_misfits_are_listed_and_the_model_is_untouched():
     state = tiny(seed=1).state_dict()
     short = {key: value for key, value in state.items() if not key.startswith("blocks.2.2.")}
     long = state | {"blocks.0.2.norm1.weight": torch.ones(8)}
+    joined = state | {"blocks.0.1.attn.attn.in_proj_weight": torch.ones(())}
     wide = state | {"pos_block.1.proj.0.bias": torch.ones(17)}
     of_nothing = state | {
         "patch_embeds.0.proj.weight": torch.ones(8, 0, 4, 4),
@@ -372,6 +381,7 @@ def test_misfits_are_listed_and_the_model_is_untouched():
         (short, "does not fit this model: blocks.2.2.norm1.weight is not in the file; blocks.2.2.norm1.bias is not in "
          "the file; blocks.2.2.attn.qkv.weight is not in the file; 9 more such"),
         (long, "does not fit this model: blocks.0.2.norm1.weight is in the file only"),
+        (joined, "does not fit this model: blocks.0.1.attn.attn.in_proj_weight is in the file only"),
         (wide, "does not fit this model: pos_block.1.proj.0.bias is (17,) in the file and (16,) here"),
         (of_nothing, "does not fit this model: patch_embeds.0.proj.weight is (8, 0, 4, 4) in the file and "
          "(8, 3, 4, 4) here; pos_block.0.proj.0.bias is () in the file and (8,) here"),
@@ -429,15 +439,25 @@ def test_averaged_weights():
     assert report.notes == ("the file holds averaged weights too: ema=True loads those",)
     assert load_weights(model, checkpoint, ema=True).notes == ()
     assert torch.equal(answers(model), answers(averaged))
+    load_weights(model, {"epoch": 3, "state_dict_ema": plain.state_dict()})
+    assert torch.equal(answers(model), answers(plain))
     with pytest.raises(twins.TwinsError, match="^the given dictionary holds no averaged weights: leave out ema$"):
         load_weights(model, {"model": plain.state_dict(), "model_ema": None}, ema=True)
 
 
-def test_create_model_loads_and_keeps_the_report(tmp_path):
-    file = saved(tmp_path, tiny().state_dict())
-    model = twins.create_model("twins_svt_small", num_classes=5, weights=file, **TINY).eval()
+def test_create_model_loads_and_keeps_the_report(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    saved(tmp_path, tiny().state_dict())
+    model = twins.create_model("twins_svt_small", num_classes=5, weights="~/weights.pth", **TINY).eval()
     assert torch.equal(answers(model), answers(tiny()))
-    assert model.load_report.source == str(file)
+    assert model.load_report.source == "~/weights.pth"
+
+
+def test_mapping_files_into_memory_by_default_changes_nothing(tmp_path):
+    from torch.utils.serialization import config
+
+    with config.patch("load.mmap", True):
+        assert list(read_checkpoint(saved(tmp_path, {"a": torch.ones(1)}))) == ["a"]
 
 
 def test_the_report_as_text():
@@ -490,13 +510,14 @@ def test_nothing_in_a_malicious_checkpoint_is_run(tmp_path, zipped, inside):
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_nothing_in_a_bare_pickle_is_run(tmp_path, protocol):
+def test_nothing_in_a_bare_pickle_is_run(tmp_path, protocol, recwarn):
     file, marker = tmp_path / "model.pkl", tmp_path / "marker"
     file.write_bytes(pickle.dumps({"model": Payload(marker)}, protocol=protocol))
     verdict = "is not a checkpoint|asks for 'posix.system'|is a pickle that torch.save did not write: refused"
     with pytest.raises(twins.TwinsError, match=f"^{re.escape(str(file))} ({verdict})"):
         read_checkpoint(file)
     assert not marker.exists()
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 @pytest.mark.parametrize("module", ["pathlib", "pathlib._local"])
@@ -570,6 +591,8 @@ NOT_WEIGHTS = {
                     "is a TorchScript program: save the state dict of the network it was made from"),
     "no tensors": (lambda: _torch_saved({"epoch": 3, "model": {"name": "svt"}}),
                    "holds no weights: a dictionary of tensors is needed"),
+    "numbered tensors": (lambda: _torch_saved({0: torch.ones(2)}),
+                         "holds no weights: a dictionary of tensors is needed"),
     "a tensor": (lambda: _torch_saved(torch.ones(2)), "holds no weights: a dictionary of tensors is needed"),
 }  # fmt: skip
 

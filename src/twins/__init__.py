@@ -2,7 +2,7 @@
 
 from .errors import TwinsError
 from .model import Twins, TwinsBackbone
-from .weights import LoadReport, load_weights
+from .weights import LoadReport, identify, load_weights, read_checkpoint
 from .zoo import create_model, list_models
 
 __version__ = "0.1.0"
@@ -13,6 +13,8 @@ __all__ = [
     "TwinsBackbone",
     "TwinsError",
     "create_model",
+    "identify",
     "list_models",
     "load_weights",
+    "read_checkpoint",
 ]

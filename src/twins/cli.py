@@ -82,7 +82,8 @@ def make_parser(argv: Sequence[str]) -> Parser:
     evaluate = commands.add_parser("eval", help="figures of a checkpoint on held-out pictures")
     evaluate.add_argument("--task", default=task, help="classify: one label a picture")
     evaluate.add_argument("--weights", required=True, metavar="CHECKPOINT", help="a checkpoint, of any dialect")
-    evaluate.add_argument("--ema", action="store_true", help="take the moving average that the checkpoint keeps")
+    evaluate.add_argument("--ema", action=argparse.BooleanOptionalAction, default=None,
+                          help="take the moving average of the weights; by default where there is one")  # fmt: skip
     wanted = ("data", "dataset", "inat_category", "model", "window_padding", "img_size", "crop_pct", "batch_size",
               "bad_images", "workers", "device", "amp", "amp_dtype", "output", "name", "exist_ok")  # fmt: skip
     add_recipe_flags(evaluate, recipe_class(task), only=wanted)

@@ -19,13 +19,14 @@ from .weights import identify, load_weights, read_checkpoint
 def evaluate_weights(
     recipe: Recipe,
     weights: Path,
-    ema: bool = False,
+    ema: bool | None = None,
     announce: Callable[[Task, dict[str, float]], None] | None = None,
 ) -> dict[str, float]:
     """Evaluate a checkpoint of any dialect by a recipe; its own classes hold where it names them.
 
-    The main process calls `announce(task, figures)`; by default they are printed, and drawn into a folder of their
-    own. Raises TwinsError for data, device or weights that cannot be used.
+    `ema` takes the moving average that the checkpoint keeps, or leaves it; by default it is taken where there is one,
+    since that is what its run evaluated. The main process calls `announce(task, figures)`; by default they are
+    printed, and drawn into a folder of their own. Raises TwinsError for data, device or weights that cannot be used.
     """
     checkpoint = read_checkpoint(weights)
     known = tuple((checkpoint.get("meta") or {}).get("classes", ()))
@@ -33,7 +34,8 @@ def evaluate_weights(
         task = make_task(recipe.replace(weights=None), known)
         _, held_out = task.datasets(evaluation_only=True)
         model = task.build()
-        report = load_weights(model, checkpoint, ema=ema)
+        average = bool(checkpoint.get("model_ema")) if ema is None else ema
+        report = load_weights(model, checkpoint, ema=average, name=str(weights))
         for name, rule in {**report.reshaped, **dict.fromkeys(report.missing, "missing")}.items():
             raise TwinsError(f"{weights}: does not fit {len(task.classes)} classes of {recipe.data}: {name} {rule}")
         unreadable = UnreadableImages(recipe.bad_images)

@@ -53,7 +53,7 @@ def print_zoo(img_size: int = 224, as_json: bool = False) -> None:
             row["name"], row["title"], f"{row['top1_published']}", f"{row['params']:,}", f"{row['params_published']}",
             f"{row['gmacs']:.3f}", f"{row['gmacs_published']}", f"{row['gflops_fvcore']:.3f}",
         )  # fmt: skip
-    need("rich.console", extra="train").Console(width=None).print(table)
+    need("rich.console", extra="train").Console(width=110).print(table)
     print(
         "GMACs are billions of multiply-adds. Published GFLOPs count those of convolutions and linear layers, at 224;"
     )

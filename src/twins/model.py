@@ -186,6 +186,8 @@ class Stages(nn.Module):
     Raises ValueError for values that make no network.
     """
 
+    load_report: Any = None  # of the weights that the network was created with, if any
+
     def __init__(
         self,
         embed_dims: Sequence[int] = (64, 128, 256, 512),

@@ -45,7 +45,7 @@ def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path) -> Non
     side = min(max(4.5, 0.45 * count), 14)
     figure = _figure(side + 1, side)
     axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     if count <= 40:
         axes.set_xticks(range(count), classes, rotation=90 if max(map(len, classes)) > 3 else 0)
         axes.set_yticks(range(count), classes)
@@ -69,7 +69,7 @@ def draw_pictures(
     for cell in cells:
         cell.axis("off")
     for place, cell in enumerate(cells[:shown]):
-        cell.imshow(images[place].permute(1, 2, 0).squeeze(-1), cmap="gray", vmin=0, vmax=1)
+        cell.imshow(images[place].permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
         color = INK if wrong is None else WRONG if wrong[place] else RIGHT
         cell.set_title(titles[place][:22], fontsize=8, color=color)
     figure.suptitle(headline, fontsize=10, color=INK)

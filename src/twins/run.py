@@ -113,7 +113,7 @@ def provenance() -> dict[str, Any]:
         commit = None
     return {
         "twins": __version__,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "python": platform.python_version(),
         "git": commit,
         "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",

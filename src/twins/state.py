@@ -22,14 +22,16 @@ FORMAT = "twins-1"
 class TrainingState:
     """The moving parts of a run. `epoch` epochs are complete, and `step` steps of the one after them."""
 
-    model: nn.Module
+    model: Any  # a network of ours
     optimizer: torch.optim.Optimizer
     schedule: Any  # a timm scheduler
     scaler: torch.amp.GradScaler
     ema: Any  # timm's moving average, or None
     epoch: int = 0
     step: int = 0
-    loss_sums: dict[str, float] = field(default_factory=dict)  # of the epoch under way
+    under_way: dict[str, float] = field(
+        default_factory=dict
+    )  # sums of the epoch that is not complete, and its first rate
     best: dict[str, Any] = field(default_factory=dict)
 
     def pack(self, args: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
@@ -40,13 +42,13 @@ class TrainingState:
         return {
             "format": FORMAT,
             "model": self.model.state_dict(),
-            "model_ema": None if self.ema is None else self.ema.state_dict(),
+            "model_ema": None if self.ema is None else self.ema.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "lr_scheduler": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch - 1,
             "step": self.step,
-            "loss_sums": dict(self.loss_sums),
+            "under_way": dict(self.under_way),
             "best": dict(self.best),
             "rng": _generators(),
             "args": args,
@@ -60,7 +62,9 @@ class TrainingState:
         """
         if not isinstance(checkpoint.get("optimizer"), dict):
             raise TwinsError(f"{source}: weights without optimiser state cannot be resumed; pass it as --weights")
-        load_weights(self.model, checkpoint)
+        report = load_weights(self.model, checkpoint, name=source)
+        for name in (*report.missing, *report.reshaped):
+            raise TwinsError(f"{source}: {name} does not fit this run's network; start a new run with it as --weights")
         optimizer = checkpoint["optimizer"]
         if checkpoint.get("format") != FORMAT:
             optimizer = _in_our_order(optimizer, list(checkpoint["model"]), self.model, self.optimizer, source)
@@ -69,10 +73,10 @@ class TrainingState:
         if checkpoint.get("scaler"):
             self.scaler.load_state_dict(checkpoint["scaler"])
         if self.ema is not None and checkpoint.get("model_ema"):
-            self.ema.load_state_dict(checkpoint["model_ema"])
+            self.ema.module.load_state_dict(checkpoint["model_ema"])
         self.epoch = checkpoint["epoch"] + 1
         self.step = checkpoint.get("step", 0)
-        self.loss_sums = dict(checkpoint.get("loss_sums", {}))
+        self.under_way = dict(checkpoint.get("under_way", {}))
         self.best = dict(checkpoint.get("best", {}))
         if "rng" in checkpoint:
             _restore_generators(checkpoint["rng"])

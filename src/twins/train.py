@@ -91,7 +91,10 @@ class Loop:
         torch.manual_seed(seed_of("initial weights", recipe.seed))
         model: Any = self.task.build().to(world.device)
         model.set_grad_checkpointing(recipe.grad_checkpointing)
-        self.frozen = model.freeze_stages(recipe.freeze_stages)
+        try:
+            self.frozen = model.freeze_stages(recipe.freeze_stages)
+        except ValueError as error:
+            raise TwinsError(f"--freeze-stages: {error}") from error
         optimizer = optim.make_optimizer(recipe, model)
         scaled = world.amp_dtype(recipe) is torch.float16
         self.state = TrainingState(
@@ -121,7 +124,6 @@ class Loop:
         started, first = time.time(), state.epoch
         for epoch in range(first, recipe.epochs):
             epoch_started = time.time()
-            rate = optim.current_rate(state.optimizer)
             if not self.train_epoch(epoch):
                 self.save("checkpoint.pth")
                 self.run.say(
@@ -129,17 +131,17 @@ class Loop:
                 )
                 self.run.say(f"  twins train --resume {self.run / 'checkpoint.pth'}")
                 return Outcome(self.run.folder, state.best, finished=False)
-            images, train_loss = state.loss_sums["count"], state.loss_sums["loss"] / state.loss_sums["count"]
+            sums = state.under_way
             figures = self.evaluate()
             self.close_epoch(epoch, figures)
             record = {
                 "epoch": epoch,
                 "time": round(time.time() - epoch_started, 3),
-                "train_lr": rate,
-                "train_loss": train_loss,
+                "train_lr": sums["lr"],
+                "train_loss": sums["loss"] / sums["count"],
                 **{f"test_{name}": value for name, value in figures.items()},
                 "n_parameters": sum(p.numel() for p in state.model.parameters() if p.requires_grad),
-                "images_per_second": round(images / (time.time() - epoch_started), 1),
+                "images_per_second": round(sums["count"] / (time.time() - epoch_started), 1),
                 "time_left": round((time.time() - started) / (epoch + 1 - first) * (recipe.epochs - epoch - 1)),
             }
             self.run.log(record)
@@ -164,6 +166,7 @@ class Loop:
             module.eval()
         assert recipe.batch_size is not None
         self.sampler.set_epoch(epoch, skip=state.step * recipe.grad_accum_steps * recipe.batch_size)
+        state.under_way.setdefault("lr", optim.current_rate(state.optimizer))
         queue = iter(self.batches)
         progress = Progress(f"epoch {epoch}", self.updates_per_epoch - state.step, self.world.is_main)
         for update in progress.over(range(state.step, self.updates_per_epoch)):
@@ -181,6 +184,8 @@ class Loop:
     def next_batch(self, queue: Iterator[Batch], epoch: int, update: int, part: int) -> Batch:
         batch = next(queue)
         self.unreadable.note(batch)
+        if not len(batch):
+            raise TwinsError(f"{self.recipe.data}: none of the training pictures can be read")
         batch = self.task.mix(batch.to(self.world.device), epoch, update, self.world.rank, part)
         if epoch == update == part == 0 and self.world.is_main:
             self.task.draw_batch(batch, self.run)
@@ -217,7 +222,7 @@ class Loop:
                 f"try a lower --lr or --clip-grad; the batch: {', '.join(culprits)}"
             )
         for key, value in (("loss", sums[0]), ("count", sums[1])):
-            self.state.loss_sums[key] = self.state.loss_sums.get(key, 0.0) + value
+            self.state.under_way[key] = self.state.under_way.get(key, 0.0) + value
         return bool(sums[3])
 
     def take_step(self) -> None:
@@ -243,7 +248,7 @@ class Loop:
         state = self.state
         name, value = next(iter(figures.items()))
         optim.after_epoch(self.recipe, state.schedule, epoch, value)
-        state.epoch, state.step, state.loss_sums = epoch + 1, 0, {}
+        state.epoch, state.step, state.under_way = epoch + 1, 0, {}
         better = not state.best or value > state.best["value"]
         if better:
             state.best = {"figure": name, "value": value, "epoch": epoch}
@@ -279,9 +284,8 @@ class Loop:
         run.say(f"{r.task}: {r.model}, {parameters / 1e6:.1f} M parameters, {len(self.task.classes)} classes")
         run.say(f"data: {len(self.training)} pictures to train on, {len(self.held_out)} held out ({r.data})")
         run.say(f"on {self.world.describe()}; sublayers as {ops.backend()}")
-        report_of_weights = getattr(state.model, "load_report", None)
-        if report_of_weights is not None:
-            run.say(str(report_of_weights))
+        if state.model.load_report is not None:
+            run.say(str(state.model.load_report))
         if state.epoch or state.step:
             run.say(f"going on in epoch {state.epoch} after {state.step} steps")
         run.say(f"writing to {run.folder}")

@@ -84,7 +84,11 @@ class LoadReport:
 
 
 def load_weights(
-    model: nn.Module, source: str | os.PathLike[str] | Mapping[str, Any], strict: bool = True, ema: bool = False
+    model: nn.Module,
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    strict: bool = True,
+    ema: bool = False,
+    name: str = "the given dictionary",
 ) -> LoadReport:
     """Load a checkpoint of any dialect into a classifier, a backbone, or a model that holds one as `backbone`.
 
@@ -97,6 +101,8 @@ def load_weights(
         parts that the file lacks keep their initialisation and are reported. False loads whatever fits.
     ema:
         Take the averaged weights that some trainings store beside the plain ones.
+    name:
+        What the report and errors call a source that is not a file.
 
     A layer for another number of classes is left as it was, a stem for other input channels is converted (see
     `_for_channels`), nothing else is reshaped. Device, dtype and requires_grad of the model stay what they were.
@@ -105,13 +111,14 @@ def load_weights(
     not there, and in strict mode for the weights of another network.
     """
     checkpoint = source if isinstance(source, Mapping) else read_checkpoint(source)
-    name = "the given dictionary" if isinstance(source, Mapping) else os.fspath(source)
+    name = name if isinstance(source, Mapping) else os.fspath(source)
     stored = _state_dict(checkpoint, ema)
     if not stored:
         raise TwinsError(f"{name} holds no averaged weights: leave out ema" if ema else f"{name} holds no weights")
     weights = _public_names(stored)
-    own_names = {_WRAPPERS.sub("", own_name): own_name for own_name in model.state_dict()}
-    own = dict(zip(own_names, model.state_dict().values(), strict=True))
+    state = model.state_dict()
+    own_names = {_WRAPPERS.sub("", own_name): own_name for own_name in state}
+    own = {key: state[own_name] for key, own_name in own_names.items()}
 
     fitted = {key: _fit(key, weights[key], own[key]) for key in own if key in weights}
     unused, unexpected = _left_over(weights, own)
@@ -183,12 +190,9 @@ def _state_dict(checkpoint: Mapping[str, Any], ema: bool = False) -> dict[str, T
     averaged = [checkpoint.get(key) for key in _AVERAGED]
     plain = [*(checkpoint.get(key) for key in _PLAIN), checkpoint]
     for holder in averaged if ema else [*plain, *averaged]:
-        if isinstance(holder, Mapping):
-            tensors = {
-                name: value for name, value in holder.items() if isinstance(name, str) and isinstance(value, Tensor)
-            }
-            if tensors:
-                return tensors
+        items = holder.items() if isinstance(holder, Mapping) else ()
+        if tensors := {name: item for name, item in items if isinstance(name, str) and isinstance(item, Tensor)}:
+            return tensors
     return {}
 
 
@@ -220,13 +224,13 @@ def _for_channels(stem: Tensor, channels: int) -> tuple[Tensor, str]:
     Fewer channels: the weights of those that go are added, cyclically, to those that stay (of one: the sum of all).
     More: the weights are repeated cyclically and scaled by the ratio, exact where it is a whole number.
     """
-    before = stem.shape[1]
+    before, weights = stem.shape[1], stem.float()
     cycle = torch.arange(max(before, channels), device=stem.device) % min(before, channels)
-    stem = stem.float()
     if channels < before:
-        summed = stem.new_zeros(len(stem), channels, *stem.shape[2:]).index_add_(1, cycle, stem)
+        summed = weights.new_zeros(len(stem), channels, *stem.shape[2:]).index_add_(1, cycle, weights)
         return summed, f"{before} channels in the file, summed into {channels}"
-    return stem[:, cycle] * (before / channels), f"{before} channels in the file, repeated to {channels}, scaled"
+    rule = f"{before} channels in the file, repeated to {channels}, times {before}/{channels}"
+    return weights[:, cycle] * (before / channels), rule
 
 
 def _left_over(weights: Iterable[str], own: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -285,7 +289,7 @@ for _pure in (PurePosixPath, PureWindowsPath):
 
 _NOT_WEIGHTS = (
     (rb"\Z", "is empty: download or copy it again"),
-    (rb"(?:\xef\xbb\xbf)?\s*<", "is a web page, so a download failed: download the file again"),
+    (rb"\s*<", "is a web page, so a download failed: download the file again"),
     (rb"version https://git-lfs", "is a Git LFS pointer, not the file: run `git lfs pull` in its repository"),
 )
 _DAMAGED = "is cut short or damaged: download or copy it again"

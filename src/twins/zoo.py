@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import TwinsError, nearest
-from .model import VARIANTS, Twins, TwinsBackbone
+from .model import VARIANTS, Stages, Twins, TwinsBackbone
 from .weights import load_weights
 
 
@@ -95,13 +96,17 @@ def create_model(
         "window_padding": window_padding,
         **architecture,
     }
+    known = list(inspect.signature(Stages).parameters)
+    for keyword in architecture:
+        if keyword not in known:
+            raise TwinsError(f"{name}: no such setting {keyword!r}{nearest(keyword, known)}")
     try:
         model: Twins | TwinsBackbone
         if features_only:
             model = TwinsBackbone(out_indices=out_indices, stage_norms=stage_norms, **settings)
         else:
             model = Twins(num_classes=num_classes, **settings)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise TwinsError(f"{name}: {error}") from error
     if weights is not None:
         model.load_report = load_weights(model, weights)

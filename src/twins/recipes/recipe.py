@@ -123,7 +123,8 @@ class Recipe:
         """
         batch_size = self.batch_size
         if batch_size is None:
-            batch_size = max(self.lr_base_size // (processes * self.grad_accum_steps), 1)
+            share = self.lr_base_size // (processes * self.grad_accum_steps)
+            batch_size = max(share - share % 2, 1)  # even, since mixup pairs pictures
         global_batch = batch_size * processes * self.grad_accum_steps
         lr = self.lr_base * global_batch / self.lr_base_size if self.lr is None else self.lr
         return self.replace(batch_size=batch_size, lr=lr)

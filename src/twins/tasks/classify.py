@@ -77,6 +77,8 @@ class Classification:
         r = self.recipe
         if not (r.mixup > 0 or r.cutmix > 0 or r.cutmix_minmax):
             return batch
+        if len(batch) % 2:
+            raise TwinsError(f"mixup and cutmix pair pictures: --batch-size must be even, not {len(batch)}")
         mixup = need("timm.data", extra="train").Mixup(
             r.mixup, r.cutmix, r.cutmix_minmax, r.mixup_prob, r.mixup_switch_prob, r.mixup_mode,
             label_smoothing=r.smoothing, num_classes=len(self.classes),

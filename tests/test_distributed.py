@@ -1,0 +1,110 @@
+"""Several processes: the same learning as one, every picture counted once, and all stop together."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY
+
+from twins.recipes import ClassifyRecipe
+
+# What each rank runs: `fit` by a recipe in a JSON file, with gradients written down where the file asks for them.
+RANK = """
+import json, sys
+from pathlib import Path
+import torch
+from twins import cli, train
+from twins.errors import TwinsError
+from twins.recipes import ClassifyRecipe
+from twins.tasks.classify import Classification
+
+job = json.loads(Path(sys.argv[1]).read_text())
+if job.get("gradients"):
+    take_step = train.Loop.take_step
+    def noting(loop):
+        if loop.state.step == 0 and loop.world.is_main:
+            grads = {n: p.grad.clone() for n, p in loop.state.model.named_parameters()}
+            torch.save(grads, job["gradients"])
+        take_step(loop)
+    train.Loop.take_step = noting
+if job.get("poison") is not None:
+    losses = Classification.losses
+    def poisoned(task, model, batch):
+        import os
+        bad = os.environ.get("RANK", "0") == str(job["poison"])
+        return {"loss": losses(task, model, batch)["loss"] * (float("nan") if bad else 1.0)}
+    Classification.losses = poisoned
+try:
+    train.fit(ClassifyRecipe.from_dict(job["recipe"], "job"), folder=Path(job["folder"]))
+except TwinsError as error:
+    print("REFUSED", error, flush=True)
+    sys.exit(2)
+"""
+
+
+def run(tmp_path: Path, recipe: ClassifyRecipe, processes: int, **job: Any) -> tuple[Path, str]:
+    """Train on so many gloo processes; answers the folder and all that was printed."""
+    folder = tmp_path / f"{recipe.name}-{processes}"
+    (tmp_path / "rank.py").write_text(RANK)
+    (tmp_path / "job.json").write_text(json.dumps({"recipe": recipe.to_dict(), "folder": str(folder), **job}))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, tmp_path / "rank.py", tmp_path / "job.json"], env=environment,
+                          capture_output=True, text=True, timeout=200)  # fmt: skip
+    if "poison" not in job:
+        assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def last_log(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "log.txt").read_text().splitlines()[-1])
+
+
+def test_two_processes_learn_what_one_learns_in_three_steps(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
+    """36 pictures in global batches of 12: one epoch is three steps of SGD at 0.01."""
+    recipe = tiny_recipe.replace(epochs=1, opt="sgd", lr=0.01, drop_path=0.0, clip_grad=None, sched="constant")
+    alone, _ = run(tmp_path, recipe.replace(batch_size=12), 1)
+    together, _ = run(tmp_path, recipe.replace(batch_size=6), 2)
+    ours, theirs = (torch.load(f / "checkpoint.pth", weights_only=True)["model"] for f in (alone, together))
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=1e-6, msg=name)
+    assert last_log(alone)["train_loss"] == pytest.approx(last_log(together)["train_loss"], rel=1e-5)
+
+
+def test_averaged_gradients_are_those_of_one_process(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
+    recipe = tiny_recipe.replace(epochs=1, opt="adamw", drop_path=0.0)
+    run(tmp_path, recipe.replace(batch_size=12), 1, gradients=str(tmp_path / "one.pt"))
+    run(tmp_path, recipe.replace(batch_size=6), 2, gradients=str(tmp_path / "two.pt"))
+    one, two = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("one", "two"))
+    largest = max(float(g.norm()) for g in one.values())
+    for name, gradient in one.items():
+        # Where the true gradient vanishes, as a key's bias does, only rounding is left to compare.
+        scale = max(float(gradient.norm()), 1e-3 * largest)
+        assert float((gradient - two[name]).norm()) / scale < 1e-5, name
+
+
+def test_evaluation_is_identical_over_one_two_and_three_processes(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
+    """15 pictures: shares of 8 and 7, of 5, 5 and 5."""
+    frozen = tiny_recipe.replace(epochs=1, lr=0.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0)
+    logs = [last_log(run(tmp_path, frozen.replace(batch_size=12 // n), n)[0]) for n in (1, 2, 3)]
+    assert [log["test_images"] for log in logs] == [15, 15, 15]
+    for log in logs[1:]:
+        assert (log["test_acc1"], log["test_acc5"]) == (logs[0]["test_acc1"], logs[0]["test_acc5"])
+        assert log["test_loss"] == pytest.approx(logs[0]["test_loss"], rel=1e-6)
+
+
+def test_one_loss_that_is_not_finite_stops_all_ranks_together(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
+    recipe = tiny_recipe.replace(model_kwargs=TINY, lr=0.25)
+    _, printed = run(tmp_path, recipe, 2, poison=1)
+    refusals = [line for line in printed.splitlines() if line.startswith("REFUSED")]
+    assert len(refusals) == 2
+    assert refusals[0] == refusals[1]
+    assert "not finite in epoch 0, step 0, at learning rate 0.25" in refusals[0]
+    assert refusals[0].count(".png") == 6  # the batch of the rank that failed
