@@ -1,0 +1,31 @@
+# The door: every target sets up .venv first, and again whenever pyproject.toml or constraints.txt change.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+ARGS ?=
+
+.PHONY: train test bench lint
+.DEFAULT_GOAL := train
+
+train: $(READY)  ## train a small Twins-SVT on the embedded digits; ARGS="--epochs 5" adds flags
+	$(BIN)/twins train $(ARGS)
+
+test: $(READY)  ## the fast suite: no GPU, no network
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
+
+bench: $(READY)  ## speed against timm on this machine, written to benchmarks/
+	$(BIN)/python benchmarks/against_timm.py $(ARGS)
+
+lint: $(READY)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; name one: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@# Byte code now, in case writing it is switched off: importing PyTorch without it takes long every time.
+	$(BIN)/python -m compileall -q -j 0 .venv/lib || true
+	@touch $@
