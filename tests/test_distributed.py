@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY
 
+from conftest import TINY
 from twins.recipes import ClassifyRecipe
 
 # What each rank runs: `fit` by a recipe in a JSON file, with gradients written down where the file asks for them.
