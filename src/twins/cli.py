@@ -67,26 +67,36 @@ def make_parser(argv: Sequence[str]) -> Parser:
     parser = Parser(prog="twins", description="Twins vision transformers: training, evaluation, and what they are.")
     parser.add_argument("--version", action="version", version=f"twins {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
-    task = _task_of(argv)
+    task, recipe = _task_and_recipe(argv)
 
-    train = commands.add_parser("train", help="train on a folder of pictures, or on the embedded digits")
+    train = commands.add_parser(
+        "train", help="train on a folder of pictures, or on the embedded digits",
+        usage="twins train [--recipe NAME] [--data FOLDER] [--weights FILE] [--FLAG VALUE ...]",
+        description="Train by a recipe. Flags change it; the defaults below are those of the recipe that is named, or "
+        "of `digits`. With torchrun in front, several processes train together.",
+    )  # fmt: skip
     train.add_argument("--task", default=task, help="classify: one label a picture")
     train.add_argument("--recipe", metavar="NAME|FILE", help=f"where to start from: {', '.join(list_recipes(task))}, "
                        "or a run's recipe.json; by default `digits` for --data digits and `pictures` else")  # fmt: skip
     train.add_argument("--resume", nargs="?", const="", metavar="CHECKPOINT",
                        help="go on from this file; without one from the newest unfinished run of the name")  # fmt: skip
     train.add_argument("--print-lr", action="store_true", help="print the rate of every epoch as JSON, and stop")
-    add_recipe_flags(train, recipe_class(task))
+    add_recipe_flags(train, recipe)
     train.set_defaults(run=run_train, parser=train)
 
-    evaluate = commands.add_parser("eval", help="figures of a checkpoint on held-out pictures")
+    evaluate = commands.add_parser(
+        "eval", help="figures of a checkpoint on held-out pictures",
+        usage="twins eval --weights CHECKPOINT [--data FOLDER] [--FLAG VALUE ...]",
+        description="Evaluate a checkpoint. What it tells of its network, classes, preprocessing and data holds "
+        "unless a flag says otherwise; without --data the pictures are those that its run held out.",
+    )  # fmt: skip
     evaluate.add_argument("--task", default=task, help="classify: one label a picture")
     evaluate.add_argument("--weights", required=True, metavar="CHECKPOINT", help="a checkpoint, of any dialect")
     evaluate.add_argument("--ema", action=argparse.BooleanOptionalAction, default=None,
                           help="take the moving average of the weights; by default where there is one")  # fmt: skip
     wanted = ("data", "dataset", "inat_category", "model", "window_padding", "img_size", "crop_pct", "batch_size",
               "bad_images", "workers", "device", "amp", "amp_dtype", "output", "name", "exist_ok")  # fmt: skip
-    add_recipe_flags(evaluate, recipe_class(task), only=wanted)
+    add_recipe_flags(evaluate, recipe, only=wanted, defaults=False)
     evaluate.set_defaults(run=run_eval, parser=evaluate)
 
     info = commands.add_parser("info", help="the six networks: parameters, FLOPs, published accuracy")
@@ -96,18 +106,24 @@ def make_parser(argv: Sequence[str]) -> Parser:
     return parser
 
 
-def add_recipe_flags(parser: argparse.ArgumentParser, cls: type[Recipe], only: Sequence[str] | None = None) -> None:
-    """One flag for each field of a recipe; flags that are not given leave no trace in the parsed arguments."""
-    hints = typing.get_type_hints(cls)
+def add_recipe_flags(
+    parser: argparse.ArgumentParser, recipe: Recipe, only: Sequence[str] | None = None, defaults: bool = True
+) -> None:
+    """One flag for each field of a recipe, whose values the help shows.
+
+    Flags that are not given leave no trace in the parsed arguments.
+    """
+    hints = typing.get_type_hints(type(recipe))
     groups: dict[str, Any] = {}
-    for f in dataclasses.fields(cls):
+    for f in dataclasses.fields(recipe):
         if not f.metadata or (only is not None and f.name not in only):
             continue
         group = groups.setdefault(f.metadata["group"], parser.add_argument_group(f.metadata["group"]))
         flags = [*(a for a in f.metadata["aliases"] if not a.startswith("--")), "--" + f.name.replace("_", "-")]
         flags += [a for a in f.metadata["aliases"] if a.startswith("--")]
-        default = None if f.default in (dataclasses.MISSING, None) else f.default
-        told = f.metadata["help"] + ("" if default in (None, False, ()) else f" (default: {_plain(default)})")
+        default = getattr(recipe, f.name)
+        shown = defaults and default not in (None, False, (), {})
+        told = f.metadata["help"] + (f" (default: {_plain(default)})" if shown else "")
         settings: dict[str, Any] = {"dest": f.name, "default": argparse.SUPPRESS, "help": told.replace("%", "%%")}
         kind = _value_type(hints[f.name])
         if kind is bool:
@@ -175,7 +191,8 @@ def run_info(args: argparse.Namespace) -> int:
 
 
 def _recipe(args: argparse.Namespace, changes: dict[str, Any]) -> Recipe:
-    name = args.recipe or ("digits" if changes.get("data", "digits") == "digits" else "pictures")
+    """The recipe that is named, or that suits the data, with changes."""
+    name = args.recipe or ("digits" if getattr(args, "data", "digits") == "digits" else "pictures")
     return find_recipe(name, args.task).replace(**changes)
 
 
@@ -189,13 +206,14 @@ def _recipe_of_run(checkpoint: Path, task: str) -> Recipe:
     return recipe_class(task).from_dict(recipe, source=str(checkpoint))
 
 
-def _task_of(argv: Sequence[str]) -> str:
-    """The task is known before the rest is parsed, since it decides which flags there are."""
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+def _task_and_recipe(argv: Sequence[str]) -> tuple[str, Recipe]:
+    """Known before the rest is parsed, since they decide which flags there are and which defaults help shows."""
+    early = Parser(prog="twins", add_help=False)
     early.add_argument("--task", default="classify")
-    task = early.parse_known_args(argv)[0].task
-    recipe_class(task)
-    return str(task)
+    early.add_argument("--recipe")
+    early.add_argument("--data", "--data-path", default="digits")
+    args, _ = early.parse_known_args(argv)
+    return args.task, _recipe(args, {})
 
 
 def _without_none(hint: Any) -> Any:
@@ -224,6 +242,8 @@ def _key_value(text: str) -> tuple[str, Any]:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{key}={_plain(v).replace(' ', ',')}" for key, v in value.items())
     if isinstance(value, tuple):
         return " ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
     return str(value)

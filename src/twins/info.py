@@ -44,16 +44,20 @@ def print_zoo(img_size: int = 224, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=1))
         return
-    table = need("rich.table", extra="train").Table(title=f"Twins on ImageNet-1k, counted at {img_size} x {img_size}")
-    for heading in ("network", "known as", "top-1 %\npublished", "parameters", "M\npublished",
-                    "GMACs: conv\nand linear", "GFLOPs\npublished", "GMACs with\nattention, norm"):  # fmt: skip
-        table.add_column(heading, justify="left" if heading in ("network", "known as") else "right")
+    table = need("rich.table", extra="train").Table(
+        title=f"Twins on ImageNet-1k, counted at {img_size} x {img_size}", box=need("rich.box", extra="train").SIMPLE
+    )
+    for heading in ("network", "known as"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("top-1 %\npublished", "parameters", "M\npublished",
+                    "GMACs conv,\nlinear", "GFLOPs\npublished", "GMACs with\nattn, norm"):  # fmt: skip
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             row["name"], row["title"], f"{row['top1_published']}", f"{row['params']:,}", f"{row['params_published']}",
             f"{row['gmacs']:.3f}", f"{row['gmacs_published']}", f"{row['gflops_fvcore']:.3f}",
         )  # fmt: skip
-    need("rich.console", extra="train").Console(width=110).print(table)
+    need("rich.console", extra="train").Console(width=120).print(table)
     print(
         "GMACs are billions of multiply-adds. Published GFLOPs count those of convolutions and linear layers, at 224;"
     )

@@ -1,0 +1,150 @@
+"""Imports point downwards, `import twins` stays light, and no name stands for two things. Read from the source."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import twins
+
+ROOT = Path(twins.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+# From the bottom up: a module may import from its own line and from those above it here. `__init__` is at the top.
+LAYERS = (
+    ("errors",),
+    ("extras", "ops", "progress"),
+    ("model", "weights"),
+    ("data", "dist", "flops", "metrics", "native", "optim", "recipes", "report", "run", "state", "timm", "zoo"),
+    ("tasks",),
+    ("bench", "evaluate", "export", "info", "predict", "train"),
+    ("cli", "server"),
+)
+LAYER = {unit: height for height, units in enumerate(LAYERS) for unit in units} | {"__init__": len(LAYERS)}
+BACKENDS = {"eager", "reference", "triton"}
+
+
+class Import(NamedTuple):
+    """One imported name: `from .data.loading import Batch` in tasks/classify.py."""
+
+    importer: str  # "tasks.classify"
+    target: str  # "data.loading" inside the package, "" for the package itself, "torch.nn" outside it
+    ours: bool
+    name: str  # "Batch", or "" for `import x`
+
+
+def dotted(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {dotted(file) for file in FILES}
+
+
+def unit(module: str) -> str:
+    """The first part of a dotted name: what has a place in a layer."""
+    return module.split(".")[0]
+
+
+def read(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+
+
+def imports(file: Path) -> Iterator[Import]:
+    """Everything a file imports, inside functions too."""
+    importer = dotted(file)
+    package = file.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(read(file)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(importer, *inside(alias.name), "")
+        elif isinstance(node, ast.ImportFrom):
+            around = ("twins", *package[: len(package) - node.level + 1]) if node.level else ()
+            target, ours = inside(".".join(filter(None, (*around, node.module))))
+            for alias in node.names:
+                submodule = f"{target}.{alias.name}".lstrip(".")
+                if ours and submodule in MODULES:  # `from . import ops` names a module
+                    yield Import(importer, submodule, ours, "")
+                else:
+                    yield Import(importer, target, ours, alias.name)
+
+
+def inside(module: str) -> tuple[str, bool]:
+    """A module's name within the package, if it is ours, and whether it is."""
+    ours = unit(module) == "twins"
+    return module.removeprefix("twins").lstrip(".") if ours else module, ours
+
+
+IMPORTS = [found for file in FILES for found in imports(file)]
+INSIDE = [found for found in IMPORTS if found.ours and found.name != "__version__"]
+
+
+def test_every_module_has_a_layer():
+    assert {unit(module) for module in MODULES} <= LAYER.keys()
+
+
+def test_imports_point_downwards():
+    upwards = [i for i in INSIDE if LAYER[unit(i.target) or "__init__"] > LAYER[unit(i.importer)]]
+    assert upwards == []
+
+
+def test_no_two_modules_need_one_another():
+    graph: dict[str, set[str]] = {}
+    for found in INSIDE:
+        if unit(found.target) != unit(found.importer):
+            graph.setdefault(unit(found.importer), set()).add(unit(found.target))
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
+
+
+def test_tasks_do_not_import_each_other():
+    tasks = [i for i in INSIDE if i.importer.startswith("tasks.") and i.target.startswith("tasks")]
+    assert [i for i in tasks if i.target != i.importer] == []
+
+
+def test_nobody_outside_ops_names_a_backend():
+    named = [i for i in INSIDE if unit(i.importer) != "ops" and BACKENDS & {*i.target.split(".")[1:2], i.name}]
+    assert named == []
+    for file in FILES:
+        for node in ast.walk(read(file)):
+            is_choice = isinstance(node, ast.Call) and ast.unparse(node.func) in ("use", "ops.use")
+            if is_choice and unit(dotted(file)) != "ops":
+                assert not any(isinstance(argument, ast.Constant) for argument in node.args), f"{file}:{node.lineno}"
+
+
+def test_model_and_ops_need_torch_alone():
+    needed = {unit(i.target) for i in IMPORTS if not i.ours and unit(i.importer) in ("model", "ops")}
+    assert needed - sys.stdlib_module_names == {"torch"}
+    assert {unit(i.target) for i in INSIDE if unit(i.importer) == "ops"} == {"ops"}
+    assert {unit(i.target) for i in INSIDE if i.importer == "model"} == {"ops"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=dotted)
+def test_no_public_name_is_a_module_beside_it(file: Path):
+    package = dotted(file.parent / "__init__.py")
+    prefix = "" if package == "__init__" else f"{package}."
+    beside = {m.removeprefix(prefix) for m in MODULES if m.startswith(prefix)}
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    defined = {node.name for node in read(file).body if isinstance(node, definitions)}
+    assert defined & beside == set()
+
+
+def test_public_names_are_not_modules():
+    assert set(twins.__all__) & MODULES == set()
+    assert all(hasattr(twins, name) for name in twins.__all__)
+
+
+def test_importing_twins_loads_torch_and_nothing_else():
+    script = (
+        "import json, sys, torch; before = set(sys.modules); import twins; "
+        "print(json.dumps(sorted({name.split('.')[0] for name in set(sys.modules) - before})))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert set(json.loads(done.stdout)) - sys.stdlib_module_names - {"torch", "twins"} == set()
