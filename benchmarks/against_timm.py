@@ -18,6 +18,7 @@ from typing import Any
 
 import timm
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 import twins
@@ -52,7 +53,8 @@ def main() -> None:
     path = HERE / f"against_timm-{time.strftime('%Y-%m-%d')}.json"
     about: dict[str, Any] = {"timm": timm.__version__, "processor": processor(), **provenance()}
     path.write_text(json.dumps({"ran_on": about, "dtype": "float32", "rows": rows}, indent=1) + "\n")
-    print(f"written to {path}")
+    draw(rows, about["processor"], HERE / "against_timm.png")
+    print(f"written to {path} and against_timm.png beside it")
 
 
 def pair(name: str) -> tuple[nn.Module, nn.Module]:
@@ -97,6 +99,25 @@ def alternate(
             if block:
                 times[who].append((time.perf_counter() - started) / calls)
     return times
+
+
+def draw(rows: list[dict[str, Any]], machine: str, path: Path) -> None:
+    """How many times timm's speed, a bar for each network and kind of work."""
+    kinds = list(dict.fromkeys(row["what"] for row in rows))
+    names = list(dict.fromkeys(row["network"] for row in rows))
+    figure = Figure((9, 3.2), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(kinds)
+    for k, kind in enumerate(kinds):
+        ratios = [row["ratio"] for row in rows if row["what"] == kind]
+        bars = axes.bar([i + k * width for i in range(len(ratios))], ratios, width * 0.92, label=kind)
+        axes.bar_label(bars, fmt="%.2f", fontsize=7)
+    axes.axhline(1.0, color="#333333", linewidth=1)
+    axes.set_xticks([i + (len(kinds) - 1) * width / 2 for i in range(len(names))], names, fontsize=8)
+    axes.set_ylabel("times timm's speed")
+    axes.set_title(f"plain PyTorch, float32, 224 x 224, {machine}", fontsize=9)
+    axes.legend(frameon=False, fontsize=8, ncols=len(kinds), loc="lower right")
+    figure.savefig(path, dpi=90)
 
 
 def processor() -> str:

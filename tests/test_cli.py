@@ -146,15 +146,16 @@ def test_classes_that_do_not_fit(pictures: Path, tmp_path: Path, capsys: pytest.
 
 
 def test_ctrl_c_saves_and_prints_the_command_that_goes_on(pictures: Path, tmp_path: Path) -> None:
-    argv = ["train", "--data", str(pictures), "--output", str(tmp_path), "--name", "long", *QUICK, "--epochs", "9999"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "twins.cli", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    """A terminal sends SIGINT to the whole group, processes that load data among them."""
+    argv = ["train", "--data", str(pictures), "--output", str(tmp_path), "--name", "long", *QUICK, "--epochs", "9999",
+            "--workers", "2"]  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-m", "twins.cli", *argv], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, start_new_session=True)  # fmt: skip
     checkpoint = tmp_path / "classify" / "long" / "checkpoint.pth"
     waited = time.time() + 120
     while not checkpoint.exists() and time.time() < waited:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     out, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error == ""

@@ -8,7 +8,7 @@ import json
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -73,7 +73,7 @@ def make_parser(argv: Sequence[str]) -> Parser:
         "train", help="train on a folder of pictures, or on the embedded digits",
         usage="twins train [--recipe NAME] [--data FOLDER] [--weights FILE] [--FLAG VALUE ...]",
         description="Train by a recipe. Flags change it; the defaults below are those of the recipe that is named, or "
-        "of `digits`. With torchrun in front, several processes train together.",
+        "of `digits`; `none` switches a setting off. With torchrun in front, several processes train together.",
     )  # fmt: skip
     train.add_argument("--task", default=task, help="classify: one label a picture")
     train.add_argument("--recipe", metavar="NAME|FILE", help=f"where to start from: {', '.join(list_recipes(task))}, "
@@ -131,7 +131,7 @@ def add_recipe_flags(
         elif kind is dict:
             settings |= {"nargs": "+", "metavar": "KEY=VALUE", "type": _key_value, "action": _IntoDict}
         else:
-            settings["type"] = kind
+            settings["type"] = _or_none(kind) if _without_none(hints[f.name]) is not hints[f.name] else kind
             if typing.get_origin(_without_none(hints[f.name])) is tuple:
                 settings["nargs"] = "+"
             if f.metadata["choices"]:
@@ -227,6 +227,16 @@ def _value_type(hint: Any) -> Any:
     if typing.get_origin(hint) is tuple:
         return typing.get_args(hint)[0]
     return typing.get_origin(hint) or hint
+
+
+def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Reads `none` as well, for settings that can be switched off."""
+
+    def read(text: str) -> Any:
+        return None if text.lower() == "none" else kind(text)
+
+    read.__name__ = kind.__name__  # what argparse calls a value that cannot be read
+    return read
 
 
 def _key_value(text: str) -> tuple[str, Any]:

@@ -12,7 +12,7 @@ from .errors import TwinsError
 from .recipes import Recipe, find_recipe, recipe_class
 from .run import Run, new_run_folder
 from .tasks import Task, make_task
-from .train import evaluate
+from .train import held_out_figures
 from .weights import identify, load_weights, read_checkpoint
 
 
@@ -39,7 +39,7 @@ def evaluate_weights(
         for name, rule in {**report.reshaped, **dict.fromkeys(report.missing, "missing")}.items():
             raise TwinsError(f"{weights}: does not fit {len(task.classes)} classes of {recipe.data}: {name} {rule}")
         unreadable = UnreadableImages(recipe.bad_images)
-        figures = evaluate(task, model.to(world.device), held_out, recipe, world, unreadable)
+        figures = held_out_figures(task, model.to(world.device), held_out, recipe, world, unreadable)
         if announce is None:
             run = Run(Path(from_main(str(new_run_folder(recipe)))), main=world.is_main)
             run.create()

@@ -241,7 +241,7 @@ class Loop:
         """The held-out figures of the weights that will be kept: the moving average where there is one."""
         model = self.state.model if self.state.ema is None else self.state.ema.module
         assert self.recipe.batch_size is not None
-        return evaluate(self.task, model, self.held_out, self.recipe, self.world, self.unreadable)
+        return held_out_figures(self.task, model, self.held_out, self.recipe, self.world, self.unreadable)
 
     def close_epoch(self, epoch: int, figures: dict[str, float]) -> None:
         """Step the schedule, remember the best, and save both checkpoints."""
@@ -312,7 +312,7 @@ class Loop:
 
 
 @torch.inference_mode()
-def evaluate(
+def held_out_figures(
     task: Task,
     model: nn.Module,
     held_out: PicturesAsTensors,
@@ -346,14 +346,17 @@ def announce_epoch(run: Run, task: Task, record: dict[str, Any], state: Training
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM set the event, so that the loop can stop between two updates; a second one stops at once."""
+    """Ctrl-C and SIGTERM set the event, so that the loop can stop between two updates; a second Ctrl-C stops at once.
+
+    torchrun answers Ctrl-C with a SIGTERM of its own, which must not count as the second.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
 
     def ask_to_stop(signum: int, frame: object) -> None:
-        if event.is_set():
+        if event.is_set() and signum == signal.SIGINT:
             raise KeyboardInterrupt
         event.set()
 

@@ -56,7 +56,7 @@ def open_data(recipe: ClassifyRecipe, evaluation_only: bool = False) -> tuple[Im
 def _layout(recipe: ClassifyRecipe, root: Path) -> str:
     if recipe.dataset != "auto":
         return recipe.dataset
-    if recipe.data == "digits" and not root.exists():
+    if recipe.data == "digits":
         return "digits"
     if (root / "cifar-100-python").is_dir():
         return "cifar100"

@@ -48,7 +48,12 @@ class Recipe:
     grad_checkpointing: bool = flag(False, "compute blocks again on the way back, for less memory", group="model")
     torchcompile: bool = flag(False, "run the network through torch.compile", group="model")
 
-    data: str = flag("digits", "a folder of pictures, or `digits` for the embedded scans", "--data-path", group="data")
+    data: str = flag(
+        "digits",
+        "a folder of pictures, or `digits` for the embedded scans (a folder of that name: ./digits)",
+        "--data-path",
+        group="data",
+    )
     val_split: float = flag(0.2, "share held out where there is no val folder", group="data")
     bad_images: str = flag(
         "stop", "an unreadable picture: stop, or skip and count it", group="data", choices=("stop", "skip")
