@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -483,3 +484,14 @@ def test_model_and_ops_work_when_copied_out(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     with torch.no_grad():
         torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), model(images))
+
+
+@pytest.mark.slow
+def test_the_page_on_networks_runs_and_prints_what_it_says(capsys: pytest.CaptureFixture[str]):
+    page = (Path(__file__).parents[1] / "docs" / "networks.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(snippet, names)
+    printed = capsys.readouterr().out
+    for figure in ("17.1969", "19.8385", "[128, 256, 512] [8, 16, 32]", "twins.model [320, 512]", "621.67", "76.06"):
+        assert figure in printed

@@ -1,4 +1,4 @@
-"""The sublayers, in every form, against loops and formulas written here, and the forms against one another."""
+"""The sublayers, in every form, against loops and formulas written here: answers and gradients, in double precision."""
 
 from __future__ import annotations
 

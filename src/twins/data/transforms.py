@@ -74,9 +74,14 @@ def train_transform(recipe: ClassifyRecipe) -> Transform:
         re_mode=recipe.remode,
         re_count=recipe.recount,
     )
+    if recipe.degrees or recipe.shear or recipe.zoom:
+        zoom = (1 - recipe.zoom, 1 + recipe.zoom)
+        bilinear = transforms.InterpolationMode.BILINEAR
+        augment.transforms.insert(1, transforms.RandomAffine(recipe.degrees, None, zoom, recipe.shear, bilinear))
     if recipe.img_size <= SMALL:
         size = recipe.img_size
-        augment.transforms[0] = transforms.Compose([_FitSquare(size), transforms.RandomCrop(size, padding=size // 8)])
+        shift = transforms.RandomCrop(size, padding=recipe.crop_padding)
+        augment.transforms[0] = transforms.Compose([_FitSquare(size), shift])
     return augment
 
 

@@ -35,6 +35,12 @@ class ClassifyRecipe(Recipe):
     ratio: tuple[float, ...] = flag((3 / 4, 4 / 3), "random crop: narrowest and widest shape", group="augmentation")
     hflip: float = flag(0.5, "chance of a mirror image", group="augmentation")
     vflip: float = flag(0.0, "chance of a picture upside down", group="augmentation")
+    crop_padding: int = flag(
+        4, "at 32 pixels and below, instead of the random crop: shift by up to so many pixels", group="augmentation"
+    )
+    degrees: float = flag(0.0, "turn by up to so many degrees", group="augmentation")
+    shear: float = flag(0.0, "shear by up to so many degrees", group="augmentation")
+    zoom: float = flag(0.0, "shrink or grow by up to this share", group="augmentation")
     color_jitter: float | None = flag(0.4, "jitter of colours; RandAugment replaces it", group="augmentation")
     aa: str | None = flag(None, "RandAugment or AutoAugment policy in timm's notation", group="augmentation")
     train_interpolation: str = flag(
@@ -84,15 +90,24 @@ def _digits() -> ClassifyRecipe:
     """The embedded scans of handwritten digits: a small Twins-SVT, about a minute on two CPU cores."""
     return ClassifyRecipe(
         model="twins_svt_small",
-        model_kwargs={"embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8), "depths": (2, 2, 4, 2)},
+        model_kwargs={
+            "embed_dims": (32, 64, 128, 256),
+            "num_heads": (1, 2, 4, 8),
+            "depths": (2, 2, 4, 2),
+            "window_size": 4,
+        },
         data="digits",
         img_size=32,
         in_chans=1,
         mean=(0.5,),
         std=(0.5,),
+        crop_padding=2,
+        degrees=10,
+        shear=5,
+        zoom=0.1,
         hflip=0.0,
         color_jitter=None,
-        epochs=30,
+        epochs=40,
         lr_base=1e-3,
         lr_base_size=64,
         warmup_epochs=2,
