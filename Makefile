@@ -26,6 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "Python 3.11 or later is needed; name one: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	@# Byte code now, in case writing it is switched off: importing PyTorch without it takes long every time.
-	$(BIN)/python -m compileall -q -j 0 .venv/lib || true
+	@# Byte code now, in case writing it is switched off: importing PyTorch without it takes long every time. What does
+	@# not compile are files for other Pythons.
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib > .venv/compile.log || true
 	@touch $@

@@ -51,8 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return run_throughput(args)
         return run_train(args)
     except TwinsError as error:
-        if int(os.environ.get("RANK", 0)) == 0:
-            print(f"main.py: {error}", file=sys.stderr)
+        print(f"main.py: {error}", file=sys.stderr)
         return 2
 
 

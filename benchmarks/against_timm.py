@@ -116,7 +116,8 @@ def draw(rows: list[dict[str, Any]], machine: str, path: Path) -> None:
     axes.set_xticks([i + (len(kinds) - 1) * width / 2 for i in range(len(names))], names, fontsize=8)
     axes.set_ylabel("times timm's speed")
     axes.set_title(f"plain PyTorch, float32, 224 x 224, {machine}", fontsize=9)
-    axes.legend(frameon=False, fontsize=8, ncols=len(kinds), loc="lower right")
+    axes.set_ylim(0, 1.25 * max(row["ratio"] for row in rows))
+    axes.legend(frameon=False, fontsize=8, ncols=len(kinds), loc="upper right")
     figure.savefig(path, dpi=90)
 
 
