@@ -17,7 +17,7 @@ from twins.recipes import ClassifyRecipe
 
 # What each rank runs: `fit` by a recipe in a JSON file, with gradients written down where the file asks for them.
 RANK = """
-import json, sys
+import json, os, sys, time
 from pathlib import Path
 import torch
 from twins import cli, train
@@ -37,20 +37,22 @@ if job.get("gradients"):
 if job.get("poison") is not None:
     losses = Classification.losses
     def poisoned(task, model, batch):
-        import os
         bad = os.environ.get("RANK", "0") == str(job["poison"])
         return {"loss": losses(task, model, batch)["loss"] * (float("nan") if bad else 1.0)}
     Classification.losses = poisoned
 try:
     train.fit(ClassifyRecipe.from_dict(job["recipe"], "job"), folder=Path(job["folder"]))
 except TwinsError as error:
-    print("REFUSED", error, flush=True)
+    # torchrun ends the others as soon as one exits, so all wait until each has written down what it was told.
+    Path(job["folder"] + "-refused-" + os.environ["RANK"]).write_text(str(error))
+    while len(list(Path(job["folder"]).parent.glob("*-refused-*"))) < int(os.environ["WORLD_SIZE"]):
+        time.sleep(0.05)
     sys.exit(2)
 """
 
 
-def run(tmp_path: Path, recipe: ClassifyRecipe, processes: int, **job: Any) -> tuple[Path, str]:
-    """Train on so many gloo processes; answers the folder and all that was printed."""
+def run(tmp_path: Path, recipe: ClassifyRecipe, processes: int, **job: Any) -> Path:
+    """Train on so many gloo processes; answers the folder it wrote."""
     folder = tmp_path / f"{recipe.name}-{processes}"
     (tmp_path / "rank.py").write_text(RANK)
     (tmp_path / "job.json").write_text(json.dumps({"recipe": recipe.to_dict(), "folder": str(folder), **job}))
@@ -60,7 +62,7 @@ def run(tmp_path: Path, recipe: ClassifyRecipe, processes: int, **job: Any) -> t
                           capture_output=True, text=True, timeout=200)  # fmt: skip
     if "poison" not in job:
         assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    return folder
 
 
 def last_log(folder: Path) -> dict[str, Any]:
@@ -70,8 +72,8 @@ def last_log(folder: Path) -> dict[str, Any]:
 def test_two_processes_learn_what_one_learns_in_three_steps(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
     """36 pictures in global batches of 12: one epoch is three steps of SGD at 0.01."""
     recipe = tiny_recipe.replace(epochs=1, opt="sgd", lr=0.01, drop_path=0.0, clip_grad=None, sched="constant")
-    alone, _ = run(tmp_path, recipe.replace(batch_size=12), 1)
-    together, _ = run(tmp_path, recipe.replace(batch_size=6), 2)
+    alone = run(tmp_path, recipe.replace(batch_size=12), 1)
+    together = run(tmp_path, recipe.replace(batch_size=6), 2)
     ours, theirs = (torch.load(f / "checkpoint.pth", weights_only=True)["model"] for f in (alone, together))
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=1e-6, msg=name)
@@ -93,7 +95,7 @@ def test_averaged_gradients_are_those_of_one_process(tiny_recipe: ClassifyRecipe
 def test_evaluation_is_identical_over_one_two_and_three_processes(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
     """15 pictures: shares of 8 and 7, of 5, 5 and 5."""
     frozen = tiny_recipe.replace(epochs=1, lr=0.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0)
-    logs = [last_log(run(tmp_path, frozen.replace(batch_size=12 // n), n)[0]) for n in (1, 2, 3)]
+    logs = [last_log(run(tmp_path, frozen.replace(batch_size=12 // n), n)) for n in (1, 2, 3)]
     assert [log["test_images"] for log in logs] == [15, 15, 15]
     for log in logs[1:]:
         assert (log["test_acc1"], log["test_acc5"]) == (logs[0]["test_acc1"], logs[0]["test_acc5"])
@@ -102,8 +104,8 @@ def test_evaluation_is_identical_over_one_two_and_three_processes(tiny_recipe: C
 
 def test_one_loss_that_is_not_finite_stops_all_ranks_together(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
     recipe = tiny_recipe.replace(model_kwargs=TINY, lr=0.25)
-    _, printed = run(tmp_path, recipe, 2, poison=1)
-    refusals = [line for line in printed.splitlines() if line.startswith("REFUSED")]
+    run(tmp_path, recipe, 2, poison=1)
+    refusals = [path.read_text() for path in tmp_path.glob("*-refused-*")]
     assert len(refusals) == 2
     assert refusals[0] == refusals[1]
     assert "not finite in epoch 0, step 0, at learning rate 0.25" in refusals[0]
