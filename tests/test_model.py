@@ -56,11 +56,13 @@ def on_meta(name: str, **keywords: Any) -> Twins | TwinsBackbone:
         return twins.create_model(name, **keywords)
 
 
-def shallow(name: str, **keywords: Any) -> Twins | TwinsBackbone:
-    """A small network whose biases and norms differ from the 0 and 1 that they start with."""
-    model = twins.create_model(name, **SHALLOW[name] | keywords)
-    if isinstance(model, Twins) and "num_classes" not in keywords:
-        model.reset_classifier(10)
+def shallow(name: str, **keywords: Any) -> Any:
+    """A classifier for 10 classes, or a backbone, of the family of `name`."""
+    return shaken(twins.create_model(name, num_classes=10, **SHALLOW[name] | keywords))
+
+
+def shaken(model: nn.Module) -> Any:
+    """With biases and norm weights that differ from the 0 and 1 they start with."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.05 * torch.randn_like(parameter)
@@ -346,7 +348,8 @@ def test_feature_indices_that_are_not_there_are_refused(indices: int | list[int]
 
 @pytest.mark.parametrize("stage_norms", [False, True])
 def test_pruning_keeps_maps_and_no_unused_parameter(stage_norms: bool):
-    model, images = shallow("twins_svt_small", stage_norms=stage_norms), torch.randn(1, 3, 64, 64)
+    model = shaken(Twins(10, stage_norms=stage_norms, **SHALLOW["twins_svt_small"]))
+    images = torch.randn(1, 3, 64, 64)
     maps = model.forward_intermediates(images, intermediates_only=True)
     pruned = copy.deepcopy(model)
     assert pruned.prune_intermediate_layers([-3]) == [1]
@@ -495,3 +498,9 @@ def test_the_page_on_networks_runs_and_prints_what_it_says(capsys: pytest.Captur
     printed = capsys.readouterr().out
     for figure in ("17.1969", "19.8385", "[128, 256, 512] [8, 16, 32]", "twins.model [320, 512]", "621.67", "76.06"):
         assert figure in printed
+
+
+@pytest.mark.parametrize("settings", [{"stage_norms": True}, {"out_indices": (1, 2)}])
+def test_a_backbones_settings_are_not_dropped_by_a_classifier(settings: dict[str, Any]):
+    with pytest.raises(twins.TwinsError, match="pass features_only=True"):
+        twins.create_model("twins_svt_small", **settings)

@@ -96,6 +96,8 @@ def create_model(
         "window_padding": window_padding,
         **architecture,
     }
+    if not features_only and (stage_norms or tuple(out_indices) != (0, 1, 2, 3)):
+        raise TwinsError(f"{name}: stage_norms and out_indices are a backbone's; pass features_only=True with them")
     known = list(inspect.signature(Stages).parameters)
     for keyword in architecture:
         if keyword not in known:
