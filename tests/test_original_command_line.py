@@ -122,11 +122,13 @@ def test_the_readme_commands_of_the_original_on_two_processes(pictures: Path, tm
     out = launch(tmp_path, *common, "--epochs", "1")
     assert out.count("Accuracy of the network on the 15 test images: ") == 1
     assert re.search(r"^Max accuracy: \d+\.\d\d%$", out, re.MULTILINE)
-    log: list[dict[str, Any]] = [json.loads(line) for line in (tmp_path / "alt_gvt_small/log.txt").open()]
+    log: list[dict[str, Any]] = [
+        json.loads(line) for line in (tmp_path / "alt_gvt_small/log.txt").read_text().splitlines()
+    ]
     assert log[0]["n_parameters"] == sum(p.numel() for p in twins.create_model("alt_gvt_small", 3).parameters())
     assert {"train_lr", "train_loss", "test_loss", "test_acc1", "test_acc5", "epoch"} <= log[0].keys()
     launch(tmp_path, *common, "--epochs", "2", "--resume", "alt_gvt_small/checkpoint.pth")
     assert len((tmp_path / "alt_gvt_small/log.txt").read_text().splitlines()) == 2
     out = launch(tmp_path, *common, "--eval", "--resume", "alt_gvt_small/checkpoint.pth")
-    log = [json.loads(line) for line in (tmp_path / "alt_gvt_small/log.txt").open()]
+    log = [json.loads(line) for line in (tmp_path / "alt_gvt_small/log.txt").read_text().splitlines()]
     assert f"* Acc@1 {log[1]['test_acc1']:.3f} Acc@5 100.000 loss {log[1]['test_loss']:.3f}" in out

@@ -122,3 +122,14 @@ def test_unknown_recipe_names_the_nearest() -> None:
         find_recipe("twins_svt_smal")
     with pytest.raises(TwinsError, match="unknown task 'clasify' .did you mean classify"):
         find_recipe("digits", task="clasify")
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"sched": "cosin"}, "--sched must be one of cosine, step"),
+    ({"epochs": "three"}, "--epochs must be 1 or more, not 'three'"),
+    ({"smoothing": 1.5}, "--smoothing must be between 0 and 1, not 1.5"),
+])  # fmt: skip
+def test_values_are_checked_wherever_they_come_from(values: dict[str, object], message: str) -> None:
+    with pytest.raises(TwinsError) as error:
+        ClassifyRecipe.from_dict(values, source="mine.json")
+    assert message in str(error.value)

@@ -16,6 +16,7 @@ import twins
 from conftest import TINY, make_pictures
 from twins.errors import TwinsError
 from twins.evaluate import evaluate_weights, recipe_of_weights
+from twins.optim import learning_rates
 from twins.recipes import ClassifyRecipe
 from twins.run import new_run_folder, newest_unfinished
 from twins.tasks.classify import Classification
@@ -134,8 +135,58 @@ def test_the_best_is_remembered_over_a_stop(tiny_recipe: ClassifyRecipe) -> None
     spoilt = tiny_recipe.replace(epochs=3, lr=5.0, sched="constant")
     best = weights_of(first.folder, "checkpoint_best.pth")
     outcome = fit(spoilt, folder=first.folder, resume=first.folder / "checkpoint.pth")
+    assert log_of(first.folder)[-1]["train_lr"] == 5.0  # what resuming says of the schedule counts
+    assert log_of(first.folder)[-1]["test_loss"] > 2 * log_of(first.folder)[-2]["test_loss"]
     assert outcome.best == first.best
     assert_same(best, weights_of(first.folder, "checkpoint_best.pth"))
+
+
+def test_a_longer_schedule_counts_on_resuming(tiny_recipe: ClassifyRecipe) -> None:
+    """The rates of the added epochs are those that a run of that length has there."""
+    folder = fit(tiny_recipe.replace(epochs=1)).folder
+    longer = tiny_recipe.replace(epochs=4, weight_decay=0.5)
+    fit(longer, folder=folder, resume=folder / "checkpoint.pth")
+    rates = learning_rates(longer.resolve(processes=1), updates_per_epoch=6)
+    assert [row["train_lr"] for row in log_of(folder)[1:]] == pytest.approx(rates[1:], rel=1e-12)
+    groups = torch.load(folder / "checkpoint.pth", weights_only=True)["optimizer"]["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [0.0, 0.5]
+
+
+def test_a_finished_run_is_not_resumed_and_stays_finished(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
+    folder = fit(tiny_recipe).folder
+    for target in (folder, tmp_path / "elsewhere"):
+        with pytest.raises(TwinsError, match="2 epochs are done and --epochs is 2: pass a larger --epochs"):
+            fit(tiny_recipe, folder=target, resume=folder / "checkpoint.pth")
+    assert (folder / "summary.json").exists()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("changes", [{"layer_decay": 0.5}, {"freeze_stages": 1}])
+def test_optimiser_state_of_other_flags_is_refused(tiny_recipe: ClassifyRecipe, changes: dict[str, Any]) -> None:
+    folder = fit(tiny_recipe).folder
+    with pytest.raises(TwinsError, match="optimiser state does not fit this run's flags"):
+        fit(tiny_recipe.replace(epochs=3, **changes), resume=folder / "checkpoint.pth")
+
+
+def test_epochs_may_be_counted_from_a_later_one(tiny_recipe: ClassifyRecipe) -> None:
+    recipe = tiny_recipe.replace(epochs=4)
+    folder = fit(recipe, start_epoch=2).folder
+    rates = learning_rates(recipe.resolve(processes=1), updates_per_epoch=6)
+    assert [(row["epoch"], row["train_lr"]) for row in log_of(folder)] == [(2, rates[2]), (3, rates[3])]
+
+
+def test_nothing_readable_is_held_out(tiny_recipe: ClassifyRecipe) -> None:
+    for path in Path(tiny_recipe.data).glob("val/*/*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(TwinsError, match="none of the held-out pictures can be read"):
+        fit(tiny_recipe.replace(bad_images="skip"))
+
+
+def test_class_weights_are_not_asked_of_an_evaluation(tiny_recipe: ClassifyRecipe) -> None:
+    folder = fit(tiny_recipe.replace(class_weights=("1", "2", "3"))).folder
+    two = make_pictures(Path(tiny_recipe.output) / "two", {"ant": 0, "bee": 120}, train=1, val=3)
+    recipe = recipe_of_weights(folder / "checkpoint.pth", "classify", {"data": str(two), "output": tiny_recipe.output})
+    assert evaluate_weights(recipe, folder / "checkpoint.pth")["images"] == 6
 
 
 def test_newest_unfinished_run(tiny_recipe: ClassifyRecipe, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,22 +40,23 @@ def evaluate_weights(
             raise TwinsError(f"{weights}: does not fit {len(task.classes)} classes of {recipe.data}: {name} {rule}")
         unreadable = UnreadableImages(recipe.bad_images)
         figures = held_out_figures(task, model.to(world.device), held_out, recipe, world, unreadable)
+        left_out = unreadable.over_all_ranks()
         if announce is None:
-            run = Run(Path(from_main(str(new_run_folder(recipe)))), main=world.is_main)
+            run = Run(from_main(new_run_folder(recipe)), main=world.is_main)
             run.create()
             if world.is_main:
-                write_evaluation(run, task, figures, unreadable)
+                write_evaluation(run, task, figures, left_out)
         elif world.is_main:
             announce(task, figures)
     return figures
 
 
-def write_evaluation(run: Run, task: Task, figures: dict[str, float], unreadable: UnreadableImages) -> None:
+def write_evaluation(run: Run, task: Task, figures: dict[str, float], left_out: list[str]) -> None:
     """Print the figures, and put them and their pictures into the run's folder."""
     shown = "  ".join(f"{title} {figures[name]:.{digits}f}" for name, title, digits in task.columns)
     run.say(f"{shown}  on {figures['images']:.0f} pictures")
-    if unreadable.names:
-        run.say(f"left out {len(unreadable.names)} unreadable pictures: {', '.join(sorted(unreadable.names)[:3])}")
+    if left_out:
+        run.say(f"left out {len(left_out)} unreadable pictures: {', '.join(left_out[:3])}")
     run.write_json("figures.json", figures)
     task.draw(run)
     run.say(f"pictures and tables in {run.folder}")

@@ -62,6 +62,17 @@ def after_epoch(recipe: Recipe, schedule: Any, epoch: int, figure: float | None)
     schedule.step(epoch + 1 - recipe.sched_lag, figure)
 
 
+def position(recipe: Recipe, schedule: Any, epoch: int, step: int, updates_per_epoch: int) -> None:
+    """Put a fresh schedule where it stands after so many whole epochs, and steps of the next.
+
+    A plateau depends on figures that are past: there the optimiser's own rate stays.
+    """
+    if recipe.sched != "plateau":
+        after_update(schedule, epoch * updates_per_epoch + step)
+        if epoch:
+            after_epoch(recipe, schedule, epoch - 1, figure=None)
+
+
 def current_rate(optimizer: torch.optim.Optimizer) -> float:
     """The learning rate of the layer that learns fastest."""
     return max(group["lr"] for group in optimizer.param_groups)

@@ -56,20 +56,19 @@ class TrainingState:
         }
 
     def restore(self, checkpoint: dict[str, Any], source: str) -> None:
-        """Take everything back from a checkpoint, ours or the original's.
+        """Take everything back from what `read_training_checkpoint` read, ours or the original's.
 
-        Raises TwinsError for one that holds weights alone.
+        Settings of the optimiser and the schedule stay this run's own, so that a flag given on resuming counts; the
+        caller puts the schedule where it was. Raises TwinsError for a checkpoint of another network or optimiser.
         """
-        if not isinstance(checkpoint.get("optimizer"), dict):
-            raise TwinsError(f"{source}: weights without optimiser state cannot be resumed; pass it as --weights")
         report = load_weights(self.model, checkpoint, name=source)
         for name in (*report.missing, *report.reshaped):
             raise TwinsError(f"{source}: {name} does not fit this run's network; start a new run with it as --weights")
-        optimizer = checkpoint["optimizer"]
+        saved = checkpoint["optimizer"]
+        states = saved["state"]
         if checkpoint.get("format") != FORMAT:
-            optimizer = _in_our_order(optimizer, list(checkpoint["model"]), self.model, self.optimizer, source)
-        self.optimizer.load_state_dict(optimizer)
-        self.schedule.load_state_dict(checkpoint["lr_scheduler"])
+            states = _in_our_order(states, list(checkpoint["model"]), self.model, self.optimizer)
+        self._restore_optimizer(states, saved["param_groups"], source)
         if checkpoint.get("scaler"):
             self.scaler.load_state_dict(checkpoint["scaler"])
         if self.ema is not None and checkpoint.get("model_ema"):
@@ -80,6 +79,22 @@ class TrainingState:
         self.best = dict(checkpoint.get("best", {}))
         if "rng" in checkpoint:
             _restore_generators(checkpoint["rng"])
+
+    def _restore_optimizer(self, states: dict[int, Any], groups: list[dict[str, Any]], source: str) -> None:
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        sizes = [[len(group["params"]) for group in some] for some in (groups, self.optimizer.param_groups)]
+        averages = {i: state.get("exp_avg") for i, state in states.items()}
+        fits = sizes[0] == sizes[1] and all(t is None or t.shape == parameters[i].shape for i, t in averages.items())
+        if not fits:
+            raise TwinsError(
+                f"{source}: its optimiser state does not fit this run's flags (--layer-decay, --freeze-stages ...); "
+                "resume with those it was trained with, or pass it as --weights"
+            )
+        ours = self.optimizer.state_dict()
+        ours["state"] = states
+        for group, theirs in zip(ours["param_groups"], groups, strict=False):
+            group["lr"] = theirs["lr"]  # where a plateau had brought it; other schedules set it anew
+        self.optimizer.load_state_dict(ours)
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
@@ -121,8 +136,8 @@ def _restore_generators(saved: dict[str, Any]) -> None:
 
 
 def _in_our_order(
-    saved: dict[str, Any], names: list[str], model: nn.Module, optimizer: torch.optim.Optimizer, source: str
-) -> dict[str, Any]:
+    states: dict[int, Any], names: list[str], model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[int, Any]:
     """The original's optimiser state, which counts parameters in another order, counted in ours.
 
     It has two groups, without and with weight decay, each in the order in which its model registered parameters: the
@@ -131,14 +146,7 @@ def _in_our_order(
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     undecayed = [n for n in names if len(shapes[n]) <= 1 or n.startswith("pos_block.")]
     decayed = [n for n in names if n not in set(undecayed)]
-    states = dict(zip(undecayed + decayed, (saved["state"].get(i) for i in range(len(names))), strict=True))
+    place_of = {name: place for place, name in enumerate(undecayed + decayed)}
     name_of = {parameter: name for name, parameter in model.named_parameters()}
-    ours = optimizer.state_dict()
-    places: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
-    ours["state"] = {i: states[name_of[p]] for i, p in enumerate(places) if states.get(name_of[p]) is not None}
-    for i, state in ours["state"].items():
-        if "exp_avg" in state and state["exp_avg"].shape != places[i].shape:
-            raise TwinsError(f"{source}: its optimiser state does not fit this model; pass it as --weights")
-    for group, theirs in zip(ours["param_groups"], saved["param_groups"], strict=False):
-        group.update({key: value for key, value in theirs.items() if key in group and key != "params"})
-    return ours
+    ours = (p for group in optimizer.param_groups for p in group["params"])
+    return {i: states[place_of[name_of[p]]] for i, p in enumerate(ours) if place_of[name_of[p]] in states}

@@ -60,9 +60,7 @@ def fit(
     """
     with joined(recipe.device) as world, interruptible() as interrupted:
         try:
-            loop = Loop(recipe.resolve(world.size), world, folder, resume, interrupted)
-            if resume is None and start_epoch:
-                loop.skip_to(start_epoch)
+            loop = Loop(recipe.resolve(world.size), world, folder, resume, start_epoch, interrupted)
             return loop.run_epochs(announce or announce_epoch)
         except torch.OutOfMemoryError as error:
             raise TwinsError(
@@ -75,7 +73,13 @@ class Loop:
     """A run under way: everything that epochs and updates share."""
 
     def __init__(
-        self, recipe: Recipe, world: World, folder: Path | None, resume: Path | None, interrupted: threading.Event
+        self,
+        recipe: Recipe,
+        world: World,
+        folder: Path | None,
+        resume: Path | None,
+        start_epoch: int,
+        interrupted: threading.Event,
     ) -> None:
         self.recipe, self.world, self.interrupted = recipe, world, interrupted
         checkpoint = None if resume is None else read_training_checkpoint(resume)
@@ -106,8 +110,15 @@ class Loop:
             if recipe.model_ema
             else None,
         )
+        self.state.epoch = start_epoch
         if checkpoint is not None:
             self.state.restore(checkpoint, source=str(resume))
+        if self.state.epoch >= recipe.epochs:
+            raise TwinsError(
+                f"{self.state.epoch} epochs are done and --epochs is {recipe.epochs}: pass a larger --epochs"
+            )
+        if self.state.epoch or self.state.step:
+            optim.position(recipe, self.state.schedule, self.state.epoch, self.state.step, self.updates_per_epoch)
         self.network: Any = replicate(model, world)
         if recipe.torchcompile:
             self.network = torch.compile(self.network)
@@ -151,12 +162,6 @@ class Loop:
                 break
         self.conclude(time.time() - started)
         return Outcome(self.run.folder, state.best, finished=True)
-
-    def skip_to(self, epoch: int) -> None:
-        """Begin at this epoch, with the rate that it would have had."""
-        self.state.epoch = epoch
-        optim.after_update(self.state.schedule, epoch * self.updates_per_epoch)
-        optim.after_epoch(self.recipe, self.state.schedule, epoch - 1, figure=None)
 
     def train_epoch(self, epoch: int) -> bool:
         """Go through the rest of an epoch; False if it was interrupted, after a whole number of updates."""
@@ -293,20 +298,20 @@ class Loop:
     def conclude(self, seconds: float) -> None:
         """Curves, a summary, and what to type next."""
         run, best = self.run, self.state.best
+        unreadable = self.unreadable.over_all_ranks()
         if not self.world.is_main:
             return
         history = run.history()
         report.draw_curves(history, run / "curves.png")
         last, key = history[-1], f"test_{best['figure']}"
-        skipped = len(self.unreadable.names)
-        summary = {"best": best, "last": last, "seconds": round(seconds, 1), "unreadable_pictures": skipped}
+        summary = {"best": best, "last": last, "seconds": round(seconds, 1), "unreadable_pictures": len(unreadable)}
         run.write_json("summary.json", summary)
         run.say()
         run.say(f"best   {key} {best['value']:.3f} in epoch {best['epoch']}")
         run.say(f"last   {key} {last[key]:.3f} in epoch {last['epoch']}")
         run.say(f"time   {clock(seconds)}, {last['images_per_second']:.0f} images/s in the last epoch")
-        if skipped:
-            run.say(f"left out {skipped} unreadable pictures: {', '.join(sorted(self.unreadable.names)[:3])}")
+        if unreadable:
+            run.say(f"left out {len(unreadable)} unreadable pictures: {', '.join(unreadable[:3])}")
         run.say(f"next   twins eval --weights {run / 'checkpoint_best.pth'}")
         run.say(f"look   {run / 'curves.png'}, confusion.png, predictions.png, train_batch.png")
 
@@ -332,7 +337,10 @@ def held_out_figures(
 
     model.eval()
     with autocast(world, recipe):
-        return dict(task.evaluate(model, batches()))
+        figures = dict(task.evaluate(model, batches()))
+    if not figures["images"]:
+        raise TwinsError(f"{recipe.data}: none of the held-out pictures can be read")
+    return figures
 
 
 def announce_epoch(run: Run, task: Task, record: dict[str, Any], state: TrainingState) -> None:

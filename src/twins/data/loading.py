@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..dist import gather
 from ..errors import TwinsError
 from .images import ImageSet, UnreadableImageError
 from .randomness import keyed_randomness, seed_of
@@ -151,6 +152,10 @@ class UnreadableImages:
         if batch.unreadable and self.policy == "stop":
             raise TwinsError(f"unreadable picture {batch.unreadable[0]}; mend it, or pass --bad-images skip")
         self.names.update(batch.unreadable)
+
+    def over_all_ranks(self) -> list[str]:
+        """What any rank met, each once; every rank must ask."""
+        return sorted({name for names in gather(self.names) for name in names})
 
 
 def make_loader(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .recipe import Recipe, flag
+from .recipe import SHARE, SOME, Recipe, flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,9 @@ class ClassifyRecipe(Recipe):
         "name", "what iNaturalist's classes are", group="data",
         choices=("kingdom", "phylum", "class", "order", "supercategory", "family", "genus", "name"),
     )  # fmt: skip
-    img_size: int = flag(224, "side of the square that the network sees", "--imgsz", "--input-size", group="data")
+    img_size: int = flag(
+        224, "side of the square that the network sees", "--imgsz", "--input-size", group="data", within=SOME
+    )
     in_chans: int = flag(3, "3 for colour, 1 for grey", group="data")
     mean: tuple[float, ...] = flag((0.485, 0.456, 0.406), "mean that pictures are normalised by", group="data")
     std: tuple[float, ...] = flag((0.229, 0.224, 0.225), "deviation that pictures are normalised by", group="data")
@@ -33,30 +35,33 @@ class ClassifyRecipe(Recipe):
         (0.08, 1.0), "random crop: least and largest share of the area", group="augmentation"
     )
     ratio: tuple[float, ...] = flag((3 / 4, 4 / 3), "random crop: narrowest and widest shape", group="augmentation")
-    hflip: float = flag(0.5, "chance of a mirror image", group="augmentation")
-    vflip: float = flag(0.0, "chance of a picture upside down", group="augmentation")
+    hflip: float = flag(0.5, "chance of a mirror image", group="augmentation", within=SHARE)
+    vflip: float = flag(0.0, "chance of a picture upside down", group="augmentation", within=SHARE)
     crop_padding: int = flag(
-        4, "at 32 pixels and below, instead of the random crop: shift by up to so many pixels", group="augmentation"
+        4,
+        "at 32 pixels and below, instead of the random crop: shift by up to so many pixels",
+        group="augmentation",
+        within=(0, 32),
     )
     degrees: float = flag(0.0, "turn by up to so many degrees", group="augmentation")
     shear: float = flag(0.0, "shear by up to so many degrees", group="augmentation")
-    zoom: float = flag(0.0, "shrink or grow by up to this share", group="augmentation")
+    zoom: float = flag(0.0, "shrink or grow by up to this share", group="augmentation", within=SHARE)
     color_jitter: float | None = flag(0.4, "jitter of colours; RandAugment replaces it", group="augmentation")
     aa: str | None = flag(None, "RandAugment or AutoAugment policy in timm's notation", group="augmentation")
     train_interpolation: str = flag(
         "bicubic", "interpolation in training", group="augmentation", choices=("bicubic", "bilinear", "random")
     )
-    reprob: float = flag(0.0, "chance of random erasing", group="augmentation")
+    reprob: float = flag(0.0, "chance of random erasing", group="augmentation", within=SHARE)
     remode: str = flag("pixel", "fill of erased parts", group="augmentation", choices=("pixel", "rand", "const"))
     recount: int = flag(1, "most erased parts", group="augmentation")
     mixup: float = flag(0.0, "alpha of mixup; 0 is off", group="augmentation")
     cutmix: float = flag(0.0, "alpha of cutmix; 0 is off", group="augmentation")
     cutmix_minmax: tuple[float, ...] | None = flag(None, "share of the side that cutmix cuts", group="augmentation")
-    mixup_prob: float = flag(1.0, "chance of mixing a batch", group="augmentation")
-    mixup_switch_prob: float = flag(0.5, "chance of cutmix where both are on", group="augmentation")
+    mixup_prob: float = flag(1.0, "chance of mixing a batch", group="augmentation", within=SHARE)
+    mixup_switch_prob: float = flag(0.5, "chance of cutmix where both are on", group="augmentation", within=SHARE)
     mixup_mode: str = flag("batch", "mix by", group="augmentation", choices=("batch", "pair", "elem"))
 
-    smoothing: float = flag(0.1, "label smoothing", group="loss")
+    smoothing: float = flag(0.1, "label smoothing", group="loss", within=SHARE)
     class_weights: tuple[str, ...] | None = flag(
         None, "`auto` (rare classes weigh more), or one number a class in the classes' order", group="loss"
     )

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from ..errors import TwinsError, nearest
 
+ANY = (-math.inf, math.inf)
+SOME = (1, math.inf)
+SHARE = (0, 1)
 
-def flag(default: Any, help: str, *aliases: str, group: str, choices: tuple[str, ...] = ()) -> Any:
-    """A recipe's field together with what the command line says of it."""
-    metadata = {"help": help, "aliases": aliases, "group": group, "choices": choices}
+
+def flag(
+    default: Any,
+    help: str,
+    *aliases: str,
+    group: str,
+    choices: tuple[str, ...] = (),
+    within: tuple[float, float] = ANY,
+) -> Any:
+    """A recipe's field together with what the command line says of it and which values it takes."""
+    metadata = {"help": help, "aliases": aliases, "group": group, "choices": choices, "within": within}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -31,7 +43,12 @@ class Recipe:
     seed: int = flag(0, "all randomness of the run follows from it", group="run")
     device: str = flag("auto", "auto (the best there is), cuda, cuda:N, mps or cpu", group="run")
     workers: int | None = flag(
-        None, "processes a rank that load data; the cores at hand if not given", "-j", "--num-workers", group="run"
+        None,
+        "processes a rank that load data; the cores at hand if not given",
+        "-j",
+        "--num-workers",
+        group="run",
+        within=(0, math.inf),
     )
 
     model: str = flag("twins_svt_small", "a network, by any name that `twins info` lists", group="model")
@@ -39,7 +56,7 @@ class Recipe:
         {}, "departures from the published network, as depths=2,2,4,2 window_size=7 ...", group="model"
     )
     weights: str | None = flag(None, "start from the weights in this file, of any dialect", "--finetune", group="model")
-    drop: float = flag(0.0, "dropout rate", group="model")
+    drop: float = flag(0.0, "dropout rate", group="model", within=SHARE)
     drop_path: float = flag(0.1, "stochastic depth: rate at the last block", group="model")
     window_padding: str = flag(
         "mask", "windows at the map's border", group="model", choices=("mask", "zero", "mask-both")
@@ -54,19 +71,23 @@ class Recipe:
         "--data-path",
         group="data",
     )
-    val_split: float = flag(0.2, "share held out where there is no val folder", group="data")
+    val_split: float = flag(0.2, "share held out where there is no val folder", group="data", within=SHARE)
     bad_images: str = flag(
         "stop", "an unreadable picture: stop, or skip and count it", group="data", choices=("stop", "skip")
     )
 
-    epochs: int = flag(100, "passes over the training pictures", group="loop")
+    epochs: int = flag(100, "passes over the training pictures", group="loop", within=SOME)
     batch_size: int | None = flag(
-        None, "pictures a process and step; LR_BASE_SIZE over all processes if not given", "-b", group="loop"
+        None,
+        "pictures a process and step; LR_BASE_SIZE over all processes if not given",
+        "-b",
+        group="loop",
+        within=SOME,
     )
-    grad_accum_steps: int = flag(1, "add up the gradients of N batches for each update", group="loop")
+    grad_accum_steps: int = flag(1, "add up the gradients of N batches for each update", group="loop", within=SOME)
     repeated_aug: bool = flag(False, "each picture three times in a row, a third of them an epoch", group="loop")
     drop_last: bool = flag(False, "leave out the pictures that do not fill a last batch", group="loop")
-    patience: int | None = flag(None, "stop after N epochs without a better figure", group="loop")
+    patience: int | None = flag(None, "stop after N epochs without a better figure", group="loop", within=SOME)
     amp: bool = flag(False, "mixed precision, in training and evaluation", group="loop")
     amp_dtype: str = flag(
         "auto", "float16 (scaled losses) or bfloat16; auto: float16 on a GPU", group="loop",
@@ -74,7 +95,7 @@ class Recipe:
     )  # fmt: skip
     clip_grad: float | None = flag(5.0, "largest norm of the gradient", group="loop")
     model_ema: bool = flag(False, "keep and evaluate a moving average of the weights", group="loop")
-    model_ema_decay: float = flag(0.9999, "decay of the moving average", group="loop")
+    model_ema_decay: float = flag(0.9999, "decay of the moving average", group="loop", within=SHARE)
 
     opt: str = flag("adamw", "optimiser, by timm's name", group="optimiser")
     opt_eps: float | None = flag(None, "epsilon of the optimiser", group="optimiser")
@@ -85,7 +106,7 @@ class Recipe:
 
     lr: float | None = flag(None, "peak learning rate itself, whatever the batch", group="schedule")
     lr_base: float = flag(1e-3, "learning rate for a global batch of LR_BASE_SIZE; scales with it", group="schedule")
-    lr_base_size: int = flag(1024, "the global batch that LR_BASE is for", group="schedule")
+    lr_base_size: int = flag(1024, "the global batch that LR_BASE is for", group="schedule", within=SOME)
     sched: str = flag(
         "cosine", "shape of the schedule", group="schedule",
         choices=("cosine", "step", "multistep", "tanh", "poly", "plateau", "constant"),
@@ -104,6 +125,20 @@ class Recipe:
     )
     lr_noise_pct: float = flag(0.67, "limit of the noise", group="schedule")
     lr_noise_std: float = flag(1.0, "deviation of the noise", group="schedule")
+
+    def __post_init__(self) -> None:
+        """Raises TwinsError for a value that its flag would not take, wherever it came from."""
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if not f.metadata or value is None:
+                continue
+            (least, most), choices = f.metadata["within"], f.metadata["choices"]
+            name = "--" + f.name.replace("_", "-")
+            if choices and value not in choices:
+                raise TwinsError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+            if (least, most) != ANY and not (isinstance(value, int | float) and least <= value <= most):
+                span = f"{least} or more" if most == math.inf else f"between {least} and {most}"
+                raise TwinsError(f"{name} must be {span}, not {value!r}")
 
     def replace(self, **changes: Any) -> Self:
         return dataclasses.replace(self, **changes)

@@ -53,7 +53,7 @@ class Classification:
         if self.classes:
             val = val.relabelled(self.classes)
         self.classes = val.classes
-        if train is not None:
+        if train is not None and not evaluation_only:
             self.class_weights = _class_weights(self.recipe.class_weights, train)
         self.held_out = self._tensors(val, training=False)
         return None if train is None else self._tensors(train, training=True), self.held_out
