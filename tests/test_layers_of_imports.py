@@ -23,9 +23,12 @@ LAYERS = (
     ("errors",),
     ("extras", "ops", "progress"),
     ("model", "weights"),
-    ("data", "dist", "flops", "metrics", "native", "optim", "recipes", "report", "run", "state", "timm", "zoo"),
+    (
+        *("data", "dist", "flops", "inference", "metrics", "native", "neck", "optim", "recipes", "report", "run"),
+        *("segmentation", "state", "sync_batch_norm", "timm", "zoo"),
+    ),
     ("tasks",),
-    ("bench", "evaluate", "export", "info", "predict", "train"),
+    ("bench", "evaluate", "export", "info", "inspect_data", "predict", "train"),
     ("cli", "server"),
 )
 LAYER = {unit: height for height, units in enumerate(LAYERS) for unit in units} | {"__init__": len(LAYERS)}

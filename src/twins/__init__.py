@@ -2,6 +2,7 @@
 
 from .errors import TwinsError
 from .model import Twins, TwinsBackbone
+from .segmentation import Segmenter, semantic_fpn, upernet
 from .weights import LoadReport, identify, load_weights, read_checkpoint
 from .zoo import create_model, list_models
 
@@ -9,6 +10,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LoadReport",
+    "Segmenter",
     "Twins",
     "TwinsBackbone",
     "TwinsError",
@@ -17,4 +19,6 @@ __all__ = [
     "list_models",
     "load_weights",
     "read_checkpoint",
+    "semantic_fpn",
+    "upernet",
 ]

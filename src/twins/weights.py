@@ -50,6 +50,11 @@ _PER_CLASS = re.compile(r"(?:^|\.)(?:head|conv_seg|retina_cls|fc_cls|fc_reg|conv
 # The part of a network that a name belongs to: one stage of something, or a top-level module.
 _PART = re.compile(r"(?:patch_embeds|blocks|pos_block|norm_list)\.\d+|[^.]+")
 _HEADS = {"norm", "head", "decode_head", "auxiliary_head", "neck", "bbox_head", "rpn_head", "roi_head"}
+# A parameter that every segmentation head of a kind has and no other; its first axis is as wide as the head.
+_SEGMENTERS = {
+    "decode_head.psp_modules.0.1.conv.weight": "UPerNet",
+    "decode_head.scale_heads.0.0.conv.weight": "Semantic FPN",
+}
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,8 @@ def load_weights(
     `_for_channels`), nothing else is reshaped. Device, dtype and requires_grad of the model stay what they were.
 
     Raises TwinsError, with the model untouched, for what `read_checkpoint` refuses, for weights or averages that are
-    not there, and in strict mode for the weights of another network.
+    not there, and in strict mode for the weights of another network, or with a segmentation head of another kind or
+    width.
     """
     checkpoint = source if isinstance(source, Mapping) else read_checkpoint(source)
     name = name if isinstance(source, Mapping) else os.fspath(source)
@@ -147,7 +153,7 @@ def identify(checkpoint: Mapping[str, Any]) -> str | None:
 
     Told by widths, depths and the kind of attention; None, too, where a file of the first stages fits several.
     """
-    weights = _public_names(_state_dict(checkpoint))
+    weights = public_weights(checkpoint)
     widths: list[tuple[int, ...]] = []
     depths: list[int] = []
     while (bias := weights.get(f"pos_block.{len(widths)}.proj.0.bias")) is not None:
@@ -163,6 +169,11 @@ def identify(checkpoint: Mapping[str, Any]) -> str | None:
         and local == (variant.window_size is not None)
     ]
     return names[0] if len(names) == 1 else None
+
+
+def public_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint of any dialect under the public names; empty where it holds none."""
+    return _public_names(_state_dict(checkpoint))
 
 
 def _public_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -250,16 +261,28 @@ def _refusal(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], unexpecte
         if key in weights and _fit(key, weights[key], own[key])[0] is None and not _PER_CLASS.search(key)
     ]
     problems += [f"{key} is in the file only" for key in unexpected if key.startswith(_TRUNK)]
-    if not problems:
-        return None
     theirs, ours = identify(weights), identify(own)
-    if theirs and theirs != ours:
+    if problems and theirs and theirs != ours:
         this = f"a {ours}" if ours else "none of the six networks"
         return f"holds {theirs} weights, this model is {this}: create it as {theirs}"
+    # A head of another kind shares no name with this one: it would pass for a head that the file lacks.
+    their_head, our_head = _segmenter(weights), _segmenter(own)
+    if their_head and our_head and their_head != our_head:
+        return f"holds {their_head}, this model is {our_head}: create it alike, or load the file into its backbone"
+    if not problems:
+        return None
     if not any(key.startswith(_TRUNK) for key in weights):
         return f"holds no Twins weights but {_shortened(weights)}"
     more = f"; {len(problems) - 3} more such" if len(problems) > 3 else ""
     return f"does not fit this model: {'; '.join(problems[:3])}{more}"
+
+
+def _segmenter(weights: Mapping[str, Tensor]) -> str | None:
+    """The kind and width of the segmentation head, if there is one that is known."""
+    for key, kind in _SEGMENTERS.items():
+        if key in weights:
+            return f"{kind} with {weights[key].shape[:1].numel()} channels"
+    return None
 
 
 def _notes(dialect: str, unused: Iterable[str], own: Iterable[str], averages: bool) -> Iterator[str]:

@@ -1,0 +1,40 @@
+"""The feature pyramid between a backbone and its heads (Lin et al., 1612.03144)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FeaturePyramid(nn.Module):
+    """Give every map what the coarser ones have seen: B,C_s,H_s,W_s maps, finest first -> B,channels,H_s,W_s maps.
+
+    A 1x1 convolution brings each map to `channels`; from the coarsest down each is enlarged to the size of the next
+    finer one and added to it; a 3x3 convolution smooths the sum. There is no norm and no activation.
+
+    Raises ValueError for another number of maps than `in_channels` names.
+    """
+
+    def __init__(self, in_channels: Sequence[int], channels: int = 256) -> None:
+        super().__init__()
+        self.channels = channels
+        self.lateral_convs = nn.ModuleList(_conv(width, channels, kernel=1) for width in in_channels)
+        self.fpn_convs = nn.ModuleList(_conv(channels, channels, kernel=3) for _ in in_channels)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        levels = [conv(x_BCHW) for conv, x_BCHW in zip(self.lateral_convs, maps, strict=True)]
+        for i in reversed(range(len(levels) - 1)):
+            levels[i] = levels[i] + F.interpolate(levels[i + 1], size=levels[i].shape[-2:], mode="nearest")
+        return [conv(level) for conv, level in zip(self.fpn_convs, levels, strict=True)]
+
+
+def _conv(in_channels: int, channels: int, kernel: int) -> nn.Module:
+    """A convolution one level down: the published names leave room for a norm beside it."""
+    conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2)
+    nn.init.xavier_uniform_(conv.weight)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return nn.Sequential(OrderedDict(conv=conv))
