@@ -15,9 +15,13 @@ from .recipes import Recipe
 def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     """Groups with and without weight decay (and a rate a layer, if asked for), leaving frozen parameters out."""
     settings = {"eps": recipe.opt_eps, "betas": recipe.opt_betas}
+    if recipe.layer_decay and recipe.decay_on != "weights":
+        raise TwinsError(
+            f"--layer-decay sorts parameters itself: it goes with --decay-on weights, not {recipe.decay_on}"
+        )
     try:
         return need("timm.optim", extra="train").create_optimizer_v2(
-            model,
+            model if recipe.decay_on == "weights" else _groups(model, recipe),
             opt=recipe.opt,
             lr=recipe.lr,
             weight_decay=recipe.weight_decay,
@@ -29,8 +33,22 @@ def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
         raise TwinsError(f"--opt {recipe.opt}: {error or 'no such optimiser in timm'}") from error
 
 
+def _groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """OpenMMLab's grouping: by name alone, so that biases decay, and the heads' batch norms (`bn`) too."""
+    spared = ("norm", "pos_block") if recipe.decay_on == "all-but-norms" else ()
+    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[any(part in name for part in spared)].append(parameter)
+    decays = ({"params": groups[False]}, {"params": groups[True], "weight_decay": 0.0})
+    return [group for group in decays if group["params"]]
+
+
 def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, updates_per_epoch: int) -> Any:
     """A timm scheduler; `after_epoch` and `after_update` step it as the recipe says."""
+    warmup_epochs = recipe.warmup_epochs
+    if recipe.warmup_steps is not None:
+        warmup_epochs = recipe.warmup_steps / updates_per_epoch
     schedule, _ = need("timm.scheduler", extra="train").create_scheduler_v2(
         optimizer,
         sched=recipe.sched,
@@ -41,7 +59,7 @@ def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, updates_per_
         decay_rate=recipe.decay_rate,
         min_lr=recipe.min_lr,
         warmup_lr=recipe.warmup_lr,
-        warmup_epochs=recipe.warmup_epochs,
+        warmup_epochs=0 if recipe.warmup_multiplies else warmup_epochs,
         noise=recipe.lr_noise,
         noise_pct=recipe.lr_noise_pct,
         noise_std=recipe.lr_noise_std,
@@ -49,7 +67,32 @@ def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, updates_per_
         step_on_epochs=recipe.sched_unit == "epoch",
         updates_per_epoch=updates_per_epoch,
     )
-    return schedule
+    if not recipe.warmup_multiplies:
+        return schedule
+    if recipe.sched_unit != "step":
+        raise TwinsError("--warmup-multiplies changes the rate at each update: it goes with --sched-unit step")
+    assert recipe.lr is not None
+    return MultipliedWarmUp(schedule, warmup_epochs * updates_per_epoch, recipe.warmup_lr / recipe.lr)
+
+
+class MultipliedWarmUp:
+    """OpenMMLab's linear warm-up: a factor from `ratio` up to 1 on what the schedule says, for the first updates."""
+
+    def __init__(self, schedule: Any, steps: float, ratio: float) -> None:
+        self.schedule, self.steps, self.ratio = schedule, steps, ratio
+        self.step_update(0)
+
+    def step_update(self, updates: int) -> None:
+        self.schedule.step_update(updates)
+        if updates < self.steps:
+            for group in self.schedule.optimizer.param_groups:
+                group["lr"] *= 1 - (1 - updates / self.steps) * (1 - self.ratio)
+
+    def step(self, epoch: int, metric: float | None = None) -> None:
+        self.schedule.step(epoch, metric)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.schedule.state_dict()
 
 
 def after_update(schedule: Any, updates: int) -> None:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import TwinsError, nearest
 from .classify import CLASSIFY, ClassifyRecipe
-from .recipe import Recipe, read_json, tuples_for_lists
+from .recipe import Recipe, one_number_a_class, read_json, tuples_for_lists
+from .segment import SEGMENT, SEGMENT_ALIASES, SegmentRecipe
 
-__all__ = ["ClassifyRecipe", "Recipe", "find_recipe", "list_recipes", "recipe_class", "tuples_for_lists"]
+__all__ = [
+    "ClassifyRecipe",
+    "Recipe",
+    "SegmentRecipe",
+    "find_recipe",
+    "list_recipes",
+    "one_number_a_class",
+    "recipe_class",
+    "task_of_recipe",
+    "tuples_for_lists",
+]
 
-_CLASSES: dict[str, type[Recipe]] = {"classify": ClassifyRecipe}
-_RECIPES: dict[str, dict[str, ClassifyRecipe]] = {"classify": CLASSIFY}
+_CLASSES: dict[str, type[Recipe]] = {"classify": ClassifyRecipe, "segment": SegmentRecipe}
+_RECIPES: dict[str, Mapping[str, Recipe]] = {"classify": CLASSIFY, "segment": SEGMENT}
+_ALIASES: dict[str, dict[str, str]] = {"classify": {}, "segment": SEGMENT_ALIASES}
 
 
 def recipe_class(task: str) -> type[Recipe]:
@@ -28,15 +41,28 @@ def list_recipes(task: str = "classify") -> list[str]:
 
 
 def find_recipe(name: str, task: str = "classify") -> Recipe:
-    """A recipe by its name, or from a JSON file, as a run writes it to `recipe.json`.
+    """A recipe by its name, by the file name of the original's configuration, or from a JSON file, as a run writes it.
 
     Raises TwinsError for a name that is not there, with the nearest ones, and for a file that holds no recipe.
     """
     cls = recipe_class(task)
-    if name in _RECIPES[task]:
-        return _RECIPES[task][name].replace(name=name)
+    known = _ALIASES[task].get(name.removesuffix(".py"), name)
+    if known in _RECIPES[task]:
+        return _RECIPES[task][known].replace(name=known)
     path = Path(name)
     if path.suffix == ".json":
         return cls.from_dict(read_json(path), source=str(path))
-    known = list_recipes(task)
-    raise TwinsError(f"unknown recipe {name!r}{nearest(name, known)}; there is {', '.join(known)}, or a .json file")
+    names = [name for t in _CLASSES for name in (*_RECIPES[t], *_ALIASES[t])]
+    raise TwinsError(
+        f"unknown recipe {name!r}{nearest(name, names)}; there is {', '.join(list_recipes(task))}, or a .json file"
+    )
+
+
+def task_of_recipe(name: str) -> str | None:
+    """The one task that has a recipe of this name, or that a recipe file is for; None where several or none do."""
+    path = Path(name)
+    if path.suffix == ".json" and path.is_file():
+        task = read_json(path).get("task")
+        return task if task in _CLASSES else None
+    tasks = [t for t in _CLASSES if name.removesuffix(".py") in {*_RECIPES[t], *_ALIASES[t]}]
+    return tasks[0] if len(tasks) == 1 else None

@@ -26,9 +26,6 @@ class ClassifyRecipe(Recipe):
     img_size: int = flag(
         224, "side of the square that the network sees", "--imgsz", "--input-size", group="data", within=SOME
     )
-    in_chans: int = flag(3, "3 for colour, 1 for grey", group="data")
-    mean: tuple[float, ...] = flag((0.485, 0.456, 0.406), "mean that pictures are normalised by", group="data")
-    std: tuple[float, ...] = flag((0.229, 0.224, 0.225), "deviation that pictures are normalised by", group="data")
     crop_pct: float = flag(0.875, "evaluation: crop this share of the resized short side", group="data")
 
     scale: tuple[float, ...] = flag(

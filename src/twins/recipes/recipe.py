@@ -75,8 +75,14 @@ class Recipe:
     bad_images: str = flag(
         "stop", "an unreadable picture: stop, or skip and count it", group="data", choices=("stop", "skip")
     )
+    in_chans: int = flag(3, "3 for colour, 1 for grey", group="data")
+    mean: tuple[float, ...] = flag((0.485, 0.456, 0.406), "mean that pictures are normalised by", group="data")
+    std: tuple[float, ...] = flag((0.229, 0.224, 0.225), "deviation that pictures are normalised by", group="data")
 
-    epochs: int = flag(100, "passes over the training pictures", group="loop", within=SOME)
+    epochs: int = flag(100, "passes over the training pictures, each with an evaluation", group="loop", within=SOME)
+    steps_per_epoch: int | None = flag(
+        None, "call so many updates an epoch; a pass over the pictures if not given", group="loop", within=SOME
+    )
     batch_size: int | None = flag(
         None,
         "pictures a process and step; LR_BASE_SIZE over all processes if not given",
@@ -88,6 +94,7 @@ class Recipe:
     repeated_aug: bool = flag(False, "each picture three times in a row, a third of them an epoch", group="loop")
     drop_last: bool = flag(False, "leave out the pictures that do not fill a last batch", group="loop")
     patience: int | None = flag(None, "stop after N epochs without a better figure", group="loop", within=SOME)
+    log_interval: int = flag(50, "write down the loss every N updates, in steps.csv", group="loop", within=SOME)
     amp: bool = flag(False, "mixed precision, in training and evaluation", group="loop")
     amp_dtype: str = flag(
         "auto", "float16 (scaled losses) or bfloat16; auto: float16 on a GPU", group="loop",
@@ -101,7 +108,14 @@ class Recipe:
     opt_eps: float | None = flag(None, "epsilon of the optimiser", group="optimiser")
     opt_betas: tuple[float, ...] | None = flag(None, "betas of the optimiser", group="optimiser")
     momentum: float = flag(0.9, "momentum of SGD", group="optimiser")
-    weight_decay: float = flag(0.05, "weight decay; none on norms, biases and positional encodings", group="optimiser")
+    weight_decay: float = flag(0.05, "weight decay", group="optimiser")
+    decay_on: str = flag(
+        "weights",
+        "what decays: weights (not norms, biases, positional encodings), all-but-norms (of the backbone, nor "
+        "positional encodings), all",
+        group="optimiser",
+        choices=("weights", "all-but-norms", "all"),
+    )
     layer_decay: float | None = flag(None, "multiply the rate by this for each layer further down", group="optimiser")
 
     lr: float | None = flag(None, "peak learning rate itself, whatever the batch", group="schedule")
@@ -114,6 +128,12 @@ class Recipe:
     sched_unit: str = flag("step", "the rate changes after each", group="schedule", choices=("epoch", "step"))
     sched_lag: int = flag(0, "epochs that the rate runs behind (the published runs: 1)", group="schedule")
     warmup_epochs: float = flag(5, "epochs of linear warm-up", group="schedule")
+    warmup_steps: int | None = flag(
+        None, "updates of warm-up, in place of WARMUP_EPOCHS", group="schedule", within=(0, math.inf)
+    )
+    warmup_multiplies: bool = flag(
+        False, "the warm-up is a factor on the schedule from its first step, not a ramp before it", group="schedule"
+    )
     warmup_lr: float = flag(1e-6, "learning rate at the start of the warm-up", group="schedule")
     min_lr: float = flag(1e-5, "learning rate at the end", group="schedule")
     decay_epochs: float = flag(30, "epochs between drops (step)", group="schedule")
@@ -139,6 +159,11 @@ class Recipe:
             if (least, most) != ANY and not (isinstance(value, int | float) and least <= value <= most):
                 span = f"{least} or more" if most == math.inf else f"between {least} and {most}"
                 raise TwinsError(f"{name} must be {span}, not {value!r}")
+
+    @property
+    def evaluation_batch(self) -> int:
+        """Pictures a process and step in evaluation, which needs less memory than training."""
+        return int(1.5 * (self.batch_size or 64))
 
     def replace(self, **changes: Any) -> Self:
         return dataclasses.replace(self, **changes)
@@ -173,6 +198,17 @@ class Recipe:
 def tuples_for_lists(values: dict[str, Any]) -> dict[str, Any]:
     """JSON and argparse answer lists; a recipe, which does not change, holds tuples."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def one_number_a_class(wanted: tuple[str, ...], classes: tuple[str, ...]) -> list[float]:
+    """The numbers of --class-weights. Raises TwinsError unless there is one for each class."""
+    try:
+        weights = [float(w) for w in wanted]
+    except ValueError as error:
+        raise TwinsError(f"--class-weights takes `auto` or numbers: {error}") from error
+    if len(weights) != len(classes):
+        raise TwinsError(f"--class-weights needs {len(classes)} numbers, one a class ({', '.join(classes[:8])} ...)")
+    return weights
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,192 @@
+"""Segmentation: what its recipes hold beyond the common fields, the twelve published runs, and two for everyone.
+
+The published runs train on ADE20K (150 classes) in crops of 512 on 8 GPUs: UPerNet for 160,000 updates, Semantic FPN
+for 80,000. An epoch is a tenth of a run, which is how often the originals evaluated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .recipe import SHARE, SOME, Recipe, flag
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentRecipe(Recipe):
+    """Training a segmenter: head, masks, augmentation, loss, and how pictures are evaluated."""
+
+    task: str = "segment"
+
+    head: str = flag("upernet", "what reads the backbone's maps", group="model", choices=("upernet", "semantic_fpn"))
+    head_channels: int | None = flag(
+        None, "width of the head; as published (512 or 128) if not given", group="model", within=SOME
+    )
+    head_drop: float = flag(0.1, "dropout before the last layer of the head", group="model", within=SHARE)
+
+    img_size: int = flag(
+        512, "side of the square crops in training", "--imgsz", "--crop-size", group="data", within=SOME
+    )
+    resize: tuple[int, ...] | None = flag(
+        None,
+        "longest and shortest side that pictures are resized to fit, as 2048 512; 4 x IMG_SIZE and IMG_SIZE if not "
+        "given",
+        group="data",
+    )
+    classes_file: str | None = flag(
+        None,
+        "names of the classes, one a line in the order of the masks' values (`name,R,G,B` for colour masks); "
+        "classes.txt in the data folder if not given",
+        "--classes",
+        group="data",
+    )
+    img_suffix: str | None = flag(None, "end of picture names, as _leftImg8bit.png; any picture else", group="data")
+    mask_suffix: str = flag(".png", "end of mask names, as _gtFine_labelTrainIds.png", group="data")
+    reduce_zero_label: bool = flag(False, "masks hold 0 for `no class`, and classes from 1 up (ADE20K)", group="data")
+    ignore_index: int = flag(
+        255, "value in masks that is left out of loss and figures", group="data", within=(0, 65535)
+    )
+    check: bool = flag(True, "look through all masks before the first step", group="data")
+
+    scale: tuple[float, ...] = flag((0.5, 2.0), "resize by a factor between these", group="augmentation")
+    cat_max_ratio: float = flag(
+        0.75, "crop again, up to ten times, where one class fills more of the crop", group="augmentation", within=SHARE
+    )
+    hflip: float = flag(0.5, "chance of a mirror image", group="augmentation", within=SHARE)
+    vflip: float = flag(0.0, "chance of a picture upside down", group="augmentation", within=SHARE)
+    photometric: bool = flag(True, "distort brightness, contrast, saturation and hue", group="augmentation")
+
+    auxiliary_weight: float = flag(0.4, "weight of the auxiliary head's loss (upernet)", group="loss")
+    class_weights: tuple[str, ...] | None = flag(
+        None, "`auto` (rare classes weigh more), or one number a class in the classes' order", group="loss"
+    )
+
+    slide: int | None = flag(
+        None, "in overlapping squares of this side, for large pictures; whole pictures if not given",
+        group="evaluation", within=SOME,
+    )  # fmt: skip
+    slide_stride: int | None = flag(
+        None, "pixels between two squares; two thirds of SLIDE if not given", group="evaluation", within=SOME
+    )
+    test_scales: tuple[float, ...] = flag(
+        (1.0,), "average over these scales; published: 0.5 0.75 1 1.25 1.5 1.75", group="evaluation"
+    )
+    test_flip: bool = flag(False, "average over mirror images too", group="evaluation")
+
+    @property
+    def evaluation_batch(self) -> int:
+        """One: whole pictures come in all sizes."""
+        return 1
+
+
+def _upernet(model: str, drop_path: float = 0.2, global_batch: int = 16) -> SegmentRecipe:
+    """160,000 updates of UPerNet on ADE20K (paper, table 5, after Swin's setting)."""
+    return SegmentRecipe(
+        model=model,
+        head="upernet",
+        data="ADEChallengeData2016",
+        reduce_zero_label=True,
+        epochs=10,
+        steps_per_epoch=16_000,
+        lr_base=6e-5,
+        lr_base_size=global_batch,
+        opt_betas=(0.9, 0.999),
+        weight_decay=0.01,
+        decay_on="all-but-norms",
+        clip_grad=None,
+        drop_path=drop_path,
+        sched="poly",
+        decay_rate=1.0,
+        min_lr=0.0,
+        warmup_steps=1500,
+        warmup_lr=6e-11,
+        warmup_multiplies=True,
+    )
+
+
+def _semantic_fpn(model: str, drop_path: float = 0.2) -> SegmentRecipe:
+    """80,000 updates of Semantic FPN on ADE20K (paper, table 5, after PVT's setting)."""
+    return SegmentRecipe(
+        model=model,
+        head="semantic_fpn",
+        data="ADEChallengeData2016",
+        reduce_zero_label=True,
+        epochs=10,
+        steps_per_epoch=8_000,
+        lr_base=1e-4,
+        lr_base_size=32,
+        weight_decay=1e-4,
+        decay_on="all",
+        clip_grad=None,
+        drop_path=drop_path,
+        sched="poly",
+        decay_rate=0.9,
+        min_lr=1e-6,
+        warmup_epochs=0,
+    )
+
+
+def _digits() -> SegmentRecipe:
+    """Canvases with several of the embedded scans of digits: a small Twins-SVT with a narrow UPerNet."""
+    return SegmentRecipe(
+        model="twins_svt_small",
+        model_kwargs={"embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8), "depths": (2, 2, 4, 2)},
+        head="upernet",
+        head_channels=64,
+        head_drop=0.0,
+        data="digits",
+        img_size=96,
+        scale=(0.85, 1.18),
+        cat_max_ratio=1.0,
+        hflip=0.0,
+        photometric=False,
+        class_weights=("0.4", *["1"] * 10),  # else the background, nine tenths of it all, is learnt long before digits
+        epochs=12,
+        lr_base=2e-3,
+        lr_base_size=4,
+        warmup_epochs=1,
+        drop_path=0.0,
+        workers=0,  # small pictures: two processes that load would take the cores from the one that learns
+    )
+
+
+def _pictures() -> SegmentRecipe:
+    """Your own pictures with masks: fine-tuning (with --weights) or training from nothing, on one GPU."""
+    return SegmentRecipe(
+        epochs=50,
+        lr_base=6e-5,
+        lr_base_size=16,
+        batch_size=8,
+        weight_decay=0.01,
+        warmup_epochs=2,
+        min_lr=1e-6,
+        amp=True,
+    )
+
+
+SEGMENT = {
+    "upernet_pcpvt_small": _upernet("twins_pcpvt_small", global_batch=32),
+    "upernet_pcpvt_base": _upernet("twins_pcpvt_base"),
+    "upernet_pcpvt_large": _upernet("twins_pcpvt_large"),
+    "upernet_svt_small": _upernet("twins_svt_small"),
+    "upernet_svt_base": _upernet("twins_svt_base"),
+    "upernet_svt_large": _upernet("twins_svt_large", drop_path=0.3),
+    "semantic_fpn_pcpvt_small": _semantic_fpn("twins_pcpvt_small"),
+    "semantic_fpn_pcpvt_base": _semantic_fpn("twins_pcpvt_base"),
+    "semantic_fpn_pcpvt_large": _semantic_fpn("twins_pcpvt_large"),
+    "semantic_fpn_svt_small": _semantic_fpn("twins_svt_small"),
+    "semantic_fpn_svt_base": _semantic_fpn("twins_svt_base"),
+    "semantic_fpn_svt_large": _semantic_fpn("twins_svt_large", drop_path=0.3),
+    "digits": _digits(),
+    "pictures": _pictures(),
+}
+
+# The file names of the original's configurations.
+SEGMENT_ALIASES = {
+    template.format(f"{original}_{size[0]}"): f"{head}_{network}_{size}"
+    for head, template in (
+        ("upernet", "upernet_{}_512x512_160k_ade20k_swin_setting"),
+        ("semantic_fpn", "fpn_{}_512x512_80k_ade20k"),
+    )
+    for original, network in (("pcpvt", "pcpvt"), ("alt_gvt", "svt"))
+    for size in ("small", "base", "large")
+}
