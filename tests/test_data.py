@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from conftest import make_pictures
-from twins.data import open_data
+from twins.data import open_labelled
 from twins.data.digits import read_digits
 from twins.data.folder import read_folder
 from twins.data.images import ImageSet, UnreadableImageError, read_image
@@ -56,7 +56,7 @@ def test_class_missing_in_val_keeps_labels_of_train(tmp_path: Path) -> None:
 def test_folder_without_val_is_split(tmp_path: Path) -> None:
     make_pictures(tmp_path, {"a": 0, "b": 50}, data=10)
     recipe = ClassifyRecipe(data=str(tmp_path / "data"), val_split=0.2)
-    train, val = open_data(recipe)
+    train, val = open_labelled(recipe)
     assert train is not None
     assert (len(train), sorted(val.labels)) == (16, [0, 0, 1, 1])
     assert not {train.name(i) for i in range(16)} & {val.name(i) for i in range(4)}
@@ -68,7 +68,7 @@ def test_split_depends_on_seed_and_names_alone(tmp_path: Path) -> None:
 
     def held_out(root: str, seed: int) -> list[str]:
         images = ImageSet([Path(root, name) for name in names], [n[0] == "b" for n in names], ("a", "b"))
-        _, val = stratified_split(images, 0.2, seed)
+        _, val = stratified_split(images, 0.2, seed, images.labels)
         return ["/".join(val.name(i).split("/")[-2:]) for i in range(len(val))]
 
     assert held_out("/here", 0) == held_out("/elsewhere/much/deeper", 0)
@@ -78,7 +78,7 @@ def test_split_depends_on_seed_and_names_alone(tmp_path: Path) -> None:
 
 def test_split_leaves_every_class_something_to_train_on() -> None:
     images = ImageSet([Path(f"x/{i}.jpg") for i in range(12)], [0] * 10 + [1, 2], ("a", "b", "c"))
-    train, val = stratified_split(images, 0.5, seed=0)
+    train, val = stratified_split(images, 0.5, seed=0, labels=images.labels)
     assert set(train.labels) == {0, 1, 2}
     assert set(val.labels) == {0}
 
@@ -99,7 +99,7 @@ def test_bad_folder_is_named_in_one_line(tmp_path: Path, case: str) -> None:
     message, make = BAD_FOLDERS[case]
     root = make(tmp_path)
     with pytest.raises(TwinsError) as error:
-        open_data(ClassifyRecipe(data=str(root)))
+        open_labelled(ClassifyRecipe(data=str(root)))
     assert message in str(error.value)
     assert str(root) in str(error.value)
     assert "\n" not in str(error.value)
@@ -118,13 +118,13 @@ def test_lists_of_the_original(pictures: Path) -> None:
         rows = [f"{p.parent.name}/{p.name} {['ant', 'bee', 'cat'].index(p.parent.name)}"
                 for p in sorted((pictures / part).glob("*/*.png"))]  # fmt: skip
         (pictures / "meta" / f"{part}.txt").write_text("\n".join(rows) + "\n")
-    train, val = open_data(ClassifyRecipe(data=str(pictures), dataset="list"))
+    train, val = open_labelled(ClassifyRecipe(data=str(pictures), dataset="list"))
     assert train is not None
     assert (len(train), len(val), train.classes) == (36, 15, ("0", "1", "2"))
     assert val.open(14, 3).getpixel((0, 0))[0] >= 240  # type: ignore[index]
     (pictures / "meta" / "val.txt").write_text("ant/00.png 0\nant/01.png\n")
     with pytest.raises(TwinsError, match=r"val\.txt:2: expected a path and a label"):
-        open_data(ClassifyRecipe(data=str(pictures), dataset="list"))
+        open_labelled(ClassifyRecipe(data=str(pictures), dataset="list"))
 
 
 def test_inaturalist_classes_come_in_the_order_of_training_annotations(tmp_path: Path) -> None:
@@ -136,15 +136,15 @@ def test_inaturalist_classes_come_in_the_order_of_training_annotations(tmp_path:
         images = [{"id": i, "file_name": f"train_val2018/Super/{c}/{part}{i}.jpg"} for i, c in enumerate(ids)]
         annotations = [{"image_id": i, "category_id": c} for i, c in enumerate(ids)]
         (tmp_path / f"{part}2018.json").write_text(json.dumps({"images": images, "annotations": annotations}))
-    train, val = open_data(ClassifyRecipe(data=str(tmp_path)))
+    train, val = open_labelled(ClassifyRecipe(data=str(tmp_path)))
     assert train is not None
     assert train.classes == ("Vespa crabro", "Felis catus", "Apis mellifera")
     assert val.labels == [2, 1]
     assert val.name(0) == str(tmp_path / "train_val2018" / "7" / "val0.jpg")  # without the super-category
-    _, val = open_data(ClassifyRecipe(data=str(tmp_path), inat_category="order"))
+    _, val = open_labelled(ClassifyRecipe(data=str(tmp_path), inat_category="order"))
     assert (val.classes, val.labels) == (("Hymenoptera", "Carnivora"), [0, 1])
     with pytest.raises(TwinsError, match="no 'genus' there"):
-        open_data(ClassifyRecipe(data=str(tmp_path), inat_category="genus"))
+        open_labelled(ClassifyRecipe(data=str(tmp_path), inat_category="genus"))
 
 
 def write_cifar(folder: Path, meta: object) -> None:
@@ -159,7 +159,7 @@ def write_cifar(folder: Path, meta: object) -> None:
 
 def test_cifar_pickles_are_read(tmp_path: Path) -> None:
     write_cifar(tmp_path / "cifar-100-python", {b"fine_label_names": [b"apple", b"bear"]})
-    train, val = open_data(ClassifyRecipe(data=str(tmp_path)))
+    train, val = open_labelled(ClassifyRecipe(data=str(tmp_path)))
     assert train is not None
     assert (len(train), len(val), val.classes) == (6, 4, ("apple", "bear"))
     stored = np.random.default_rng(0).integers(0, 256, (6, 3072)).astype(np.uint8)[0].reshape(3, 32, 32)
@@ -178,7 +178,7 @@ def test_cifar_pickle_that_asks_to_run_code_is_refused(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     write_cifar(tmp_path / "cifar-100-python", _Touch(marker))
     with pytest.raises(TwinsError, match="meta: not a CIFAR-100 file .*was not run"):
-        open_data(ClassifyRecipe(data=str(tmp_path)))
+        open_labelled(ClassifyRecipe(data=str(tmp_path)))
     assert not marker.exists()
 
 

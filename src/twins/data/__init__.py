@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import TwinsError
-from ..recipes import ClassifyRecipe
+from ..recipes import ClassifyRecipe, Recipe, SegmentRecipe
+from .canvases import write_masked_canvases
 from .cifar import read_cifar100
 from .digits import read_digits
 from .folder import read_folder
 from .images import ImageSet
 from .inaturalist import read_inaturalist
 from .listfile import read_lists
-from .split import stratified_split
+from .mask_folders import read_mask_folders
+from .masks import MaskedImages
+from .split import Pictures, stratified_split
 
-__all__ = ["ImageSet", "open_data"]
+__all__ = ["ImageSet", "MaskedImages", "open_labelled", "open_masked"]
 
 
-def open_data(recipe: ClassifyRecipe, evaluation_only: bool = False) -> tuple[ImageSet | None, ImageSet]:
+def open_labelled(recipe: ClassifyRecipe, evaluation_only: bool = False) -> tuple[ImageSet | None, ImageSet]:
     """(training, held out) pictures of a recipe's data; a part is held out by `val_split` where the data has none.
 
     With `evaluation_only` training pictures may be missing, and a `val_split` of 0 takes all pictures. Raises
@@ -39,17 +43,41 @@ def open_data(recipe: ClassifyRecipe, evaluation_only: bool = False) -> tuple[Im
             train, val = read_lists(root)
         case _:
             train, val = read_folder(root)
-    if train is None and not evaluation_only:
-        raise TwinsError(f"{root}: no training pictures; expected a folder train/ beside the held-out ones")
-    if val is None:
-        assert train is not None
-        if evaluation_only and recipe.val_split == 0:
-            return None, train
-        train, val = stratified_split(train, recipe.val_split, recipe.seed)
-        if not len(val):
-            raise TwinsError(f"{root}: nothing to hold out of {len(train)} pictures; add val/ or raise --val-split")
+    train, val = _parted(train, val, recipe, evaluation_only, None if train is None else train.labels)
     if train is not None and not evaluation_only and len(train.classes) < 2:
         raise TwinsError(f"{root}: one class alone ({train.classes[0]!r}) leaves nothing to tell apart; add another")
+    return train, val
+
+
+def open_masked(recipe: SegmentRecipe, evaluation_only: bool = False) -> tuple[MaskedImages | None, MaskedImages]:
+    """(training, held out) pictures with masks, by the same rules; `digits` are written below the output folder first.
+
+    Classes may be without names yet: nobody need name them.
+    """
+    if recipe.data == "digits":
+        recipe = recipe.replace(data=str(write_masked_canvases(Path(recipe.output, "data", "digit-canvases"))))
+    train, val = read_mask_folders(recipe)
+    return _parted(train, val, recipe, evaluation_only)
+
+
+def _parted(
+    train: Pictures | None,
+    val: Pictures | None,
+    recipe: Recipe,
+    evaluation_only: bool,
+    labels: Sequence[int] | None = None,
+) -> tuple[Pictures | None, Pictures]:
+    """Both parts, the held-out one taken from the training pictures where the data has none."""
+    if train is None and not evaluation_only:
+        raise TwinsError(f"{recipe.data}: no training pictures; expected a folder train/ beside the held-out ones")
+    if val is not None:
+        return train, val
+    assert train is not None
+    if evaluation_only and recipe.val_split == 0:
+        return None, train
+    train, val = stratified_split(train, recipe.val_split, recipe.seed, labels)
+    if not len(val):
+        raise TwinsError(f"{recipe.data}: nothing to hold out of {len(train)} pictures; add val/ or raise --val-split")
     return train, val
 
 

@@ -16,4 +16,4 @@ def read_digits() -> tuple[ImageSet, ImageSet]:
     scans = need("sklearn.datasets", extra="train").load_digits()
     pixels = np.round(scans.images * (255 / 16)).astype(np.uint8)
     images = ImageSet(pixels, [int(label) for label in scans.target], tuple("0123456789"))
-    return stratified_split(images, HELD_OUT_SHARE, seed=0)
+    return stratified_split(images, HELD_OUT_SHARE, seed=0, labels=images.labels)

@@ -37,6 +37,14 @@ class ImageSet:
         picture = self.pictures[index]
         return str(picture) if isinstance(picture, Path) else f"picture {index}"
 
+    @property
+    def in_memory(self) -> bool:
+        return isinstance(self.pictures, np.ndarray)
+
+    def read(self, index: int, channels: int) -> tuple[Image.Image, int]:
+        """The picture as from `open`, and its label."""
+        return self.open(index, channels), self.labels[index]
+
     def open(self, index: int, channels: int) -> Image.Image:
         """The picture as a PIL image of 1 or 3 channels. Raises UnreadableImageError."""
         picture = self.pictures[index]

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..dist import gather
 from ..errors import TwinsError
-from .images import ImageSet, UnreadableImageError
+from .images import UnreadableImageError
 from .randomness import keyed_randomness, seed_of
-from .transforms import Transform
 
 
 class SampleKey(NamedTuple):
@@ -27,19 +26,34 @@ class SampleKey(NamedTuple):
     repeat: int = 0
 
 
+class AnnotatedPictures(Protocol):
+    """Pictures with what is known of each: a label, a mask."""
+
+    @property
+    def in_memory(self) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """The picture's file, for messages."""
+
+    def read(self, index: int, channels: int) -> tuple[Image.Image, Any]:
+        """The picture and its annotation. Raises UnreadableImageError."""
+
+
 class Sample(NamedTuple):
-    image: Tensor | None  # None: unreadable, and nothing taken in its place
-    label: int
+    image: Any  # (C, H, W), or several such views; None: unreadable, and nothing taken in its place
+    label: Any
     place: int
     unreadable: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B pictures of one size with their labels (or, once mixed, a distribution over classes for each)."""
+    """B pictures with what is known of each. Tensors are stacked where all are of one size, else a list of B."""
 
-    images: Tensor  # (B, C, H, W)
-    labels: Tensor  # (B,) or (B, classes)
+    images: Any  # (B, C, H, W); a list where sizes or numbers of views differ
+    labels: Any  # classes: (B,), or (B, classes) once mixed; masks: (B, H, W) or a list
     indices: tuple[int, ...]
     unreadable: tuple[str, ...] = ()
 
@@ -47,29 +61,46 @@ class Batch:
         return len(self.indices)
 
     def to(self, device: torch.device) -> Batch:
-        return replace(
-            self, images=self.images.to(device, non_blocking=True), labels=self.labels.to(device, non_blocking=True)
-        )
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
-        return replace(self, images=self.images.pin_memory(), labels=self.labels.pin_memory())
+        return self._with_tensors(torch.Tensor.pin_memory)
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return replace(self, images=_changed(self.images, change), labels=_changed(self.labels, change))
+
+
+def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The tensors in nested lists and tuples, changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    return type(value)(_changed(item, change) for item in value)
 
 
 class TrainingSampler(Sampler[SampleKey]):
     """A rank's share of each epoch.
 
     All ranks shuffle alike and take turns, so that an update sees the same samples on any number of processes. Ranks
-    get equally many, a whole number of global batches: the rest is left out (`drop_last`) or filled up with second
-    views of the epoch's first samples, as a set smaller than one batch always is.
+    get equally many, a whole number of global batches: the rest is left out (`drop_last`) or filled up from the next
+    lap over the samples, in an order of its own, as a set smaller than one batch always is. With `batches` an epoch is
+    so many batches, and as many laps as they take.
     """
 
     def __init__(
-        self, count: int, global_batch: int, seed: int, rank: int, ranks: int, drop_last: bool, views: int = 1
+        self,
+        count: int,
+        global_batch: int,
+        seed: int,
+        rank: int,
+        ranks: int,
+        drop_last: bool,
+        views: int = 1,
+        batches: int | None = None,
     ) -> None:
         self.count, self.seed, self.rank, self.ranks, self.views = count, seed, rank, ranks, views
         whole = count // global_batch
-        batches = whole if drop_last and whole else -(-count // global_batch)
-        self.total = batches * global_batch
+        a_lap = whole if drop_last and whole else -(-count // global_batch)
+        self.total = (batches or a_lap) * global_batch
         self.epoch = 0
         self.skip = 0
 
@@ -81,12 +112,17 @@ class TrainingSampler(Sampler[SampleKey]):
         return self.total // self.ranks - self.skip
 
     def __iter__(self) -> Iterator[SampleKey]:
-        generator = torch.Generator().manual_seed(seed_of("order", self.seed, self.epoch))
-        order = torch.randperm(self.count, generator=generator).tolist()
+        current, order = -1, [0]
         for place in range(self.rank + self.skip * self.ranks, self.total, self.ranks):
             lap, place = divmod(place, self.count)
+            if lap != current:
+                current, order = lap, self._order(lap)
             index, view = order[place // self.views], place % self.views
             yield SampleKey(index, self.epoch, lap * self.views + view)
+
+    def _order(self, lap: int) -> list[int]:
+        key = (self.seed, self.epoch, lap) if lap else (self.seed, self.epoch)
+        return torch.randperm(self.count, generator=torch.Generator().manual_seed(seed_of("order", *key))).tolist()
 
 
 class EvaluationSampler(Sampler[SampleKey]):
@@ -103,9 +139,19 @@ class EvaluationSampler(Sampler[SampleKey]):
 
 
 class PicturesAsTensors(Dataset[Sample]):
-    """Decode and transform. In training an unreadable picture's place is taken by the next readable one."""
+    """Decode and transform. In training an unreadable picture's place is taken by the next readable one.
 
-    def __init__(self, images: ImageSet, transform: Transform, channels: int, seed: int, training: bool) -> None:
+    `transform` makes of a PIL image and its annotation what the network and the loss take.
+    """
+
+    def __init__(
+        self,
+        images: AnnotatedPictures,
+        transform: Callable[[Image.Image, Any], tuple[Any, Any]],
+        channels: int,
+        seed: int,
+        training: bool,
+    ) -> None:
         self.images, self.transform, self.channels = images, transform, channels
         self.seed, self.training = seed, training
 
@@ -121,23 +167,31 @@ class PicturesAsTensors(Dataset[Sample]):
         candidates = len(self.images) if self.training else 1
         for index in ((key.place + offset) % len(self.images) for offset in range(candidates)):
             try:
-                picture = self.images.open(index, self.channels)
+                picture, annotation = self.images.read(index, self.channels)
             except UnreadableImageError as error:
                 unreadable.append(str(error))
                 continue
             with keyed_randomness("sample", self.seed, key.epoch, key.place, key.repeat):
-                return Sample(self.transform(picture), self.images.labels[index], index, tuple(unreadable))
-        return Sample(None, self.images.labels[key.place], key.place, tuple(unreadable))
+                return Sample(*self.transform(picture, annotation), index, tuple(unreadable))
+        return Sample(None, None, key.place, tuple(unreadable))
 
 
 def collate(samples: list[Sample]) -> Batch:
-    readable = [(image, label, index) for image, label, index, _ in samples if image is not None]
+    readable = [sample for sample in samples if sample.image is not None]
     return Batch(
-        images=torch.stack([image for image, _, _ in readable]) if readable else torch.empty(0),
-        labels=torch.tensor([label for _, label, _ in readable], dtype=torch.long),
-        indices=tuple(index for _, _, index in readable),
+        images=_stacked([sample.image for sample in readable]),
+        labels=_stacked([sample.label for sample in readable]),
+        indices=tuple(sample.place for sample in readable),
         unreadable=tuple(name for sample in samples for name in sample.unreadable),
     )
+
+
+def _stacked(values: list[Any]) -> Any:
+    if all(isinstance(value, int) for value in values):
+        return torch.tensor(values, dtype=torch.long)
+    if all(isinstance(value, Tensor) and value.shape == values[0].shape for value in values):
+        return torch.stack(values)
+    return values
 
 
 class UnreadableImages:
@@ -177,8 +231,11 @@ def make_loader(
     )
 
 
-def _default_workers(dataset: PicturesAsTensors) -> int:
-    """None for tiny pictures in memory, which cost less than handing them over; else this process's share of cores."""
-    if not isinstance(dataset.images.pictures[0], Path):
-        return 0
+def workers_at_hand() -> int:
+    """This process's share of the machine's cores, up to 8."""
     return min((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 8)
+
+
+def _default_workers(dataset: PicturesAsTensors) -> int:
+    """None for tiny pictures in memory, which cost less than handing them over."""
+    return 0 if dataset.images.in_memory else workers_at_hand()

@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
+from typing import Protocol, Self, TypeVar
 
-from .images import ImageSet
 from .randomness import seed_of
 
 
-def stratified_split(images: ImageSet, share: float, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Part `images` into (training, held out), each class in proportion.
+class Splittable(Protocol):
+    """A set of pictures that parts can be taken of."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str: ...
+
+    def subset(self, indices: Sequence[int]) -> Self: ...
+
+
+Pictures = TypeVar("Pictures", bound=Splittable)
+
+
+def stratified_split(
+    images: Pictures, share: float, seed: int, labels: Sequence[int] | None = None
+) -> tuple[Pictures, Pictures]:
+    """Part `images` into (training, held out), each class in proportion where `labels` tell one a picture.
 
     A function of the seed, the pictures' names and nothing else: no folder is written to, and the same call parts
     the same way on every machine. The held-out part is ceil(share * n) pictures, each class has one in training.
     """
     by_class: dict[int, list[int]] = defaultdict(list)
-    for index, label in enumerate(images.labels):
+    for index, label in enumerate(labels or [0] * len(images)):
         by_class[label].append(index)
     quota = _quotas({label: len(indices) for label, indices in by_class.items()}, share)
     held_out = set()
@@ -37,6 +53,6 @@ def _quotas(counts: dict[int, int], share: float) -> dict[int, int]:
     return quota
 
 
-def _stable_name(images: ImageSet, index: int) -> str:
+def _stable_name(images: Splittable, index: int) -> str:
     """Class folder and file name: the same wherever the data folder lies."""
     return "/".join(images.name(index).replace("\\", "/").split("/")[-2:])

@@ -85,6 +85,16 @@ def train_transform(recipe: ClassifyRecipe) -> Transform:
     return augment
 
 
+class OfPictureAlone:
+    """A transform of pictures, where a picture comes with its label."""
+
+    def __init__(self, transform: Transform) -> None:
+        self.transform = transform
+
+    def __call__(self, picture: Image.Image, label: int) -> tuple[Tensor, int]:
+        return self.transform(picture), label
+
+
 class _FitSquare:
     """Resize to a square, unless the picture is that square already."""
 

@@ -1,0 +1,157 @@
+"""A look through all masks before training: what would stop it, what is odd, and how often each class occurs.
+
+Every process looks at its share; the tallies add up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ..progress import Progress
+from .images import UnreadableImageError
+from .masks import IGNORED, MaskedImages, MaskError, a_few, upright_size
+
+FEW = 3
+BLACK_AND_WHITE = "255 is no class: for black and white masks list `rest,0,0,0` and `thing,255,255,255` in classes.txt"
+Size = tuple[int, int]  # width, height
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Named:
+    """How many there are of a kind, and the first few by name."""
+
+    count: int = 0
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def one(cls, name: str) -> Named:
+        return cls(1, (name,))
+
+    def __add__(self, other: Named) -> Named:
+        return Named(self.count + other.count, tuple(sorted(self.names + other.names)[:FEW]))
+
+    def __str__(self) -> str:
+        return a_few(self.names, self.count, "; ")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What was seen in some masks. Tallies of two shares add up to the tally of both, in any order."""
+
+    pixels: Counter[int] = field(default_factory=Counter)  # of each label, and IGNORED
+    pictures: Counter[int] = field(default_factory=Counter)  # in which a label occurs
+    problems: dict[str, Named] = field(default_factory=dict)  # by what to do about them
+    unreadable: Named = Named()
+    empty: Named = Named()  # pictures without one pixel of a class
+    sizes: tuple[Size, ...] = ()  # of the smallest and the largest picture
+
+    def __add__(self, other: Tally) -> Tally:
+        advices = self.problems.keys() | other.problems.keys()
+        nothing = Named()
+        by_area = sorted(self.sizes + other.sizes, key=lambda size: (size[0] * size[1], size))
+        return Tally(
+            self.pixels + other.pixels,
+            self.pictures + other.pictures,
+            {a: self.problems.get(a, nothing) + other.problems.get(a, nothing) for a in sorted(advices)},
+            self.unreadable + other.unreadable,
+            self.empty + other.empty,
+            tuple(by_area[:1] + by_area[-1:]),
+        )
+
+
+@dataclass(frozen=True)
+class MaskFindings:
+    """The outcome, in words and figures."""
+
+    errors: tuple[str, ...]  # what makes training impossible; each names files
+    warnings: tuple[str, ...]
+    pixels: tuple[int, ...]  # of each class
+    pictures: tuple[int, ...]  # in which each class occurs
+    ignored: int  # pixels
+    sizes: tuple[Size, ...]  # (width, height) of the smallest and the largest picture; () without any
+
+
+def examine(images: MaskedImages, indices: Iterable[int], workers: int, progress: Progress | None = None) -> Tally:
+    """The tally of these pictures, by so many processes beside this one. Raises nothing for bad files: it counts them.
+
+    Where classes are not named, every label from 0 to 254 is taken for one.
+    """
+    looks = DataLoader(_Looks(images), batch_size=None, sampler=list(indices), num_workers=workers, collate_fn=_as_is)
+    tally = Tally()
+    for look in progress.over(looks) if progress else looks:
+        tally += look
+    return tally
+
+
+def settle_classes(images: MaskedImages, tally: Tally) -> tuple[str, ...]:
+    """The names of the classes: as told, or numbers up to the largest in `tally`, which is to cover all parts."""
+    largest = max((label for label in tally.pixels if label != IGNORED), default=-1)
+    return images.classes or tuple(str(label) for label in range(largest + 1))
+
+
+def findings(images: MaskedImages, tally: Tally, skip_unreadable: bool = False) -> MaskFindings:
+    """What the tally of all of `images`, whose classes are settled, comes to.
+
+    Unreadable files are errors, or warnings where they are to be skipped.
+    """
+    errors = [f"{files}; {advice}" for advice, files in tally.problems.items()]
+    warnings = list(images.unpaired)
+    if tally.unreadable.count:
+        if skip_unreadable:
+            warnings.append(f"unreadable, left out: {tally.unreadable}")
+        else:
+            errors.append(f"unreadable: {tally.unreadable}; mend these files, or pass --bad-images skip")
+    if tally.empty.count:
+        warnings.append(f"no pixel of any class in the mask: {tally.empty}")
+    if len(images.classes) < 2 and not errors:
+        errors.append(f"{images.masks[0].parent}: fewer than two classes in these masks; {BLACK_AND_WHITE}")
+    labels = range(len(images.classes))
+    missing = [images.classes[label] for label in labels if not tally.pixels[label]]
+    if missing:
+        hint = f"; {BLACK_AND_WHITE}" if tally.pixels.keys() == {0, IGNORED} else ""
+        warnings.append(f"classes that never occur: {a_few(missing[:FEW], len(missing))}{hint}")
+    return MaskFindings(
+        tuple(errors),
+        tuple(warnings),
+        tuple(tally.pixels[label] for label in labels),
+        tuple(tally.pictures[label] for label in labels),
+        tally.pixels[IGNORED],
+        tally.sizes,
+    )
+
+
+class _Looks(Dataset[Tally]):
+    """The tally of one picture each."""
+
+    def __init__(self, images: MaskedImages) -> None:
+        self.images = images
+
+    def __getitem__(self, index: int) -> Tally:
+        try:
+            mask = self.images.read_mask(index)
+            size = upright_size(self.images.pictures[index])
+            self.images.check_size(index, size, mask)
+        except UnreadableImageError as error:
+            return Tally(unreadable=Named.one(str(error)))
+        except MaskError as error:
+            return Tally(problems={error.advice: Named.one(error.what)})
+        return _tally(self.images.name(index), mask, size)
+
+
+def _tally(name: str, mask: torch.Tensor, size: Size) -> Tally:
+    counts = np.bincount(mask.numpy().ravel(), minlength=IGNORED + 1)
+    pixels = Counter({int(label): int(counts[label]) for label in np.flatnonzero(counts)})
+    labels = pixels.keys() - {IGNORED}
+    return Tally(pixels, Counter(labels), empty=Named() if labels else Named.one(name), sizes=(size,))
+
+
+def _as_is(look: T) -> T:
+    return look

@@ -1,0 +1,16 @@
+"""What a look through a data set comes to, whatever its annotations are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Pictures in each part, a table with a row a class, what makes training impossible, and what is merely odd."""
+
+    parts: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    errors: tuple[str, ...]
+    warnings: tuple[str, ...]
