@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .errors import TwinsError
 from .recipes import Recipe
+from .sync_batch_norm import synchronise_batch_norms
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,13 @@ def gather(value: Any) -> list[Any]:
     return values
 
 
+def share_of(count: int) -> range:
+    """Which of so many things are this process's to do; each is some process's."""
+    if not torch.distributed.is_initialized():
+        return range(count)
+    return range(torch.distributed.get_rank(), count, torch.distributed.get_world_size())
+
+
 def from_main(value: Any) -> Any:
     """The main process's value, given to every rank."""
     return gather(value)[0]
@@ -118,9 +126,10 @@ def autocast(world: World, recipe: Recipe) -> torch.autocast:
 
 
 def replicate(model: nn.Module, world: World) -> nn.Module:
-    """Average gradients over all ranks on the way back; the module itself where there is one process."""
+    """Average gradients over all ranks on the way back, and batch norms' statistics too; nothing for one process."""
     if world.size == 1:
         return model
+    synchronise_batch_norms(model, world.device)
     ids = [world.device.index] if world.device.type == "cuda" else None
     # Said of the depthwise convolutions, whose axis of size one has two equally good strides.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
