@@ -13,7 +13,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from twins.recipes import ClassifyRecipe
+from twins.recipes import ClassifyRecipe, SegmentRecipe
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers that each take every core only wait for one another
     torch.set_num_threads(1)
@@ -74,6 +74,48 @@ def tiny_recipe(pictures: Path, tmp_path: Path) -> ClassifyRecipe:
         img_size=32,
         epochs=2,
         batch_size=6,
+        lr=1e-3,
+        warmup_epochs=0,
+        workers=0,
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def masked_pictures(tmp_path: Path) -> Path:
+    """Pictures of bright squares on dark ground and their masks: 12 to train on and 5 held out, of three sizes."""
+    root = tmp_path / "masked"
+    dice = np.random.default_rng(0)
+    for part, count in (("train", 12), ("val", 5)):
+        for kind in ("images", "masks"):
+            (root / kind / part).mkdir(parents=True)
+        for i in range(count):
+            height, width = ((40, 48), (48, 40), (33, 57))[i % 3]
+            mask = np.zeros((height, width), dtype=np.uint8)
+            for label in (1, 2):
+                top, left = dice.integers(0, height - 16), dice.integers(0, width - 16)
+                mask[top : top + 16, left : left + 16] = label
+            mask[:2] = 255
+            pixels = np.array([20, 120, 220, *[0] * 253])[mask][..., None] + dice.integers(0, 16, (height, width, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(root / "images" / part / f"{i:02d}.png")
+            Image.fromarray(mask).save(root / "masks" / part / f"{i:02d}.png")
+    (root / "classes.txt").write_text("ground\ngrey\nwhite\n")
+    return root
+
+
+@pytest.fixture
+def tiny_segment_recipe(masked_pictures: Path, tmp_path: Path) -> SegmentRecipe:
+    """Two epochs of a small UPerNet on `masked_pictures`."""
+    return SegmentRecipe(
+        model="twins_svt_small",
+        model_kwargs=TINY,
+        head_channels=16,
+        data=str(masked_pictures),
+        output=str(tmp_path / "runs"),
+        name="tiny",
+        img_size=32,
+        epochs=2,
+        batch_size=4,
         lr=1e-3,
         warmup_epochs=0,
         workers=0,

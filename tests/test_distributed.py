@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from conftest import TINY
-from twins.recipes import ClassifyRecipe
+from twins.recipes import ClassifyRecipe, Recipe, SegmentRecipe
 
 # What each rank runs: `fit` by a recipe in a JSON file, with gradients written down where the file asks for them.
 RANK = """
@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from twins import cli, train
 from twins.errors import TwinsError
-from twins.recipes import ClassifyRecipe
+from twins.recipes import recipe_class
 from twins.tasks.classify import Classification
 
 job = json.loads(Path(sys.argv[1]).read_text())
@@ -41,7 +41,8 @@ if job.get("poison") is not None:
         return {"loss": losses(task, model, batch)["loss"] * (float("nan") if bad else 1.0)}
     Classification.losses = poisoned
 try:
-    train.fit(ClassifyRecipe.from_dict(job["recipe"], "job"), folder=Path(job["folder"]))
+    recipe = recipe_class(job["recipe"]["task"]).from_dict(job["recipe"], "job")
+    train.fit(recipe, folder=Path(job["folder"]))
 except TwinsError as error:
     # torchrun ends the others as soon as one exits, so all wait until each has written down what it was told.
     Path(job["folder"] + "-refused-" + os.environ["RANK"]).write_text(str(error))
@@ -51,7 +52,7 @@ except TwinsError as error:
 """
 
 
-def run(tmp_path: Path, recipe: ClassifyRecipe, processes: int, **job: Any) -> Path:
+def run(tmp_path: Path, recipe: Recipe, processes: int, **job: Any) -> Path:
     """Train on so many gloo processes; answers the folder it wrote."""
     folder = tmp_path / f"{recipe.name}-{processes}"
     (tmp_path / "rank.py").write_text(RANK)
@@ -110,3 +111,33 @@ def test_one_loss_that_is_not_finite_stops_all_ranks_together(tiny_recipe: Class
     assert refusals[0] == refusals[1]
     assert "not finite in epoch 0, step 0, at learning rate 0.25" in refusals[0]
     assert refusals[0].count(".png") == 6  # the batch of the rank that failed
+
+
+def test_a_segmenter_learns_on_two_processes_what_it_learns_on_one(
+    tiny_segment_recipe: SegmentRecipe, tmp_path: Path
+) -> None:
+    """Three steps of SGD: batch norms see the whole batch, the running statistics too."""
+    recipe = tiny_segment_recipe.replace(
+        epochs=1, opt="sgd", lr=0.01, head_drop=0.0, drop_path=0.0, clip_grad=None, sched="constant"
+    )
+    alone = run(tmp_path, recipe.replace(batch_size=4), 1)
+    together = run(tmp_path, recipe.replace(batch_size=2), 2)
+    ours, theirs = (torch.load(f / "checkpoint.pth", weights_only=True)["model"] for f in (alone, together))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-6, atol=1e-6, msg=name)
+    assert last_log(alone)["train_loss"] == pytest.approx(last_log(together)["train_loss"], rel=1e-5)
+
+
+def test_a_segmenters_figures_are_identical_over_one_two_and_three_processes(
+    tiny_segment_recipe: SegmentRecipe, tmp_path: Path
+) -> None:
+    """5 pictures of three sizes, after one update at a rate of 0: only the running statistics have moved."""
+    frozen = tiny_segment_recipe.replace(
+        epochs=1, steps_per_epoch=1, lr=0.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0, head_drop=0.0, drop_path=0.0
+    )
+    logs = [last_log(run(tmp_path, frozen.replace(batch_size=12 // n), n)) for n in (1, 2, 3)]
+    assert [log["test_images"] for log in logs] == [5, 5, 5]
+    for log in logs[1:]:
+        for name in ("test_miou", "test_macc", "test_aacc"):
+            assert log[name] == logs[0][name]

@@ -1,4 +1,4 @@
-"""The command `twins`: train, eval, info."""
+"""The command `twins`: train, eval, data, info."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import TwinsError, nearest
-from .recipes import Recipe, find_recipe, list_recipes, recipe_class, tuples_for_lists
+from .recipes import Recipe, find_recipe, list_recipes, recipe_class, task_of_recipe, tuples_for_lists
 
 INTERRUPTED = 130
+TASKS = "classify: one label a picture; segment: a class for each pixel"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,6 +61,18 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
+_DATA_FLAGS = (
+    "data", "dataset", "inat_category", "val_split", "seed", "in_chans", "img_size", "bad_images", "workers", "output",
+    "resize", "scale", "classes_file", "img_suffix", "mask_suffix", "reduce_zero_label", "ignore_index",
+)  # fmt: skip
+_EVALUATION_FLAGS = (
+    "data", "dataset", "inat_category", "model", "window_padding", "img_size", "crop_pct", "batch_size", "bad_images",
+    "workers", "device", "amp", "amp_dtype", "output", "name", "exist_ok",
+    "head", "head_channels", "resize", "classes_file", "img_suffix", "mask_suffix", "reduce_zero_label",
+    "ignore_index", "check", "slide", "slide_stride", "test_scales", "test_flip",
+)  # fmt: skip
+
+
 def make_parser(argv: Sequence[str]) -> Parser:
     """The whole command line; flags of `train` and `eval` are the fields of the task's recipe."""
     from . import __version__
@@ -71,11 +84,11 @@ def make_parser(argv: Sequence[str]) -> Parser:
 
     train = commands.add_parser(
         "train", help="train on a folder of pictures, or on the embedded digits",
-        usage="twins train [--recipe NAME] [--data FOLDER] [--weights FILE] [--FLAG VALUE ...]",
+        usage="twins train [--task TASK] [--recipe NAME] [--data FOLDER] [--weights FILE] [--FLAG VALUE ...]",
         description="Train by a recipe. Flags change it; the defaults below are those of the recipe that is named, or "
         "of `digits`; `none` switches a setting off. With torchrun in front, several processes train together.",
     )  # fmt: skip
-    train.add_argument("--task", default=task, help="classify: one label a picture")
+    train.add_argument("--task", default=task, help=TASKS)
     train.add_argument("--recipe", metavar="NAME|FILE", help=f"where to start from: {', '.join(list_recipes(task))}, "
                        "or a run's recipe.json; by default `digits` for --data digits and `pictures` else")  # fmt: skip
     train.add_argument("--resume", nargs="?", const="", metavar="CHECKPOINT",
@@ -86,18 +99,30 @@ def make_parser(argv: Sequence[str]) -> Parser:
 
     evaluate = commands.add_parser(
         "eval", help="figures of a checkpoint on held-out pictures",
-        usage="twins eval --weights CHECKPOINT [--data FOLDER] [--FLAG VALUE ...]",
+        usage="twins eval --weights CHECKPOINT [--data FOLDER] [--recipe NAME] [--FLAG VALUE ...]",
         description="Evaluate a checkpoint. What it tells of its network, classes, preprocessing and data holds "
         "unless a flag says otherwise; without --data the pictures are those that its run held out.",
     )  # fmt: skip
-    evaluate.add_argument("--task", default=task, help="classify: one label a picture")
+    evaluate.add_argument("--task", default=task, help=TASKS + "; by default what the checkpoint is for")
     evaluate.add_argument("--weights", required=True, metavar="CHECKPOINT", help="a checkpoint, of any dialect")
+    evaluate.add_argument("--recipe", metavar="NAME|FILE", help="the published run that weights of others are from")
     evaluate.add_argument("--ema", action=argparse.BooleanOptionalAction, default=None,
                           help="take the moving average of the weights; by default where there is one")  # fmt: skip
-    wanted = ("data", "dataset", "inat_category", "model", "window_padding", "img_size", "crop_pct", "batch_size",
-              "bad_images", "workers", "device", "amp", "amp_dtype", "output", "name", "exist_ok")  # fmt: skip
-    add_recipe_flags(evaluate, recipe, only=wanted, defaults=False)
+    add_recipe_flags(evaluate, recipe, only=_EVALUATION_FLAGS, defaults=False)
     evaluate.set_defaults(run=run_eval, parser=evaluate)
+
+    data = commands.add_parser("data", help="look through a folder of pictures before training on it")
+    looks = data.add_subparsers(dest="look", required=True, metavar="check|preview", parser_class=Parser)
+    for look, told in (("check", "read every annotation and say what is wrong"), ("preview", "draw annotated samples")):
+        parser_of_look = looks.add_parser(
+            look, help=told, description=told[0].upper() + told[1:] + ". Nothing is written to the data folder.",
+            usage=f"twins data {look} --data FOLDER [--task TASK] [--FLAG VALUE ...]",
+        )  # fmt: skip
+        parser_of_look.add_argument("--task", default=task, help=TASKS)
+        if look == "preview":
+            parser_of_look.add_argument("--out", default="preview.png", metavar="FILE", help="the picture to write")
+        add_recipe_flags(parser_of_look, recipe, only=_DATA_FLAGS)
+        parser_of_look.set_defaults(run=run_data, parser=parser_of_look)
 
     info = commands.add_parser("info", help="the six networks: parameters, FLOPs, published accuracy")
     info.add_argument("--img-size", type=int, default=224, help="side of the square that FLOPs are counted at")
@@ -167,7 +192,7 @@ def run_train(args: argparse.Namespace) -> int:
         if args.resume == "" and (unfinished := newest_unfinished(recipe)):
             resume = unfinished / "checkpoint.pth"
     if args.print_lr:
-        updates = 1 if recipe.sched_unit == "epoch" else 1000
+        updates = 1 if recipe.sched_unit == "epoch" else recipe.steps_per_epoch or 1000
         print(json.dumps(optim.learning_rates(recipe.resolve(processes=1), updates)))
         return 0
     outcome = fit(recipe, folder=None if resume is None else resume.parent, resume=resume)
@@ -178,9 +203,19 @@ def run_eval(args: argparse.Namespace) -> int:
     from .evaluate import evaluate_weights, recipe_of_weights
 
     weights = Path(args.weights)
-    recipe = recipe_of_weights(weights, args.task, given(args, recipe_class(args.task)))
+    recipe = recipe_of_weights(weights, args.task, given(args, recipe_class(args.task)), args.recipe)
     evaluate_weights(recipe, weights, ema=args.ema)
     return 0
+
+
+def run_data(args: argparse.Namespace) -> int:
+    from .inspect_data import check_data, preview_data
+
+    recipe = find_recipe("pictures", args.task).replace(**given(args, recipe_class(args.task)))
+    if args.look == "preview":
+        preview_data(recipe, Path(args.out))
+        return 0
+    return 0 if check_data(recipe) else 2
 
 
 def run_info(args: argparse.Namespace) -> int:
@@ -209,11 +244,24 @@ def _recipe_of_run(checkpoint: Path, task: str) -> Recipe:
 def _task_and_recipe(argv: Sequence[str]) -> tuple[str, Recipe]:
     """Known before the rest is parsed, since they decide which flags there are and which defaults help shows."""
     early = Parser(prog="twins", add_help=False)
-    early.add_argument("--task", default="classify")
-    early.add_argument("--recipe")
+    for flags in (("--task",), ("--recipe",), ("--weights",)):
+        early.add_argument(*flags)
     early.add_argument("--data", "--data-path", default="digits")
+    early.add_argument("--resume", nargs="?", const="")
     args, _ = early.parse_known_args(argv)
-    return args.task, _recipe(args, {})
+    checkpoint = args.weights if "eval" in argv[:1] else args.resume
+    task = args.task or (args.recipe and task_of_recipe(args.recipe)) or _task_of_weights(checkpoint) or "classify"
+    args.task = task
+    return task, _recipe(args, {})
+
+
+def _task_of_weights(checkpoint: str | None) -> str | None:
+    """What a checkpoint is for, if there is a file and it tells. Raises TwinsError for a file that is none."""
+    if not checkpoint or not Path(checkpoint).is_file():
+        return None
+    from .evaluate import task_of_weights
+
+    return task_of_weights(Path(checkpoint))
 
 
 def _without_none(hint: Any) -> Any:

@@ -11,6 +11,7 @@ from .dist import from_main, joined
 from .errors import TwinsError
 from .recipes import Recipe, find_recipe, recipe_class
 from .run import Run, new_run_folder
+from .segmentation import identify_head
 from .tasks import Task, make_task
 from .train import held_out_figures
 from .weights import identify, load_weights, read_checkpoint
@@ -54,6 +55,8 @@ def evaluate_weights(
 def write_evaluation(run: Run, task: Task, figures: dict[str, float], left_out: list[str]) -> None:
     """Print the figures, and put them and their pictures into the run's folder."""
     shown = "  ".join(f"{title} {figures[name]:.{digits}f}" for name, title, digits in task.columns)
+    for note in task.notes:
+        run.say(note)
     run.say(f"{shown}  on {figures['images']:.0f} pictures")
     if left_out:
         run.say(f"left out {len(left_out)} unreadable pictures: {', '.join(left_out[:3])}")
@@ -62,23 +65,35 @@ def write_evaluation(run: Run, task: Task, figures: dict[str, float], left_out: 
     run.say(f"pictures and tables in {run.folder}")
 
 
-def recipe_of_weights(weights: Path, task: str, changes: dict[str, Any]) -> Recipe:
+def task_of_weights(weights: Path) -> str | None:
+    """The task of a checkpoint, by what it says or by the names of its weights. Raises TwinsError if it is none."""
+    checkpoint = read_checkpoint(weights)
+    told = (checkpoint.get("meta") or {}).get("task")
+    return told or ("segment" if identify_head(checkpoint) else None)
+
+
+def recipe_of_weights(weights: Path, task: str, changes: dict[str, Any], published: str | None = None) -> Recipe:
     """What a checkpoint tells of its network, data and preprocessing, with changes; or a recipe that fits it.
 
-    Without a data folder in `changes` the pictures that its own run held out are meant. Raises TwinsError where
-    neither the checkpoint nor `changes` says what is needed.
+    Where the checkpoint tells nothing, it is held to be of the run that `published` names. Without a data folder in
+    `changes` the pictures that its own run held out are meant. Raises TwinsError where neither the checkpoint nor
+    `changes` says what is needed.
     """
     checkpoint = read_checkpoint(weights)
     changes = {"name": "eval", "output": "runs", **changes}
     own = (checkpoint.get("meta") or {}).get("recipe")
     if own is not None:
+        if own["task"] != task:
+            raise TwinsError(f"{weights}: was trained to {own['task']}: leave --task {task} out")
         if changes.get("data", own["data"]) != own["data"]:
             changes = {"val_split": 0.0, **changes}
         return recipe_class(task).from_dict(own, source=str(weights)).replace(**changes)
+    if published is not None:
+        return find_recipe(published, task).replace(**{"amp": False, **changes})
     model = changes.get("model") or identify(checkpoint)
     if model is None:
         raise TwinsError(f"{weights}: cannot tell which network this is; pass --model")
     if "data" not in changes:
-        raise TwinsError(f"{weights}: says nothing of its data; pass --data with a folder a class, or with val/")
+        raise TwinsError(f"{weights}: says nothing of its data; pass --data with a folder of pictures")
     recipe = find_recipe("pictures", task).replace(val_split=0.0, amp=False)
-    return recipe.replace(**{**changes, "model": model})
+    return recipe.replace(**{**(identify_head(checkpoint) or {}), **changes, "model": model})

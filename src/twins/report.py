@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .data.masks import IGNORED
+from .data.palette import class_colours
 from .extras import need
 
 INK, RIGHT, WRONG = "#333333", "#2a6f4e", "#b3321b"
@@ -18,23 +21,26 @@ def _figure(width: float, height: float) -> Any:
     return need("matplotlib.figure", extra="train").Figure((width, height), layout="constrained")
 
 
-def draw_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
-    """Losses, the deciding figures, and the learning rate against the epoch."""
+def draw_curves(history: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str, int]], path: Path) -> None:
+    """Losses, a task's figures (of which the first decides), and the learning rate against the epoch."""
     epochs = [row["epoch"] for row in history]
+    figures = {title: f"test_{name}" for name, title, _ in columns if name != "loss"}
+    losses = {"training": "train_loss", "held out": "test_loss"}
     panels = {
-        "loss": ["train_loss", "test_loss"],
-        "accuracy (%)": ["test_acc1", "test_acc5"],
-        "learning rate": ["train_lr"],
+        "loss": {label: column for label, column in losses.items() if column in history[0]},
+        "held-out figures (%)": figures,
+        "learning rate": {"at the epoch's start": "train_lr"},
     }
     figure = _figure(12, 3.4)
-    for axes, (title, columns) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        for column in columns:
-            axes.plot(epochs, [row[column] for row in history], label=column, linewidth=1.6)
+    for axes, (title, lines) in zip(figure.subplots(1, 3), panels.items(), strict=True):
+        for label, column in lines.items():
+            axes.plot(epochs, [row[column] for row in history], label=label, linewidth=1.6)
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
-    best = max(history, key=lambda row: row["test_acc1"])
-    figure.suptitle(f"best {best['test_acc1']:.2f} % at epoch {best['epoch']}", color=INK)
+    name, column = next(iter(figures.items()))
+    best = max(history, key=lambda row: row[column])
+    figure.suptitle(f"best {name} {best[column]:.2f} % in epoch {best['epoch']}", color=INK)
     figure.savefig(path, dpi=90)
 
 
@@ -74,6 +80,64 @@ def draw_pictures(
         cell.set_title(titles[place][:22], fontsize=8, color=color)
     figure.suptitle(headline, fontsize=10, color=INK)
     figure.savefig(path, dpi=90)
+
+
+class Masked(NamedTuple):
+    """A picture with one or more masks over it, each under a title."""
+
+    picture: Tensor  # (C, H, W) in [0, 1]
+    masks: dict[str, Tensor]  # (H, W) of labels; 255: none
+
+
+def draw_masks(rows: Sequence[Masked], classes: Sequence[str], path: Path, headline: str) -> None:
+    """Each picture, and beside it each of its masks laid over it; colours are named where there are not too many."""
+    across = 1 + len(rows[0].masks)
+    columns = 1 if len(rows) < 4 or across > 3 else 2  # rows of the table that stand beside each other
+    lines = -(-len(rows) // columns)
+    occurring = sorted(
+        {int(label) for row in rows for mask in row.masks.values() for label in mask.unique()} - {IGNORED}
+    )
+    figure = _figure(1.9 * across * columns, 1.9 * lines + 0.4 + 0.25 * (len(occurring) // 8 + 1))
+    cells = figure.subplots(lines, across * columns, squeeze=False).reshape(-1, across)
+    for cell in cells.flatten():
+        cell.axis("off")
+    colours = class_colours(len(classes))
+    for row, line in zip(rows, cells, strict=False):
+        picture = row.picture.permute(1, 2, 0).expand(-1, -1, 3).numpy()
+        line[0].imshow(picture)
+        for cell, (title, mask) in zip(line[1:], row.masks.items(), strict=True):
+            cell.imshow(_overlay(picture, mask.numpy(), colours))
+            cell.set_title(title, fontsize=8, color=INK)
+    if len(occurring) <= 24:
+        patch = need("matplotlib.patches", extra="train").Patch
+        handles = [patch(color=colours[label] / 255, label=classes[label][:20]) for label in occurring]
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=min(len(handles), 8), fontsize=8, frameon=False
+        )
+    figure.suptitle(headline, fontsize=10, color=INK)
+    figure.savefig(path, dpi=90)
+
+
+def draw_class_bars(values: Tensor, classes: Sequence[str], path: Path, title: str) -> None:
+    """One bar a class, (classes,) in per cent, highest first; classes without a figure (nan) are left out."""
+    known = [i for i in range(len(classes)) if not values[i].isnan()]
+    order = sorted(known, key=lambda i: float(values[i]))
+    figure = _figure(7, max(2.0, 0.2 * len(order) + 1))
+    axes = figure.subplots()
+    colours = class_colours(len(classes))[order] / 255
+    bars = axes.barh([classes[i] for i in order], [float(values[i]) for i in order], color=colours, height=0.75)
+    axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
+    axes.tick_params(axis="y", labelsize=7)
+    axes.margins(y=0.01)
+    axes.set(xlim=(0, 108), title=title)
+    figure.savefig(path, dpi=90)
+
+
+def _overlay(picture: Any, mask: Any, colours: Any) -> Any:
+    """(H, W, 3) in [0, 1]: the picture faded, with the colours of its labels over it; what has none turns white."""
+    table = np.full((IGNORED + 1, 3), 255, dtype=np.uint8)
+    table[: len(colours)] = colours
+    return 0.45 * picture + 0.55 * table[mask] / 255
 
 
 def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

@@ -35,7 +35,7 @@ class Run:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self / "summary.json").unlink(missing_ok=True)
-            for log in (self / "log.txt", self / "metrics.csv", self / "console.txt"):
+            for log in map(self.__truediv__, ("log.txt", "metrics.csv", "steps.csv", "console.txt")):
                 if afresh and log.exists():
                     log.rename(log.with_stem(f"{log.stem}-{time.strftime('%Y%m%d-%H%M%S')}"))
             (self / "console.txt").touch()
@@ -58,13 +58,18 @@ class Run:
         with (self / "log.txt").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         columns = ["epoch", "time", *(key for key in record if key not in ("epoch", "time"))]
-        table = self / "metrics.csv"
-        fresh = not table.exists()
-        with table.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns)
+        self.add_row("metrics.csv", {key: record[key] for key in columns})
+
+    def add_row(self, table: str, row: dict[str, Any]) -> None:
+        """Add a row to a table, under the names of its columns if it is the first."""
+        if not self.main:
+            return
+        fresh = not (self / table).exists()
+        with (self / table).open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
             if fresh:
                 writer.writeheader()
-            writer.writerow(record)
+            writer.writerow(row)
 
     def history(self) -> list[dict[str, Any]]:
         """The epochs logged so far."""

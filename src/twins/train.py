@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -133,6 +134,7 @@ class Loop:
         self.introduce()
         state, recipe = self.state, self.recipe
         started, first = time.time(), state.epoch
+        self.last_said = started
         for epoch in range(first, recipe.epochs):
             epoch_started = time.time()
             if not self.train_epoch(epoch):
@@ -173,6 +175,8 @@ class Loop:
         self.sampler.set_epoch(epoch, skip=state.step * recipe.grad_accum_steps * recipe.batch_size)
         state.under_way.setdefault("lr", optim.current_rate(state.optimizer))
         queue = iter(self.batches)
+        sums = state.under_way
+        self.logged = {"loss": sums.get("loss", 0.0), "count": sums.get("count", 0.0), "time": time.time()}
         progress = Progress(f"epoch {epoch}", self.updates_per_epoch - state.step, self.world.is_main)
         for update in progress.over(range(state.step, self.updates_per_epoch)):
             parts = [self.next_batch(queue, epoch, update, part) for part in range(recipe.grad_accum_steps)]
@@ -182,6 +186,8 @@ class Loop:
             self.take_step()
             optim.after_update(state.schedule, epoch * self.updates_per_epoch + state.step)
             progress.note = f"loss {loss:.3f}"
+            if state.step % recipe.log_interval == 0:
+                self.log_steps(epoch)
             if stop:
                 return False
         return True
@@ -242,10 +248,30 @@ class Loop:
             state.ema.update(state.model)
         state.step += 1
 
+    def log_steps(self, epoch: int) -> None:
+        """Write down the last updates; say it too, once a minute, where no bar shows how an epoch gets on."""
+        sums, now, state = self.state.under_way, time.time(), self.state
+        before = self.logged
+        count = sums["count"] - before["count"]
+        record = {
+            "epoch": epoch,
+            "step": state.step,
+            "train_loss": (sums["loss"] - before["loss"]) / count,
+            "train_lr": optim.current_rate(state.optimizer),
+            "images_per_second": round(count / (now - before["time"]), 1),
+        }
+        self.run.add_row("steps.csv", record)
+        self.logged = {"loss": sums["loss"], "count": sums["count"], "time": now}
+        if not sys.stdout.isatty() and now - self.last_said > 60:
+            self.last_said = now
+            self.run.say(
+                f"epoch {epoch:3d}  step {state.step} of {self.updates_per_epoch}  loss {record['train_loss']:.3f}  "
+                f"lr {record['train_lr']:.2e}  {record['images_per_second']:.0f} images/s"
+            )
+
     def evaluate(self) -> dict[str, float]:
         """The held-out figures of the weights that will be kept: the moving average where there is one."""
         model = self.state.model if self.state.ema is None else self.state.ema.module
-        assert self.recipe.batch_size is not None
         return held_out_figures(self.task, model, self.held_out, self.recipe, self.world, self.unreadable)
 
     def close_epoch(self, epoch: int, figures: dict[str, float]) -> None:
@@ -279,6 +305,7 @@ class Loop:
             ranks=world.size,
             drop_last=recipe.drop_last,
             views=3 if recipe.repeated_aug else 1,
+            batches=recipe.steps_per_epoch,
         )
         return sampler, make_loader(self.training, sampler, recipe.batch_size, recipe.workers, world.device)
 
@@ -288,6 +315,8 @@ class Loop:
         parameters = sum(p.numel() for p in state.model.parameters())
         run.say(f"{r.task}: {r.model}, {parameters / 1e6:.1f} M parameters, {len(self.task.classes)} classes")
         run.say(f"data: {len(self.training)} pictures to train on, {len(self.held_out)} held out ({r.data})")
+        for note in self.task.notes:
+            run.say(note)
         run.say(f"on {self.world.describe()}; sublayers as {ops.backend()}")
         if state.model.load_report is not None:
             run.say(str(state.model.load_report))
@@ -302,7 +331,7 @@ class Loop:
         if not self.world.is_main:
             return
         history = run.history()
-        report.draw_curves(history, run / "curves.png")
+        report.draw_curves(history, self.task.columns, run / "curves.png")
         last, key = history[-1], f"test_{best['figure']}"
         summary = {"best": best, "last": last, "seconds": round(seconds, 1), "unreadable_pictures": len(unreadable)}
         run.write_json("summary.json", summary)
@@ -313,7 +342,7 @@ class Loop:
         if unreadable:
             run.say(f"left out {len(unreadable)} unreadable pictures: {', '.join(unreadable[:3])}")
         run.say(f"next   twins eval --weights {run / 'checkpoint_best.pth'}")
-        run.say(f"look   {run / 'curves.png'}, confusion.png, predictions.png, train_batch.png")
+        run.say(f"look   {run / 'curves.png'}, {', '.join(self.task.pictures)}")
 
 
 @torch.inference_mode()
@@ -327,7 +356,7 @@ def held_out_figures(
 ) -> dict[str, float]:
     """The task's figures over the held-out pictures, each seen exactly once over all ranks."""
     sampler = EvaluationSampler(len(held_out), world.rank, world.size)
-    loader = make_loader(held_out, sampler, int(1.5 * (recipe.batch_size or 64)), recipe.workers, world.device)
+    loader = make_loader(held_out, sampler, recipe.evaluation_batch, recipe.workers, world.device)
     progress = Progress("evaluating", len(loader), world.is_main)
 
     def batches() -> Iterator[Batch]:

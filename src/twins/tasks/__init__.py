@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from ..data.loading import Batch, PicturesAsTensors
-from ..recipes import ClassifyRecipe, Recipe
+from ..data.survey import Survey
+from ..recipes import ClassifyRecipe, Recipe, SegmentRecipe
 from ..run import Run
 
 
@@ -17,6 +19,8 @@ class Task(Protocol):
 
     classes: tuple[str, ...]
     columns: tuple[tuple[str, str, int], ...]  # figures as a line shows them: name, title, digits
+    pictures: tuple[str, ...]  # what `draw` and `draw_batch` leave in the run's folder
+    notes: list[str]  # what is to be said about the data before anything else happens
 
     def datasets(self, evaluation_only: bool = False) -> tuple[PicturesAsTensors | None, PicturesAsTensors]:
         """(training, held out); called first, since the other answers depend on the classes found there."""
@@ -33,6 +37,12 @@ class Task(Protocol):
     def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:
         """Named figures, summed over all ranks; the first decides which epoch is best (more is better)."""
 
+    def survey(self) -> Survey:
+        """What a look through all the data finds; raises TwinsError only for what is no data set at all."""
+
+    def draw_samples(self, path: Path) -> None:
+        """A picture of samples with their annotations; after `datasets`."""
+
     def draw_batch(self, batch: Batch, run: Run) -> None:
         """A picture of a training batch."""
 
@@ -45,6 +55,10 @@ class Task(Protocol):
 
 def make_task(recipe: Recipe, classes: tuple[str, ...] = ()) -> Task:
     """The task that a recipe is for; `classes` if a network's are known, else those of the data."""
+    if isinstance(recipe, SegmentRecipe):
+        from .segment import Segmentation
+
+        return Segmentation(recipe, classes)
     from .classify import Classification
 
     assert isinstance(recipe, ClassifyRecipe)

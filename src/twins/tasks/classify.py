@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -11,15 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import report
-from ..data import ImageSet, open_data
-from ..data.loading import Batch, PicturesAsTensors
+from ..data import ImageSet, open_labelled
+from ..data.loading import Batch, EvaluationSampler, PicturesAsTensors, make_loader
 from ..data.randomness import keyed_randomness
-from ..data.transforms import Preprocessing, eval_transform, train_transform
+from ..data.survey import Survey
+from ..data.transforms import OfPictureAlone, Preprocessing, eval_transform, train_transform
 from ..errors import TwinsError
 from ..extras import need
 from ..metrics import ClassificationFigures
 from ..model import Twins, TwinsBackbone
-from ..recipes import ClassifyRecipe
+from ..progress import Progress
+from ..recipes import ClassifyRecipe, one_number_a_class
 from ..run import Run
 from ..zoo import create_model, model_name
 
@@ -37,6 +40,7 @@ class Classification:
     """A recipe made into data, network, loss and figures."""
 
     columns: tuple[tuple[str, str, int], ...] = (("acc1", "Acc@1", 2), ("acc5", "Acc@5", 2), ("loss", "test loss", 3))
+    pictures: tuple[str, ...] = ("confusion.png", "predictions.png", "train_batch.png")
 
     def __init__(self, recipe: ClassifyRecipe, classes: tuple[str, ...] = ()) -> None:
         self.recipe = recipe
@@ -46,10 +50,11 @@ class Classification:
         self.classes = classes
         self.class_weights: Tensor | None = None
         self.predictions: list[Prediction] = []
+        self.notes: list[str] = []
 
     def datasets(self, evaluation_only: bool = False) -> tuple[PicturesAsTensors | None, PicturesAsTensors]:
         """(training, held out) tensors; also settles the classes, unless they were given, and their weights."""
-        train, val = open_data(self.recipe, evaluation_only)
+        train, val = open_labelled(self.recipe, evaluation_only)
         if self.classes:
             val = val.relabelled(self.classes)
         self.classes = val.classes
@@ -111,6 +116,34 @@ class Classification:
         self.figures.reduce()
         yield from self.figures.figures()
 
+    def survey(self) -> Survey:
+        """What a look at all pictures finds."""
+        parts = dict(zip(("training", "held out"), open_labelled(self.recipe), strict=True))
+        counts, errors = {}, []
+        for part, images in parts.items():
+            assert images is not None
+            counts[part] = torch.bincount(torch.tensor(images.labels), minlength=len(images.classes)).tolist()
+            errors += [f"{part}: unreadable picture {name}" for name in self._unreadable(part, images)]
+            self.classes = images.classes
+        empty = [
+            f"{part}: no picture of {self.classes[i]}" for part, ns in counts.items() for i, n in enumerate(ns) if not n
+        ]
+        return Survey(
+            parts=tuple(f"{part}: {sum(ns)} pictures" for part, ns in counts.items()),
+            columns=("class", *counts),
+            rows=tuple((name, *(str(ns[i]) for ns in counts.values())) for i, name in enumerate(self.classes)),
+            errors=tuple(errors),
+            warnings=tuple(empty),
+        )
+
+    def draw_samples(self, path: Path) -> None:
+        """Some held-out pictures under their classes, as the network sees them."""
+        views = [self.held_out.at(i) for i in range(0, len(self.held_out), max(len(self.held_out) // 32, 1))]
+        readable = [view for view in views if view.image is not None][:32]
+        images = torch.stack([view.image for view in readable])
+        images = report.denormalise(images, self.preprocessing.mean, self.preprocessing.std)
+        report.draw_pictures(images, [self.classes[view.label] for view in readable], path, self.recipe.data)
+
     def draw_batch(self, batch: Batch, run: Run) -> None:
         """The first training batch, as the network sees it."""
         if batch.labels.is_floating_point():
@@ -162,9 +195,17 @@ class Classification:
             "preprocessing": self.preprocessing.to_dict(),
         }
 
+    def _unreadable(self, part: str, images: ImageSet) -> list[str]:
+        tensors = self._tensors(images, training=False)
+        loader = make_loader(
+            tensors, EvaluationSampler(len(tensors), 0, 1), 32, self.recipe.workers, torch.device("cpu")
+        )
+        batches = Progress(f"looking at pictures, {part}", len(loader)).over(loader)
+        return [name for batch in batches for name in batch.unreadable]
+
     def _tensors(self, images: ImageSet, training: bool) -> PicturesAsTensors:
         transform = train_transform(self.recipe) if training else eval_transform(self.preprocessing)
-        return PicturesAsTensors(images, transform, self.recipe.in_chans, self.recipe.seed, training)
+        return PicturesAsTensors(images, OfPictureAlone(transform), self.recipe.in_chans, self.recipe.seed, training)
 
 
 def _class_weights(wanted: tuple[str, ...] | None, train: ImageSet) -> Tensor | None:
@@ -175,13 +216,7 @@ def _class_weights(wanted: tuple[str, ...] | None, train: ImageSet) -> Tensor | 
     if tuple(wanted) == ("auto",):
         pictures = torch.bincount(torch.tensor(train.labels), minlength=count).float()
         return len(train) / (count * pictures.clamp(min=1))
-    try:
-        weights = torch.tensor([float(w) for w in wanted])
-    except ValueError as error:
-        raise TwinsError(f"--class-weights takes `auto` or numbers: {error}") from error
-    if len(weights) != count:
-        raise TwinsError(f"--class-weights needs {count} numbers, one a class ({', '.join(train.classes[:8])} ...)")
-    return weights
+    return torch.tensor(one_number_a_class(wanted, train.classes))
 
 
 def _mixture(row: Tensor, classes: tuple[str, ...]) -> str:

@@ -1,0 +1,257 @@
+"""Segmentation: a class for each pixel."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms.functional import pil_to_tensor
+
+from .. import report
+from ..data import MaskedImages, open_masked
+from ..data.loading import Batch, PicturesAsTensors, workers_at_hand
+from ..data.mask_check import MaskFindings, Tally, examine, findings, settle_classes
+from ..data.mask_transforms import MaskPreprocessing, check_crop, mask_eval_transform, mask_train_transform
+from ..data.masks import IGNORED
+from ..data.survey import Survey
+from ..dist import gather, share_of
+from ..errors import TwinsError
+from ..inference import class_probabilities
+from ..metrics import SegmentationFigures
+from ..progress import Progress
+from ..recipes import SegmentRecipe, one_number_a_class
+from ..report import Masked
+from ..run import Run
+from ..segmentation import Segmenter, semantic_fpn, upernet
+from ..zoo import model_name
+
+TRAINING, HELD_OUT = "training", "held out"
+FEW = 100  # masks that one process looks through before others could have started
+SHOWN = 8  # held-out pictures whose prediction is drawn, always the same ones
+
+
+class Segmentation:
+    """A recipe made into data, network, losses and figures."""
+
+    columns: tuple[tuple[str, str, int], ...] = (("miou", "mIoU", 2), ("macc", "mAcc", 2), ("aacc", "aAcc", 2))
+    pictures: tuple[str, ...] = ("predictions.png", "iou.png", "train_batch.png")
+
+    def __init__(self, recipe: SegmentRecipe, classes: tuple[str, ...] = ()) -> None:
+        self.recipe = recipe
+        self.preprocessing = MaskPreprocessing.of(recipe)
+        if self.preprocessing.in_chans != recipe.in_chans:
+            raise TwinsError(f"--mean and --std need {recipe.in_chans} numbers, one a channel, not {recipe.mean}")
+        self.classes = classes
+        self.class_weights: Tensor | None = None
+        self.auxiliary = recipe.auxiliary_weight > 0
+        self.notes: list[str] = []
+
+    def datasets(self, evaluation_only: bool = False) -> tuple[PicturesAsTensors | None, PicturesAsTensors]:
+        """(training, held out) tensors; also looks through the masks and settles the classes and their weights."""
+        parts = self._open(evaluation_only)
+        if evaluation_only:
+            self.auxiliary = False
+        if self.recipe.reduce_zero_label:
+            self.notes.append("masks: 0 is no class, and classes count from 1 (--no-reduce-zero-label otherwise)")
+        for part, found in self._look_through(parts).items():
+            if found.errors:
+                more = f" ({len(found.errors) - 1} more kinds of errors)" if len(found.errors) > 1 else ""
+                raise TwinsError(found.errors[0] + more)
+            self.notes += [f"{part}: {warning}" for warning in found.warnings]
+            if part == TRAINING:
+                check_crop(self.recipe, found.sizes[-1])
+                self.class_weights = _class_weights(self.recipe.class_weights, found, self.classes)
+        if not self.classes:
+            raise TwinsError(
+                f"{self.recipe.data}: no names of classes: pass --classes, or leave --check on to count them"
+            )
+        tensors = {
+            part: self._tensors(images.with_classes(self.classes), training=part == TRAINING)
+            for part, images in parts.items()
+        }
+        self.training, self.held_out = tensors.get(TRAINING), tensors[HELD_OUT]
+        return self.training, self.held_out
+
+    def survey(self) -> Survey:
+        """What a look through all masks finds."""
+        parts = self._open()
+        found = self._look_through(parts)
+        shares = {part: [n / max(sum(f.pixels), 1) for n in f.pixels] for part, f in found.items()}
+        rows = (
+            (
+                name,
+                *(text for part, f in found.items() for text in (str(f.pictures[i]), f"{100 * shares[part][i]:.2f} %")),
+            )
+            for i, name in enumerate(self.classes)
+        )
+        return Survey(
+            parts=tuple(_described(part, len(parts[part]), f) for part, f in found.items()),
+            columns=("class", *(text for part in found for text in (f"{part}: pictures", "of pixels"))),
+            rows=tuple(rows),
+            errors=tuple(f"{part}: {error}" for part, f in found.items() for error in f.errors),
+            warnings=tuple(f"{part}: {warning}" for part, f in found.items() for warning in f.warnings),
+        )
+
+    def build(self) -> Segmenter:
+        """The network for the data's classes, with the recipe's weights if it names any."""
+        r = self.recipe
+        settings: dict[str, Any] = {"drop_path_rate": r.drop_path, "drop_rate": r.drop, "weights": r.weights}
+        if r.head == "upernet":
+            return upernet(r.model, auxiliary=self.auxiliary, **self._network(), **settings)
+        return semantic_fpn(r.model, **self._network(), **settings)
+
+    def mix(self, batch: Batch, *key: int) -> Batch:
+        """Nothing: masks are not mixed."""
+        return batch
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of each head, summed over the pixels that count and divided by all: the published mean.
+
+        So a picture that is mostly ignored weighs less, and one that is wholly ignored weighs nothing.
+        """
+        weight = None if self.class_weights is None else self.class_weights.to(batch.images.device)
+        importance = {"decode_head": 1.0, "auxiliary_head": self.recipe.auxiliary_weight}
+        return {
+            head: importance[head]
+            * F.cross_entropy(logits.float(), batch.labels, weight, ignore_index=IGNORED, reduction="sum")
+            / batch.labels.numel()
+            for head, logits in model(batch.images, all_heads=True).items()
+        }
+
+    @torch.inference_mode()
+    def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:
+        """Mean intersection over union first; every picture at its own size, summed over all ranks."""
+        r = self.recipe
+        self.figures = SegmentationFigures(len(self.classes), next(model.parameters()).device)
+        self.answers: dict[int, Tensor] = {}
+        shown = set(_evenly(len(self.held_out), SHOWN))
+        for batch in batches:
+            for views, truth, place in zip(batch.images, batch.labels, batch.indices, strict=True):
+                size = (truth.shape[0], truth.shape[1])
+                probabilities = class_probabilities(model, views, size, r.slide, r.slide_stride, r.test_flip)
+                answer = probabilities.argmax(dim=0)
+                self.figures.update(answer, truth)
+                if place in shown:
+                    self.answers[place] = answer.to(torch.uint8).cpu()
+        self.figures.reduce()
+        self.answers = {place: answer for share in gather(self.answers) for place, answer in share.items()}
+        yield from self.figures.figures()
+
+    def draw_samples(self, path: Path) -> None:
+        """Some training pictures with their masks, as they are on disk."""
+        assert self.training is not None
+        images = self.training.images
+        samples = [images.read(i, self.recipe.in_chans) for i in _evenly(len(images), SHOWN)]
+        rows = [Masked(pil_to_tensor(picture) / 255, {"mask": mask}) for picture, mask in samples]
+        report.draw_masks(rows, self.classes, path, self.recipe.data)
+
+    def draw_batch(self, batch: Batch, run: Run) -> None:
+        """The first training batch, as the network sees it."""
+        images = report.denormalise(batch.images[:SHOWN].cpu(), self.preprocessing.mean, self.preprocessing.std)
+        rows = [Masked(image, {"mask": mask}) for image, mask in zip(images, batch.labels.cpu(), strict=False)]
+        report.draw_masks(rows, self.classes, run / "train_batch.png", "first training batch, augmented")
+
+    def draw(self, run: Run) -> None:
+        """Of the last evaluation: predictions beside the truth, and the classes' figures as bars and as a table."""
+        rows = []
+        for place, answer in sorted(self.answers.items()):
+            views, truth = self.held_out.at(place)[:2]
+            picture = report.denormalise(views[0][None], self.preprocessing.mean, self.preprocessing.std)
+            picture = F.interpolate(picture, size=truth.shape, mode="bilinear")[0]
+            rows.append(Masked(picture, {"truth": truth, "prediction": answer}))
+        if rows:
+            report.draw_masks(rows, self.classes, run / "predictions.png", "held-out pictures, truth, prediction")
+        figures = self.figures.per_class()
+        mean = dict(self.figures.figures())["miou"]
+        report.draw_class_bars(figures.iou, self.classes, run / "iou.png", f"IoU of each class (%), mean {mean:.2f}")
+        with (run / "per_class.csv").open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["class", "pixels", "IoU", "accuracy"])
+            for name, pixels, *values in zip(
+                self.classes, figures.pixels.tolist(), figures.iou.tolist(), figures.accuracy.tolist(), strict=True
+            ):
+                table.writerow([name, pixels, *("" if value != value else f"{value:.2f}" for value in values)])
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint tells of itself, so that evaluation and prediction need nothing else."""
+        return {
+            "task": self.recipe.task,
+            "name": model_name(self.recipe.model),
+            "head": self.recipe.head,
+            "create_model": self._network(),
+            "classes": list(self.classes),
+            "preprocessing": self.preprocessing.to_dict(),
+        }
+
+    def _network(self) -> dict[str, Any]:
+        """The keywords that decide which weights the network has."""
+        r = self.recipe
+        return {
+            "num_classes": len(self.classes),
+            "channels": r.head_channels,
+            "head_drop": r.head_drop,
+            "in_chans": r.in_chans,
+            "window_padding": r.window_padding,
+            **r.model_kwargs,
+        }
+
+    def _open(self, evaluation_only: bool = False) -> dict[str, MaskedImages]:
+        """The parts of the data. Raises TwinsError where they name other classes than those that are known."""
+        train, val = open_masked(self.recipe, evaluation_only)
+        if self.classes and val.classes not in ((), self.classes):
+            raise TwinsError(
+                f"{self.recipe.data}: its {len(val.classes)} classes ({', '.join(val.classes[:4])} ...) are not the "
+                f"{len(self.classes)} that the network knows ({', '.join(self.classes[:4])} ...)"
+            )
+        self.classes = self.classes or val.classes
+        parts = {HELD_OUT: val} if train is None or evaluation_only else {TRAINING: train, HELD_OUT: val}
+        return {part: images.with_classes(self.classes) for part, images in parts.items()}
+
+    def _look_through(self, parts: dict[str, MaskedImages]) -> dict[str, MaskFindings]:
+        """What is found in all masks, each process having seen its share; names the classes where nobody has."""
+        if not self.recipe.check:
+            return {}
+        tallies = {part: self._tally(part, images) for part, images in parts.items()}
+        some = next(iter(parts.values()))
+        self.classes = settle_classes(some, sum(tallies.values(), Tally()))
+        skip = self.recipe.bad_images == "skip"
+        return {part: findings(parts[part].with_classes(self.classes), tally, skip) for part, tally in tallies.items()}
+
+    def _tally(self, part: str, images: MaskedImages) -> Tally:
+        share = share_of(len(images))
+        workers = workers_at_hand() if self.recipe.workers is None else self.recipe.workers
+        progress = Progress(f"looking through masks, {part}", len(share), shown=share.start == 0)
+        tallies = gather(examine(images, share, workers if len(share) > FEW else 0, progress))
+        return sum(tallies, Tally())
+
+    def _tensors(self, images: MaskedImages, training: bool) -> PicturesAsTensors:
+        r = self.recipe
+        transform = mask_train_transform(r) if training else mask_eval_transform(self.preprocessing, r.test_scales)
+        return PicturesAsTensors(images, transform, r.in_chans, r.seed, training)
+
+
+def _evenly(count: int, wanted: int) -> list[int]:
+    """Up to `wanted` places among `count`, evenly spread."""
+    return sorted({place * count // wanted for place in range(wanted)})
+
+
+def _described(part: str, count: int, found: MaskFindings) -> str:
+    sizes = " to ".join(dict.fromkeys(f"{width} x {height}" for width, height in found.sizes))
+    ignored = 100 * found.ignored / max(found.ignored + sum(found.pixels), 1)
+    return f"{part}: {count} pictures with masks, {sizes}; {ignored:.2f} % of pixels are of no class"
+
+
+def _class_weights(wanted: tuple[str, ...] | None, found: MaskFindings, classes: tuple[str, ...]) -> Tensor | None:
+    """One weight a class, with mean 1; `auto` weighs by one over the root of a class's share of the pixels."""
+    if wanted is None:
+        return None
+    if tuple(wanted) == ("auto",):
+        pixels = torch.tensor(found.pixels, dtype=torch.float64)
+        weights = (pixels.sum() / pixels.clamp(min=1)).sqrt() * (pixels > 0)
+        return (weights / weights[pixels > 0].mean()).float()
+    return torch.tensor(one_number_a_class(wanted, classes))
