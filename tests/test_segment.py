@@ -432,3 +432,37 @@ def test_a_network_for_other_classes_is_not_evaluated(
     names.write_text("ground\ngrey\nwhite\nblack\n")
     assert "its 4 classes" in refusal(capsys, *argv)
     assert "was trained to segment" in refusal(capsys, *argv, "--task", "classify")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_masks_that_nobody_checked_are_refused_in_one_line_too(
+    tiny_segment_recipe: SegmentRecipe, workers: int
+) -> None:
+    """Also where a worker met them, whose errors come wrapped in tracebacks."""
+    _other_size(Path(tiny_segment_recipe.data))
+    with pytest.raises(TwinsError, match=r"^[^\n]*00\.png: 30 x 20 pixels, but[^\n]*$"):
+        fit(tiny_segment_recipe.replace(check=False, workers=workers))
+
+
+def test_what_is_unpaired_is_told_once(tiny_segment_recipe: SegmentRecipe) -> None:
+    root = Path(tiny_segment_recipe.data)
+    for kind in ("images", "masks"):
+        for path in (root / kind / "train").iterdir():
+            path.rename(root / kind / path.name)
+    for kind, part in (("images", "train"), ("images", "val"), ("masks", "train"), ("masks", "val")):
+        for path in (root / kind / part).iterdir():
+            path.unlink()
+        (root / kind / part).rmdir()
+    (root / "masks" / "03.png").unlink()
+    task = Segmentation(tiny_segment_recipe)
+    task.datasets()
+    assert [note for note in task.notes if "without a mask" in note] == task.notes
+    assert len(task.notes) == 1
+
+
+def test_frozen_stages_stay_as_they_are(tiny_segment_recipe: SegmentRecipe) -> None:
+    still = tiny_segment_recipe.replace(name="start", lr=0.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0)
+    start = weights_of(fit(still).folder)
+    for name, tensor in weights_of(fit(tiny_segment_recipe.replace(freeze_stages=2)).folder).items():
+        if name.startswith("backbone."):
+            assert torch.equal(tensor, start[name]) == (name.split(".")[2] in "01"), name

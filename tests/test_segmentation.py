@@ -581,10 +581,10 @@ def test_another_class_count_leaves_the_last_layers_as_they_were(make):
 
 def test_heads_of_another_kind_or_width_are_named():
     kinds = {
-        "UPerNet with 8 channels": tiny(upernet),
-        "UPerNet with 16 channels": tiny(upernet, channels=16),
-        "Semantic FPN with 8 channels": tiny(semantic_fpn),
-        "Semantic FPN with 12 channels": tiny(semantic_fpn, channels=12, num_classes=3),
+        "upernet with 8 channels": tiny(upernet),
+        "upernet with 16 channels": tiny(upernet, channels=16),
+        "semantic_fpn with 8 channels": tiny(semantic_fpn),
+        "semantic_fpn with 12 channels": tiny(semantic_fpn, channels=12, num_classes=3),
     }
     for theirs, source in kinds.items():
         for ours, model in kinds.items():

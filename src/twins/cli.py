@@ -238,6 +238,8 @@ def _recipe_of_run(checkpoint: Path, task: str) -> Recipe:
     recipe = (read_training_checkpoint(checkpoint).get("meta") or {}).get("recipe")
     if recipe is None:
         raise TwinsError(f"{checkpoint}: no recipe inside; a checkpoint of the original is resumed by main.py --resume")
+    if recipe["task"] != task:
+        raise TwinsError(f"{checkpoint}: was trained to {recipe['task']}: leave --task {task} out")
     return recipe_class(task).from_dict(recipe, source=str(checkpoint))
 
 

@@ -11,10 +11,9 @@ from .dist import from_main, joined
 from .errors import TwinsError
 from .recipes import Recipe, find_recipe, recipe_class
 from .run import Run, new_run_folder
-from .segmentation import identify_head
 from .tasks import Task, make_task
 from .train import held_out_figures
-from .weights import identify, load_weights, read_checkpoint
+from .weights import identify, identify_head, load_weights, read_checkpoint
 
 
 def evaluate_weights(
@@ -96,4 +95,6 @@ def recipe_of_weights(weights: Path, task: str, changes: dict[str, Any], publish
     if "data" not in changes:
         raise TwinsError(f"{weights}: says nothing of its data; pass --data with a folder of pictures")
     recipe = find_recipe("pictures", task).replace(val_split=0.0, amp=False)
-    return recipe.replace(**{**(identify_head(checkpoint) or {}), **changes, "model": model})
+    if task == "segment" and (head := identify_head(checkpoint)):
+        changes = {"head": head.kind, "head_channels": head.channels, **changes}
+    return recipe.replace(**{**changes, "model": model})

@@ -267,7 +267,10 @@ class Stages(nn.Module):
         """
         if not 0 <= count <= len(self.blocks):
             raise ValueError(f"freeze_stages must lie in 0..{len(self.blocks)}, not {count}")
-        frozen = [m for parts in (self.patch_embeds, self.blocks, self.pos_block) for m in parts[:count]]
+        every = [self.patch_embeds, self.blocks, self.pos_block]
+        if self.norm_list is not None:
+            every.append(self.norm_list)
+        frozen = [module for parts in every for module in parts[:count]]
         for module in frozen:
             module.requires_grad_(False)
         return frozen

@@ -8,7 +8,7 @@ one's size. Whatever is resized is resized bilinearly to an exact size, so that 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .errors import TwinsError
 from .model import VARIANTS, TwinsBackbone
 from .neck import FeaturePyramid
-from .weights import load_weights, public_weights
+from .weights import load_weights
 from .zoo import create_model, model_name
 
 POOL_SCALES = (1, 2, 3, 6)
@@ -240,16 +240,6 @@ def semantic_fpn(
     trunk = _backbone(name, backbone, num_classes=num_classes, channels=channels, head_drop=head_drop)
     neck = FeaturePyramid(trunk.embed_dims)
     return _loaded(Segmenter(trunk, SemanticFPNHead(neck.channels, num_classes, channels, head_drop), neck), weights)
-
-
-def identify_head(checkpoint: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Which head a checkpoint of a segmenter holds, {"head": "upernet" | "semantic_fpn", "head_channels": width}."""
-    weights = public_weights(checkpoint)
-    last_layer = weights.get("decode_head.conv_seg.weight")
-    if last_layer is None:
-        return None
-    is_upernet = "decode_head.fpn_bottleneck.conv.weight" in weights
-    return {"head": "upernet" if is_upernet else "semantic_fpn", "head_channels": last_layer.shape[1]}
 
 
 def _backbone(name: str, settings: dict[str, Any], num_classes: int, channels: int, head_drop: float) -> TwinsBackbone:

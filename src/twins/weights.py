@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -51,10 +51,20 @@ _PER_CLASS = re.compile(r"(?:^|\.)(?:head|conv_seg|retina_cls|fc_cls|fc_reg|conv
 _PART = re.compile(r"(?:patch_embeds|blocks|pos_block|norm_list)\.\d+|[^.]+")
 _HEADS = {"norm", "head", "decode_head", "auxiliary_head", "neck", "bbox_head", "rpn_head", "roi_head"}
 # A parameter that every segmentation head of a kind has and no other; its first axis is as wide as the head.
-_SEGMENTERS = {
-    "decode_head.psp_modules.0.1.conv.weight": "UPerNet",
-    "decode_head.scale_heads.0.0.conv.weight": "Semantic FPN",
+_SEGMENTATION_HEADS = {
+    "decode_head.psp_modules.0.1.conv.weight": "upernet",
+    "decode_head.scale_heads.0.0.conv.weight": "semantic_fpn",
 }
+
+
+class SegmentationHead(NamedTuple):
+    """Which of the two heads, "upernet" or "semantic_fpn", and its width."""
+
+    kind: str
+    channels: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} with {self.channels} channels"
 
 
 @dataclass(frozen=True)
@@ -153,7 +163,7 @@ def identify(checkpoint: Mapping[str, Any]) -> str | None:
 
     Told by widths, depths and the kind of attention; None, too, where a file of the first stages fits several.
     """
-    weights = public_weights(checkpoint)
+    weights = _public_names(_state_dict(checkpoint))
     widths: list[tuple[int, ...]] = []
     depths: list[int] = []
     while (bias := weights.get(f"pos_block.{len(widths)}.proj.0.bias")) is not None:
@@ -171,9 +181,13 @@ def identify(checkpoint: Mapping[str, Any]) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-def public_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint of any dialect under the public names; empty where it holds none."""
-    return _public_names(_state_dict(checkpoint))
+def identify_head(checkpoint: Mapping[str, Any]) -> SegmentationHead | None:
+    """The segmentation head that a checkpoint or state dict holds, or None."""
+    weights = _public_names(_state_dict(checkpoint))
+    for key, kind in _SEGMENTATION_HEADS.items():
+        if key in weights and weights[key].ndim:
+            return SegmentationHead(kind, len(weights[key]))
+    return None
 
 
 def _public_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -266,7 +280,7 @@ def _refusal(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], unexpecte
         this = f"a {ours}" if ours else "none of the six networks"
         return f"holds {theirs} weights, this model is {this}: create it as {theirs}"
     # A head of another kind shares no name with this one: it would pass for a head that the file lacks.
-    their_head, our_head = _segmenter(weights), _segmenter(own)
+    their_head, our_head = identify_head(weights), identify_head(own)
     if their_head and our_head and their_head != our_head:
         return f"holds {their_head}, this model is {our_head}: create it alike, or load the file into its backbone"
     if not problems:
@@ -275,14 +289,6 @@ def _refusal(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], unexpecte
         return f"holds no Twins weights but {_shortened(weights)}"
     more = f"; {len(problems) - 3} more such" if len(problems) > 3 else ""
     return f"does not fit this model: {'; '.join(problems[:3])}{more}"
-
-
-def _segmenter(weights: Mapping[str, Tensor]) -> str | None:
-    """The kind and width of the segmentation head, if there is one that is known."""
-    for key, kind in _SEGMENTERS.items():
-        if key in weights:
-            return f"{kind} with {weights[key].shape[:1].numel()} channels"
-    return None
 
 
 def _notes(dialect: str, unused: Iterable[str], own: Iterable[str], averages: bool) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import TwinsError
@@ -56,8 +57,10 @@ def open_masked(recipe: SegmentRecipe, evaluation_only: bool = False) -> tuple[M
     """
     if recipe.data == "digits":
         recipe = recipe.replace(data=str(write_masked_canvases(Path(recipe.output, "data", "digit-canvases"))))
-    train, val = read_mask_folders(recipe)
-    return _parted(train, val, recipe, evaluation_only)
+    train, val = _parted(*read_mask_folders(recipe), recipe, evaluation_only)
+    if train is not None and train.unpaired == val.unpaired:  # both from one folder, of which this is told once
+        val = replace(val, unpaired=())
+    return train, val
 
 
 def _parted(

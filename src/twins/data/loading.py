@@ -38,7 +38,7 @@ class AnnotatedPictures(Protocol):
         """The picture's file, for messages."""
 
     def read(self, index: int, channels: int) -> tuple[Image.Image, Any]:
-        """The picture and its annotation. Raises UnreadableImageError."""
+        """The picture and its annotation. Raises UnreadableImageError, or TwinsError where they do not fit."""
 
 
 class Sample(NamedTuple):
@@ -46,6 +46,7 @@ class Sample(NamedTuple):
     label: Any
     place: int
     unreadable: tuple[str, ...]
+    refusal: str | None = None  # a TwinsError, in words: raised in a worker it would come wrapped in its traceback
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Batch:
     labels: Any  # classes: (B,), or (B, classes) once mixed; masks: (B, H, W) or a list
     indices: tuple[int, ...]
     unreadable: tuple[str, ...] = ()
+    refusals: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -171,6 +173,8 @@ class PicturesAsTensors(Dataset[Sample]):
             except UnreadableImageError as error:
                 unreadable.append(str(error))
                 continue
+            except TwinsError as error:
+                return Sample(None, None, index, tuple(unreadable), str(error))
             with keyed_randomness("sample", self.seed, key.epoch, key.place, key.repeat):
                 return Sample(*self.transform(picture, annotation), index, tuple(unreadable))
         return Sample(None, None, key.place, tuple(unreadable))
@@ -183,6 +187,7 @@ def collate(samples: list[Sample]) -> Batch:
         labels=_stacked([sample.label for sample in readable]),
         indices=tuple(sample.place for sample in readable),
         unreadable=tuple(name for sample in samples for name in sample.unreadable),
+        refusals=tuple(sample.refusal for sample in samples if sample.refusal is not None),
     )
 
 
@@ -202,7 +207,9 @@ class UnreadableImages:
         self.names: set[str] = set()
 
     def note(self, batch: Batch) -> None:
-        """Raises TwinsError under the policy `stop`, naming the picture."""
+        """Raises TwinsError for a refusal, and under the policy `stop`, naming the picture."""
+        for refusal in batch.refusals:
+            raise TwinsError(refusal)
         if batch.unreadable and self.policy == "stop":
             raise TwinsError(f"unreadable picture {batch.unreadable[0]}; mend it, or pass --bad-images skip")
         self.names.update(batch.unreadable)
