@@ -23,6 +23,7 @@ from twins.data.digits import read_digits
 from twins.data.loading import Batch
 from twins.errors import TwinsError
 from twins.evaluate import evaluate_weights, recipe_of_weights
+from twins.flops import count_flops
 from twins.optim import after_update, current_rate, make_optimizer, make_schedule
 from twins.recipes import SegmentRecipe, find_recipe, list_recipes, task_of_recipe
 from twins.segmentation import upernet
@@ -348,6 +349,19 @@ def test_print_lr(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--recipe", "upernet_alt_gvt_s_512x512_160k_ade20k_swin_setting", "--print-lr"]) == 0
     rates = json.loads(capsys.readouterr().out)
     assert rates == pytest.approx([published_rate("upernet", 16_000 * epoch) for epoch in range(10)], rel=1e-12)
+
+
+def test_info_counts_what_was_published(capsys: pytest.CaptureFixture[str]) -> None:
+    """Multiply-adds to the published billion: for SVT, windows at the border as the published code computed them."""
+    assert main(["info", "--task", "segment", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == 12
+    assert [round(row["gflops_fvcore"]) for row in rows[:3]] == [234, 250, 269]  # UPerNet on PCPVT
+    with torch.device("meta"):
+        padded = [upernet(f"twins_svt_{size}", window_padding="zero").eval() for size in ("small", "large")]
+    assert [round(count_flops(model, 512).total / 1e9) for model in padded] == [228, 297]
+    assert main(["info", "--task", "segment"]) == 0
+    assert "53,856,300" in capsys.readouterr().out
 
 
 def test_data_check_and_preview(masked_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

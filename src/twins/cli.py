@@ -125,7 +125,9 @@ def make_parser(argv: Sequence[str]) -> Parser:
         parser_of_look.set_defaults(run=run_data, parser=parser_of_look)
 
     info = commands.add_parser("info", help="the six networks: parameters, FLOPs, published accuracy")
-    info.add_argument("--img-size", type=int, default=224, help="side of the square that FLOPs are counted at")
+    info.add_argument("--task", choices=("classify", "segment"), default="classify", help=TASKS)
+    info.add_argument("--img-size", type=int, metavar="N",
+                      help="side of the square that FLOPs are counted at; 224, for segmenters 512")  # fmt: skip
     info.add_argument("--json", action="store_true", help="print JSON instead of a table")
     info.set_defaults(run=run_info, parser=info)
     return parser
@@ -219,9 +221,12 @@ def run_data(args: argparse.Namespace) -> int:
 
 
 def run_info(args: argparse.Namespace) -> int:
-    from .info import print_zoo
+    from .info import print_segmenters, print_zoo
 
-    print_zoo(args.img_size, as_json=args.json)
+    if args.task == "segment":
+        print_segmenters(args.img_size or 512, as_json=args.json)
+    else:
+        print_zoo(args.img_size or 224, as_json=args.json)
     return 0
 
 
