@@ -251,12 +251,21 @@ def test_automatic_class_weights(tiny_segment_recipe: SegmentRecipe) -> None:
     assert task.class_weights.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 
 
+def test_class_weights_that_are_told_need_no_look_at_the_masks(tiny_segment_recipe: SegmentRecipe) -> None:
+    task = Segmentation(tiny_segment_recipe.replace(class_weights=("1", "2", "3"), check=False))
+    task.datasets()
+    assert task.class_weights is not None
+    assert task.class_weights.tolist() == [1, 2, 3]
+    with pytest.raises(TwinsError, match="--class-weights auto counts the masks' pixels"):
+        Segmentation(tiny_segment_recipe.replace(class_weights=("auto",), check=False)).datasets()
+
+
 def test_classes_without_names_are_counted(tiny_segment_recipe: SegmentRecipe) -> None:
     Path(tiny_segment_recipe.data, "classes.txt").unlink()
     task = Segmentation(tiny_segment_recipe)
     task.datasets()
     assert task.classes == ("0", "1", "2")
-    with pytest.raises(TwinsError, match="no names of classes: pass --classes, or leave --check on"):
+    with pytest.raises(TwinsError, match="classes without names: pass --classes, or let --check count them"):
         Segmentation(tiny_segment_recipe.replace(check=False)).datasets()
 
 

@@ -14,16 +14,16 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from .. import report
 from ..data import MaskedImages, open_masked
-from ..data.loading import Batch, PicturesAsTensors, workers_at_hand
-from ..data.mask_check import MaskFindings, Tally, examine, findings, settle_classes
+from ..data.loading import Batch, PicturesAsTensors
+from ..data.mask_check import MaskFindings
+from ..data.mask_survey import look_through, survey_masks
 from ..data.mask_transforms import MaskPreprocessing, check_crop, mask_eval_transform, mask_train_transform
 from ..data.masks import IGNORED
 from ..data.survey import Survey
-from ..dist import gather, share_of
+from ..dist import gather
 from ..errors import TwinsError
 from ..inference import class_probabilities
 from ..metrics import SegmentationFigures
-from ..progress import Progress
 from ..recipes import SegmentRecipe, one_number_a_class
 from ..report import Masked
 from ..run import Run
@@ -31,7 +31,6 @@ from ..segmentation import Segmenter, semantic_fpn, upernet
 from ..zoo import model_name
 
 TRAINING, HELD_OUT = "training", "held out"
-FEW = 100  # masks that one process looks through before others could have started
 SHOWN = 8  # held-out pictures whose prediction is drawn, always the same ones
 
 
@@ -54,22 +53,13 @@ class Segmentation:
     def datasets(self, evaluation_only: bool = False) -> tuple[PicturesAsTensors | None, PicturesAsTensors]:
         """(training, held out) tensors; also looks through the masks and settles the classes and their weights."""
         parts = self._open(evaluation_only)
+        found = self._look_through(parts) if self.recipe.check else {}
+        if not self.classes:
+            raise TwinsError(f"{self.recipe.data}: classes without names: pass --classes, or let --check count them")
         if evaluation_only:
             self.auxiliary = False
-        if self.recipe.reduce_zero_label:
-            self.notes.append("masks: 0 is no class, and classes count from 1 (--no-reduce-zero-label otherwise)")
-        for part, found in self._look_through(parts).items():
-            if found.errors:
-                more = f" ({len(found.errors) - 1} more kinds of errors)" if len(found.errors) > 1 else ""
-                raise TwinsError(found.errors[0] + more)
-            self.notes += [f"{part}: {warning}" for warning in found.warnings]
-            if part == TRAINING:
-                check_crop(self.recipe, found.sizes[-1])
-                self.class_weights = _class_weights(self.recipe.class_weights, found, self.classes)
-        if not self.classes:
-            raise TwinsError(
-                f"{self.recipe.data}: no names of classes: pass --classes, or leave --check on to count them"
-            )
+        else:
+            self.class_weights = _class_weights(self.recipe.class_weights, found.get(TRAINING), self.classes)
         tensors = {
             part: self._tensors(images.with_classes(self.classes), training=part == TRAINING)
             for part, images in parts.items()
@@ -79,23 +69,7 @@ class Segmentation:
 
     def survey(self) -> Survey:
         """What a look through all masks finds."""
-        parts = self._open()
-        found = self._look_through(parts)
-        shares = {part: [n / max(sum(f.pixels), 1) for n in f.pixels] for part, f in found.items()}
-        rows = (
-            (
-                name,
-                *(text for part, f in found.items() for text in (str(f.pictures[i]), f"{100 * shares[part][i]:.2f} %")),
-            )
-            for i, name in enumerate(self.classes)
-        )
-        return Survey(
-            parts=tuple(_described(part, len(parts[part]), f) for part, f in found.items()),
-            columns=("class", *(text for part in found for text in (f"{part}: pictures", "of pixels"))),
-            rows=tuple(rows),
-            errors=tuple(f"{part}: {error}" for part, f in found.items() for error in f.errors),
-            warnings=tuple(f"{part}: {warning}" for part, f in found.items() for warning in f.warnings),
-        )
+        return survey_masks(self._open(), self.recipe)
 
     def build(self) -> Segmenter:
         """The network for the data's classes, with the recipe's weights if it names any."""
@@ -213,21 +187,18 @@ class Segmentation:
         return {part: images.with_classes(self.classes) for part, images in parts.items()}
 
     def _look_through(self, parts: dict[str, MaskedImages]) -> dict[str, MaskFindings]:
-        """What is found in all masks, each process having seen its share; names the classes where nobody has."""
-        if not self.recipe.check:
-            return {}
-        tallies = {part: self._tally(part, images) for part, images in parts.items()}
-        some = next(iter(parts.values()))
-        self.classes = settle_classes(some, sum(tallies.values(), Tally()))
-        skip = self.recipe.bad_images == "skip"
-        return {part: findings(parts[part].with_classes(self.classes), tally, skip) for part, tally in tallies.items()}
-
-    def _tally(self, part: str, images: MaskedImages) -> Tally:
-        share = share_of(len(images))
-        workers = workers_at_hand() if self.recipe.workers is None else self.recipe.workers
-        progress = Progress(f"looking through masks, {part}", len(share), shown=share.start == 0)
-        tallies = gather(examine(images, share, workers if len(share) > FEW else 0, progress))
-        return sum(tallies, Tally())
+        """Findings of each part, the odd ones noted. Raises TwinsError for what makes training impossible."""
+        self.classes, found = look_through(parts, self.recipe)
+        if self.recipe.reduce_zero_label:
+            self.notes.append("masks: 0 is no class, and classes count from 1 (--no-reduce-zero-label otherwise)")
+        for part, of_part in found.items():
+            if of_part.errors:
+                more = f" ({len(of_part.errors) - 1} more kinds of errors)" if len(of_part.errors) > 1 else ""
+                raise TwinsError(of_part.errors[0] + more)
+            self.notes += [f"{part}: {warning}" for warning in of_part.warnings]
+        if TRAINING in found:
+            check_crop(self.recipe, found[TRAINING].sizes[-1])
+        return found
 
     def _tensors(self, images: MaskedImages, training: bool) -> PicturesAsTensors:
         r = self.recipe
@@ -240,18 +211,16 @@ def _evenly(count: int, wanted: int) -> list[int]:
     return sorted({place * count // wanted for place in range(wanted)})
 
 
-def _described(part: str, count: int, found: MaskFindings) -> str:
-    sizes = " to ".join(dict.fromkeys(f"{width} x {height}" for width, height in found.sizes))
-    ignored = 100 * found.ignored / max(found.ignored + sum(found.pixels), 1)
-    return f"{part}: {count} pictures with masks, {sizes}; {ignored:.2f} % of pixels are of no class"
-
-
-def _class_weights(wanted: tuple[str, ...] | None, found: MaskFindings, classes: tuple[str, ...]) -> Tensor | None:
-    """One weight a class, with mean 1; `auto` weighs by one over the root of a class's share of the pixels."""
+def _class_weights(
+    wanted: tuple[str, ...] | None, training: MaskFindings | None, classes: tuple[str, ...]
+) -> Tensor | None:
+    """One weight a class; `auto` weighs by one over the root of a class's share of the pixels, with mean 1."""
     if wanted is None:
         return None
-    if tuple(wanted) == ("auto",):
-        pixels = torch.tensor(found.pixels, dtype=torch.float64)
-        weights = (pixels.sum() / pixels.clamp(min=1)).sqrt() * (pixels > 0)
-        return (weights / weights[pixels > 0].mean()).float()
-    return torch.tensor(one_number_a_class(wanted, classes))
+    if tuple(wanted) != ("auto",):
+        return torch.tensor(one_number_a_class(wanted, classes))
+    if training is None:
+        raise TwinsError("--class-weights auto counts the masks' pixels: leave --check on, or pass numbers")
+    pixels = torch.tensor(training.pixels, dtype=torch.float64)
+    weights = (pixels.sum() / pixels.clamp(min=1)).sqrt() * (pixels > 0)
+    return (weights / weights[pixels > 0].mean()).float()
