@@ -141,3 +141,55 @@ def test_a_segmenters_figures_are_identical_over_one_two_and_three_processes(
     for log in logs[1:]:
         for name in ("test_miou", "test_macc", "test_aacc"):
             assert log[name] == logs[0][name]
+
+
+BATCH_NORMS = """
+import json, sys
+from pathlib import Path
+import torch
+from torch import nn
+from twins.segmentation import BatchNorm
+from twins.sync_batch_norm import synchronise_batch_norms
+
+torch.distributed.init_process_group("gloo")
+rank = torch.distributed.get_rank()
+worst = {}
+for case, shares, size in (("even", (2, 2), (5, 7)), ("uneven", (3, 1), (5, 7)), ("one value a rank", (1, 1), (1, 1))):
+    torch.manual_seed(0)
+    whole = BatchNorm(6, eps=1e-3, momentum=0.3).double()
+    nn.init.normal_(whole.weight), nn.init.normal_(whole.bias)
+    ours = nn.Sequential(BatchNorm(6, eps=1e-3, momentum=0.3).double())
+    ours[0].load_state_dict(whole.state_dict())
+    synchronise_batch_norms(ours, torch.device("cpu"))
+    x = torch.randn(sum(shares), 6, *size, dtype=torch.float64) * 3 + 1
+    target = torch.randn_like(x)
+    theirs = x.clone().requires_grad_()
+    ((whole(theirs) - target) ** 2).sum().backward()
+    mine = slice(0, shares[0]) if rank == 0 else slice(shares[0], None)
+    share = x[mine].clone().requires_grad_()
+    answer = ours(share)
+    ((answer - target[mine]) ** 2).sum().backward()
+    gradients = [p.grad for p in ours.parameters()]
+    for gradient in gradients:
+        torch.distributed.all_reduce(gradient)
+    pairs = [(answer, whole(x)[mine]), (share.grad, theirs.grad[mine])]
+    pairs += zip(gradients, (p.grad for p in whole.parameters()))
+    whole.eval(), ours.eval()
+    pairs += [(ours[0].num_batches_tracked, whole.num_batches_tracked - 1)]  # the line above normed a second time
+    worst[case] = max(float((a - b).abs().max()) for a, b in pairs)
+Path(sys.argv[1] + f"-{rank}").write_text(json.dumps(worst))
+torch.distributed.destroy_process_group()
+"""
+
+
+def test_batch_norms_over_two_ranks_are_that_of_the_joined_batch(tmp_path: Path) -> None:
+    """Answers and gradients, with shares of one and of two sizes, and with a single value a channel on each rank."""
+    (tmp_path / "norms.py").write_text(BATCH_NORMS)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run([*command, tmp_path / "norms.py", tmp_path / "worst"], capture_output=True, text=True,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=200)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for rank in (0, 1):
+        worst = json.loads((tmp_path / f"worst-{rank}").read_text())
+        assert worst.keys() == {"even", "uneven", "one value a rank"}
+        assert max(worst.values()) < 1e-9, worst

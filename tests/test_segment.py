@@ -344,14 +344,54 @@ def test_train_eval_and_resume(masked_pictures: Path, tmp_path: Path, capsys: py
     assert (tmp_path / "runs" / "segment" / "sliding" / "predictions.png").exists()
 
 
-def test_weights_in_the_published_form_are_evaluated(masked_pictures: Path, tmp_path: Path) -> None:
-    """A state dict with the unused classifier and norm, and no word of what it is for."""
+@pytest.mark.parametrize("named", [True, False])
+def test_weights_in_the_published_form_are_evaluated(masked_pictures: Path, tmp_path: Path, named: bool) -> None:
+    """A state dict with the unused classifier and norm, and no word of what it is for; the data shows fewer classes."""
+    if not named:
+        (masked_pictures / "classes.txt").unlink()
+    for path in masked_pictures.glob("masks/val/*.png"):
+        mask = np.asarray(Image.open(path))
+        Image.fromarray(np.where(mask == 2, 1, mask).astype(np.uint8)).save(path)
     model = upernet("twins_pcpvt_small", num_classes=3, channels=8)
     unused = {"backbone.norm.weight": torch.ones(512), "backbone.head.bias": torch.zeros(1000)}
     torch.save({"state_dict": {**model.state_dict(), **unused}, "meta": {"CLASSES": "abc"}}, tmp_path / "theirs.pth")
     argv = ["eval", "--weights", str(tmp_path / "theirs.pth"), "--data", str(masked_pictures), "--img-size", "32"]
     assert main([*argv, "--output", str(tmp_path), "--workers", "0", "--device", "cpu"]) == 0
     assert json.loads((tmp_path / "segment" / "eval" / "figures.json").read_text())["images"] == 5
+
+
+def test_resume_alone_goes_on_with_the_newest_run_of_any_task(
+    tiny_segment_recipe: SegmentRecipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tiny_segment_recipe.output
+    assert "no unfinished run there to go on with" in refusal(capsys, "train", "--resume", "--output", runs)
+    stop = StopAfter(monkeypatch, 1, 0)
+    stopped = fit(tiny_segment_recipe.replace(name="mine"))
+    stop.undo()
+    assert not stopped.finished
+    assert "no unfinished run" in refusal(capsys, "train", "--resume", "--output", runs, "--task", "classify")
+    assert main(["train", "--resume", "--output", runs]) == 0
+    assert [row["epoch"] for row in log_of(stopped.folder)] == [0, 1]
+    assert (stopped.folder / "summary.json").exists()
+
+
+def test_a_network_of_numbered_classes_takes_the_names_that_data_got_later(tiny_segment_recipe: SegmentRecipe) -> None:
+    names = Path(tiny_segment_recipe.data, "classes.txt")
+    text = names.read_text()
+    names.unlink()
+    weights = fit(tiny_segment_recipe).folder / "checkpoint.pth"
+    names.write_text(text)
+    recipe = recipe_of_weights(weights, "segment", {"output": tiny_segment_recipe.output, "name": "named"})
+    assert evaluate_weights(recipe, weights)["images"] == 5
+    table = Path(recipe.output, "segment", "named", "per_class.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in table[1:]] == ["ground", "grey", "white"]
+
+
+def test_steps_are_logged_with_the_rate_they_ran_at(tiny_segment_recipe: SegmentRecipe) -> None:
+    recipe = tiny_segment_recipe.replace(sched="poly", decay_rate=1.0, min_lr=0.0, log_interval=1)
+    folder = fit(recipe).folder  # two epochs of three updates
+    rates = [float(row.split(",")[3]) for row in (folder / "steps.csv").read_text().splitlines()[1:]]
+    assert rates == pytest.approx([1e-3 * (1 - update / 6) for update in range(6)])
 
 
 def test_print_lr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -391,6 +431,28 @@ def test_data_check_and_preview(masked_pictures: Path, tmp_path: Path, capsys: p
     assert f"{wrong}: value 7 is outside the 3 classes" in shown
 
 
+def test_data_check_reads_whole_pictures(masked_pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = masked_pictures / "images" / "train" / "02.png"
+    broken.write_bytes(broken.read_bytes()[:-500])
+    where = ["--task", "segment", "--data", str(masked_pictures), "--workers", "0"]
+    assert main(["data", "check", *where]) == 2
+    assert f"unreadable: {broken}" in capsys.readouterr().out
+    assert main(["data", "preview", *where, "--out", str(masked_pictures.parent / "look.png")]) == 0
+    for path in masked_pictures.glob("masks/train/*.png"):
+        path.write_bytes(b"")
+    assert main(["data", "check", *where, "--bad-images", "skip"]) == 2
+    assert "none of the pictures with masks can be read" in capsys.readouterr().out
+    assert "none of the pictures with masks" in refusal(capsys, "train", *where, *QUICK, "--bad-images", "skip")
+
+
+def test_data_check_knows_of_crops_that_nothing_fills(
+    masked_pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--task", "segment", "--data", str(masked_pictures), "--workers", "0"]
+    assert main(["data", "check", *where, "--resize", "100", "50"]) == 2
+    assert "error: --img-size 512 is larger than any picture" in capsys.readouterr().out
+
+
 def _mask_of(root: Path) -> Path:
     return root / "masks" / "train" / "00.png"
 
@@ -421,7 +483,10 @@ def _too_few_names(root: Path) -> None:
     (None, ["--resize", "64"], "--resize takes two positive numbers"),
     (None, ["--scale", "0", "1"], "--scale takes two positive numbers"),
     (None, ["--test-scales", "0"], "--test-scales takes one positive number or more"),
-    (None, ["--slide", "16", "--slide-stride", "20"], "--slide-stride must be between 1 and --slide, 16"),
+    (None, ["--slide", "16", "--slide-stride", "20"], "--slide-stride 20 is the step between windows"),
+    (None, ["--slide-stride", "20"], "--slide-stride 20 is the step between windows, which --slide gives"),
+    (None, ["--in-chans", "1"], "--mean and --std need 1 numbers, one a channel"),
+    (None, ["--sched", "plateau"], "it goes with --sched-unit epoch"),
     (None, ["--head", "uppernet"], "invalid choice: 'uppernet'"),
     (None, ["--classes", "nowhere.txt"], "nowhere.txt: cannot read names of classes"),
     (None, ["--mask-suffix", "_labels.png"], "--mask-suffix"),

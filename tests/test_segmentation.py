@@ -444,7 +444,7 @@ def test_checkpointing_and_freezing_reach_the_backbone(make):
     model.set_grad_checkpointing(False)
     assert not model.backbone.grad_checkpointing
     frozen = model.freeze_stages(2)
-    stages = {f"backbone.{kind}.{s}" for kind in ("patch_embeds", "blocks", "pos_block") for s in range(2)}
+    stages = {f"backbone.{kind}.{s}" for kind in ("patch_embeds", "blocks", "pos_block", "norm_list") for s in range(2)}
     assert {path for path, module in model.named_modules() if any(module is f for f in frozen)} == stages
     still = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert still == {n for n, _ in model.named_parameters() if any(n.startswith(f"{stage}.") for stage in stages)}

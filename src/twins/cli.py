@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; answers its exit status: 0, 2 for what the user can mend, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
+        argv = _with_run_to_resume(argv)
         args = make_parser(argv).parse_args(argv)
         return int(args.run(args))
     except TwinsError as error:
@@ -66,7 +67,7 @@ _DATA_FLAGS = (
     "resize", "scale", "classes_file", "img_suffix", "mask_suffix", "reduce_zero_label", "ignore_index",
 )  # fmt: skip
 _EVALUATION_FLAGS = (
-    "data", "dataset", "inat_category", "model", "window_padding", "img_size", "crop_pct", "batch_size", "bad_images",
+    "data", "dataset", "inat_category", "model", "window_padding", "img_size", "crop_pct", "bad_images",
     "workers", "device", "amp", "amp_dtype", "output", "name", "exist_ok",
     "head", "head_channels", "resize", "classes_file", "img_suffix", "mask_suffix", "reduce_zero_label",
     "ignore_index", "check", "slide", "slide_stride", "test_scales", "test_flip",
@@ -92,7 +93,8 @@ def make_parser(argv: Sequence[str]) -> Parser:
     train.add_argument("--recipe", metavar="NAME|FILE", help=f"where to start from: {', '.join(list_recipes(task))}, "
                        "or a run's recipe.json; by default `digits` for --data digits and `pictures` else")  # fmt: skip
     train.add_argument("--resume", nargs="?", const="", metavar="CHECKPOINT",
-                       help="go on from this file; without one from the newest unfinished run of the name")  # fmt: skip
+                       help="go on from this file; without one from the newest unfinished run, of the name, data or "
+                       "recipe if one is given")  # fmt: skip
     train.add_argument("--print-lr", action="store_true", help="print the rate of every epoch as JSON, and stop")
     add_recipe_flags(train, recipe)
     train.set_defaults(run=run_train, parser=train)
@@ -108,7 +110,8 @@ def make_parser(argv: Sequence[str]) -> Parser:
     evaluate.add_argument("--recipe", metavar="NAME|FILE", help="the published run that weights of others are from")
     evaluate.add_argument("--ema", action=argparse.BooleanOptionalAction, default=None,
                           help="take the moving average of the weights; by default where there is one")  # fmt: skip
-    add_recipe_flags(evaluate, recipe, only=_EVALUATION_FLAGS, defaults=False)
+    pictures_at_once = ("batch_size",) if task == "classify" else ()  # segmenters see whole pictures, one by one
+    add_recipe_flags(evaluate, recipe, only=_EVALUATION_FLAGS + pictures_at_once, defaults=False)
     evaluate.set_defaults(run=run_eval, parser=evaluate)
 
     data = commands.add_parser("data", help="look through a folder of pictures before training on it")
@@ -246,6 +249,28 @@ def _recipe_of_run(checkpoint: Path, task: str) -> Recipe:
     if recipe["task"] != task:
         raise TwinsError(f"{checkpoint}: was trained to {recipe['task']}: leave --task {task} out")
     return recipe_class(task).from_dict(recipe, source=str(checkpoint))
+
+
+def _with_run_to_resume(argv: list[str]) -> list[str]:
+    """`--resume` alone names no run: name the newest unfinished one. Raises TwinsError where there is none."""
+    early = Parser(prog="twins", add_help=False)
+    for flag in ("--resume", "--recipe", "--name"):
+        early.add_argument(flag, nargs="?", const="")
+    early.add_argument("--data", "--data-path", nargs="?", const="")
+    early.add_argument("--output", default="runs")
+    early.add_argument("--task")
+    args, _ = early.parse_known_args(argv)
+    if args.resume != "" or not (args.recipe is args.name is args.data is None):
+        return argv
+    from .run import newest_unfinished_of_all
+
+    folder = newest_unfinished_of_all(args.output, args.task)
+    if folder is None:
+        raise TwinsError(
+            f"{args.output}: no unfinished run there to go on with; --output or --resume FILE name another"
+        )
+    place = argv.index("--resume")
+    return [*argv[:place], f"--resume={folder / 'checkpoint.pth'}", *argv[place + 1 :]]
 
 
 def _task_and_recipe(argv: Sequence[str]) -> tuple[str, Recipe]:

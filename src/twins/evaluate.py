@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .data.loading import UnreadableImages
+from .data.mask_check import numbered
 from .dist import from_main, joined
 from .errors import TwinsError
 from .recipes import Recipe, find_recipe, recipe_class
@@ -30,6 +31,8 @@ def evaluate_weights(
     """
     checkpoint = read_checkpoint(weights)
     known = tuple((checkpoint.get("meta") or {}).get("classes", ()))
+    if not known and (head := identify_head(checkpoint)):
+        known = numbered(head.classes)
     with joined(recipe.device) as world:
         task = make_task(recipe.replace(weights=None), known)
         _, held_out = task.datasets(evaluation_only=True)

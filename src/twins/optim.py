@@ -46,6 +46,10 @@ def _groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, updates_per_epoch: int) -> Any:
     """A timm scheduler; `after_epoch` and `after_update` step it as the recipe says."""
+    if recipe.sched == "plateau" and recipe.sched_unit == "step":
+        raise TwinsError("--sched plateau waits for the figures of an epoch: it goes with --sched-unit epoch")
+    if recipe.warmup_multiplies and recipe.sched_unit != "step":
+        raise TwinsError("--warmup-multiplies changes the rate at each update: it goes with --sched-unit step")
     warmup_epochs = recipe.warmup_epochs
     if recipe.warmup_steps is not None:
         warmup_epochs = recipe.warmup_steps / updates_per_epoch
@@ -69,8 +73,6 @@ def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, updates_per_
     )
     if not recipe.warmup_multiplies:
         return schedule
-    if recipe.sched_unit != "step":
-        raise TwinsError("--warmup-multiplies changes the rate at each update: it goes with --sched-unit step")
     assert recipe.lr is not None
     return MultipliedWarmUp(schedule, warmup_epochs * updates_per_epoch, recipe.warmup_lr / recipe.lr)
 

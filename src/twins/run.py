@@ -7,6 +7,7 @@ import json
 import platform
 import subprocess
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -94,16 +95,20 @@ def new_run_folder(recipe: Recipe) -> Path:
 
 def newest_unfinished(recipe: Recipe) -> Path | None:
     """The newest run of the recipe's name that has a checkpoint and no `summary.json` yet."""
-    parent = Path(recipe.output) / recipe.task
     name = recipe.name or recipe.model
-    folders = [
-        folder
-        for folder in parent.glob(f"{name}*")
-        if (folder.name == name or folder.name.removeprefix(name).isdigit())
-        and (folder / "checkpoint.pth").exists()
-        and not (folder / "summary.json").exists()
-    ]
-    return max(folders, key=lambda folder: (folder / "checkpoint.pth").stat().st_mtime, default=None)
+    folders = Path(recipe.output, recipe.task).glob(f"{name}*")
+    return _newest_unfinished(f for f in folders if f.name == name or f.name.removeprefix(name).isdigit())
+
+
+def newest_unfinished_of_all(output: str, task: str | None) -> Path | None:
+    """The newest such run below an output folder, whatever its name, of one task or of any."""
+    return _newest_unfinished(Path(output).glob(f"{task or '*'}/*"))
+
+
+def _newest_unfinished(folders: Iterable[Path]) -> Path | None:
+    checkpoints = [f / "checkpoint.pth" for f in folders if not (f / "summary.json").exists()]
+    started = [checkpoint for checkpoint in checkpoints if checkpoint.exists()]
+    return max(started, key=lambda checkpoint: checkpoint.stat().st_mtime).parent if started else None
 
 
 def provenance() -> dict[str, Any]:

@@ -32,7 +32,7 @@ class PlainSyncBatchNorm(nn.BatchNorm2d):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x_BCHW)
-        x = x_BCHW.float()
+        x = x_BCHW.to(self.weight.dtype)  # statistics of half precision would be off
         count = _SumOverRanks.apply(x.new_tensor(x.numel() // self.num_features))
         mean = _SumOverRanks.apply(x.sum(dim=(0, 2, 3))) / count
         centred = x - mean[:, None, None]

@@ -184,10 +184,11 @@ class Loop:
             loss = self.backward(parts)
             stop = self.agree(loss, parts, epoch)
             self.take_step()
+            rate = optim.current_rate(state.optimizer)
             optim.after_update(state.schedule, epoch * self.updates_per_epoch + state.step)
             progress.note = f"loss {loss:.3f}"
             if state.step % recipe.log_interval == 0:
-                self.log_steps(epoch)
+                self.log_steps(epoch, rate)
             if stop:
                 return False
         return True
@@ -248,8 +249,11 @@ class Loop:
             state.ema.update(state.model)
         state.step += 1
 
-    def log_steps(self, epoch: int) -> None:
-        """Write down the last updates; say it too, once a minute, where no bar shows how an epoch gets on."""
+    def log_steps(self, epoch: int, rate: float) -> None:
+        """Write down the last updates, of which the last ran at `rate`.
+
+        Say it too, once a minute, where no bar shows how an epoch gets on.
+        """
         sums, now, state = self.state.under_way, time.time(), self.state
         before = self.logged
         count = sums["count"] - before["count"]
@@ -257,7 +261,7 @@ class Loop:
             "epoch": epoch,
             "step": state.step,
             "train_loss": (sums["loss"] - before["loss"]) / count,
-            "train_lr": optim.current_rate(state.optimizer),
+            "train_lr": rate,
             "images_per_second": round(count / (now - before["time"]), 1),
         }
         self.run.add_row("steps.csv", record)

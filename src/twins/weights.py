@@ -50,7 +50,7 @@ _PER_CLASS = re.compile(r"(?:^|\.)(?:head|conv_seg|retina_cls|fc_cls|fc_reg|conv
 # The part of a network that a name belongs to: one stage of something, or a top-level module.
 _PART = re.compile(r"(?:patch_embeds|blocks|pos_block|norm_list)\.\d+|[^.]+")
 _HEADS = {"norm", "head", "decode_head", "auxiliary_head", "neck", "bbox_head", "rpn_head", "roi_head"}
-# A parameter that every segmentation head of a kind has and no other; its first axis is as wide as the head.
+# A parameter that every segmentation head of a kind has and no other.
 _SEGMENTATION_HEADS = {
     "decode_head.psp_modules.0.1.conv.weight": "upernet",
     "decode_head.scale_heads.0.0.conv.weight": "semantic_fpn",
@@ -58,10 +58,11 @@ _SEGMENTATION_HEADS = {
 
 
 class SegmentationHead(NamedTuple):
-    """Which of the two heads, "upernet" or "semantic_fpn", and its width."""
+    """Which of the two heads, "upernet" or "semantic_fpn", its width, and how many classes it tells apart."""
 
     kind: str
     channels: int
+    classes: int
 
     def __str__(self) -> str:
         return f"{self.kind} with {self.channels} channels"
@@ -185,8 +186,9 @@ def identify_head(checkpoint: Mapping[str, Any]) -> SegmentationHead | None:
     """The segmentation head that a checkpoint or state dict holds, or None."""
     weights = _public_names(_state_dict(checkpoint))
     for key, kind in _SEGMENTATION_HEADS.items():
-        if key in weights and weights[key].ndim:
-            return SegmentationHead(kind, len(weights[key]))
+        last = weights.get("decode_head.conv_seg.weight")
+        if key in weights and last is not None and last.ndim == 4:
+            return SegmentationHead(kind, channels=last.shape[1], classes=last.shape[0])
     return None
 
 
@@ -281,7 +283,7 @@ def _refusal(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], unexpecte
         return f"holds {theirs} weights, this model is {this}: create it as {theirs}"
     # A head of another kind shares no name with this one: it would pass for a head that the file lacks.
     their_head, our_head = identify_head(weights), identify_head(own)
-    if their_head and our_head and their_head != our_head:
+    if their_head and our_head and their_head[:2] != our_head[:2]:
         return f"holds {their_head}, this model is {our_head}: create it alike, or load the file into its backbone"
     if not problems:
         return None

@@ -6,7 +6,7 @@ Every process looks at its share; the tallies add up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..progress import Progress
-from .images import UnreadableImageError
+from .images import UnreadableImageError, read_image
 from .masks import IGNORED, MaskedImages, MaskError, a_few, upright_size
 
 FEW = 3
@@ -52,6 +52,7 @@ class Tally:
     unreadable: Named = Named()
     empty: Named = Named()  # pictures without one pixel of a class
     sizes: tuple[Size, ...] = ()  # of the smallest and the largest picture
+    longest: tuple[Size, ...] = ()  # of the most elongated one
 
     def __add__(self, other: Tally) -> Tally:
         advices = self.problems.keys() | other.problems.keys()
@@ -64,6 +65,7 @@ class Tally:
             self.unreadable + other.unreadable,
             self.empty + other.empty,
             tuple(by_area[:1] + by_area[-1:]),
+            tuple(sorted(self.longest + other.longest, key=lambda size: (max(size) / min(size), size))[-1:]),
         )
 
 
@@ -77,14 +79,20 @@ class MaskFindings:
     pictures: tuple[int, ...]  # in which each class occurs
     ignored: int  # pixels
     sizes: tuple[Size, ...]  # (width, height) of the smallest and the largest picture; () without any
+    longest: tuple[Size, ...]  # of the most elongated one
 
 
-def examine(images: MaskedImages, indices: Iterable[int], workers: int, progress: Progress | None = None) -> Tally:
+def examine(
+    images: MaskedImages, indices: Iterable[int], workers: int, progress: Progress | None = None, decode: bool = False
+) -> Tally:
     """The tally of these pictures, by so many processes beside this one. Raises nothing for bad files: it counts them.
 
-    Where classes are not named, every label from 0 to 254 is taken for one.
+    Where classes are not named, every label from 0 to 254 is taken for one. Masks are read; of pictures the head
+    alone, which tells their size, unless `decode` asks for the whole.
     """
-    looks = DataLoader(_Looks(images), batch_size=None, sampler=list(indices), num_workers=workers, collate_fn=_as_is)
+    looks = DataLoader(
+        _Looks(images, decode), batch_size=None, sampler=list(indices), num_workers=workers, collate_fn=_as_is
+    )
     tally = Tally()
     for look in progress.over(looks) if progress else looks:
         tally += look
@@ -94,7 +102,12 @@ def examine(images: MaskedImages, indices: Iterable[int], workers: int, progress
 def settle_classes(images: MaskedImages, tally: Tally) -> tuple[str, ...]:
     """The names of the classes: as told, or numbers up to the largest in `tally`, which is to cover all parts."""
     largest = max((label for label in tally.pixels if label != IGNORED), default=-1)
-    return images.classes or tuple(str(label) for label in range(largest + 1))
+    return images.classes or numbered(largest + 1)
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """The names of classes that nobody has named."""
+    return tuple(str(label) for label in range(count))
 
 
 def findings(images: MaskedImages, tally: Tally, skip_unreadable: bool = False) -> MaskFindings:
@@ -102,40 +115,57 @@ def findings(images: MaskedImages, tally: Tally, skip_unreadable: bool = False) 
 
     Unreadable files are errors, or warnings where they are to be skipped.
     """
-    errors = [f"{files}; {advice}" for advice, files in tally.problems.items()]
-    warnings = list(images.unpaired)
-    if tally.unreadable.count:
-        if skip_unreadable:
-            warnings.append(f"unreadable, left out: {tally.unreadable}")
-        else:
-            errors.append(f"unreadable: {tally.unreadable}; mend these files, or pass --bad-images skip")
-    if tally.empty.count:
-        warnings.append(f"no pixel of any class in the mask: {tally.empty}")
-    if len(images.classes) < 2 and not errors:
-        errors.append(f"{images.masks[0].parent}: fewer than two classes in these masks; {BLACK_AND_WHITE}")
     labels = range(len(images.classes))
-    missing = [images.classes[label] for label in labels if not tally.pixels[label]]
-    if missing:
-        hint = f"; {BLACK_AND_WHITE}" if tally.pixels.keys() == {0, IGNORED} else ""
-        warnings.append(f"classes that never occur: {a_few(missing[:FEW], len(missing))}{hint}")
     return MaskFindings(
-        tuple(errors),
-        tuple(warnings),
+        tuple(_errors(images, tally, skip_unreadable)),
+        tuple(_warnings(images, tally, skip_unreadable)),
         tuple(tally.pixels[label] for label in labels),
         tuple(tally.pictures[label] for label in labels),
         tally.pixels[IGNORED],
         tally.sizes,
+        tally.longest,
     )
+
+
+def _errors(images: MaskedImages, tally: Tally, skip_unreadable: bool) -> list[str]:
+    """What is wrong with some files; or, where nothing is, with all of them together."""
+    errors = [f"{files}; {advice}" for advice, files in tally.problems.items()]
+    if tally.unreadable.count and not skip_unreadable:
+        errors.append(f"unreadable: {tally.unreadable}; mend these files, or pass --bad-images skip")
+    if errors:
+        return errors
+    folder = images.masks[0].parent
+    if not tally.sizes:
+        return [f"{folder}: none of the pictures with masks can be read"]
+    if not tally.pixels.keys() - {IGNORED}:
+        return [f"{folder}: no pixel of any class in all these masks; {BLACK_AND_WHITE}"]
+    if len(images.classes) < 2:
+        return [f"{folder}: fewer than two classes in these masks; {BLACK_AND_WHITE}"]
+    return []
+
+
+def _warnings(images: MaskedImages, tally: Tally, skip_unreadable: bool) -> Iterator[str]:
+    yield from images.unpaired
+    if tally.unreadable.count and skip_unreadable:
+        yield f"unreadable, left out: {tally.unreadable}"
+    if tally.empty.count:
+        yield f"no pixel of any class in the mask: {tally.empty}"
+    missing = [name for label, name in enumerate(images.classes) if not tally.pixels[label]]
+    if missing:
+        hint = f"; {BLACK_AND_WHITE}" if tally.pixels.keys() == {0, IGNORED} else ""
+        yield f"classes that never occur: {a_few(missing[:FEW], len(missing))}{hint}"
 
 
 class _Looks(Dataset[Tally]):
     """The tally of one picture each."""
 
-    def __init__(self, images: MaskedImages) -> None:
-        self.images = images
+    def __init__(self, images: MaskedImages, decode: bool) -> None:
+        self.images, self.decode = images, decode
 
     def __getitem__(self, index: int) -> Tally:
         try:
+            if self.decode:
+                read_image(self.images.pictures[index])
             mask = self.images.read_mask(index)
             size = upright_size(self.images.pictures[index])
             self.images.check_size(index, size, mask)
@@ -150,7 +180,7 @@ def _tally(name: str, mask: torch.Tensor, size: Size) -> Tally:
     counts = np.bincount(mask.numpy().ravel(), minlength=IGNORED + 1)
     pixels = Counter({int(label): int(counts[label]) for label in np.flatnonzero(counts)})
     labels = pixels.keys() - {IGNORED}
-    return Tally(pixels, Counter(labels), empty=Named() if labels else Named.one(name), sizes=(size,))
+    return Tally(pixels, Counter(labels), empty=Named() if labels else Named.one(name), sizes=(size,), longest=(size,))
 
 
 def _as_is(look: T) -> T:

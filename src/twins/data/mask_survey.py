@@ -7,20 +7,21 @@ from ..progress import Progress
 from ..recipes import SegmentRecipe
 from .loading import workers_at_hand
 from .mask_check import MaskFindings, Tally, examine, findings, settle_classes
+from .mask_transforms import crop_problem
 from .masks import MaskedImages
-from .survey import Survey
+from .survey import TRAINING, Survey
 
 FEW = 100  # masks that one process looks through before others could have started
 
 
 def look_through(
-    parts: dict[str, MaskedImages], recipe: SegmentRecipe
+    parts: dict[str, MaskedImages], recipe: SegmentRecipe, decode: bool = False
 ) -> tuple[tuple[str, ...], dict[str, MaskFindings]]:
     """The names of the classes, numbers where nobody has named them, and what is found in each part's masks.
 
-    Every process must ask, and sees its share.
+    With `decode` pictures are read too, and not their heads alone. Every process must ask, and sees its share.
     """
-    tallies = {part: _tally(part, images, recipe) for part, images in parts.items()}
+    tallies = {part: _tally(part, images, recipe, decode) for part, images in parts.items()}
     classes = settle_classes(next(iter(parts.values())), sum(tallies.values(), Tally()))
     skip = recipe.bad_images == "skip"
     found = {part: findings(parts[part].with_classes(classes), tally, skip) for part, tally in tallies.items()}
@@ -29,26 +30,34 @@ def look_through(
 
 def survey_masks(parts: dict[str, MaskedImages], recipe: SegmentRecipe) -> Survey:
     """How often each class occurs in each part, and what is wrong."""
-    classes, found = look_through(parts, recipe)
+    classes, found = look_through(parts, recipe, decode=True)
     columns = [text for part in parts for text in (f"{part}: pictures", "of pixels")]
     rows = [
         (name, *(text for f in found.values() for text in (str(f.pictures[i]), _percent(f.pixels[i], sum(f.pixels)))))
         for i, name in enumerate(classes)
     ]
+    errors = [f"{part}: {error}" for part, f in found.items() for error in f.errors]
+    if TRAINING in found and (problem := crop_trouble(recipe, found[TRAINING])):
+        errors.append(problem)
     return Survey(
         parts=tuple(_described(part, len(images), found[part]) for part, images in parts.items()),
         columns=("class", *columns),
         rows=tuple(rows),
-        errors=tuple(f"{part}: {error}" for part, f in found.items() for error in f.errors),
+        errors=tuple(errors),
         warnings=tuple(f"{part}: {warning}" for part, f in found.items() for warning in f.warnings),
     )
 
 
-def _tally(part: str, images: MaskedImages, recipe: SegmentRecipe) -> Tally:
+def crop_trouble(recipe: SegmentRecipe, training: MaskFindings) -> str | None:
+    """Why crops of --img-size could never be filled from the training pictures, if so."""
+    return crop_problem(recipe, training.sizes[-1], *training.longest) if training.sizes else None
+
+
+def _tally(part: str, images: MaskedImages, recipe: SegmentRecipe, decode: bool) -> Tally:
     share = share_of(len(images))
     workers = workers_at_hand() if recipe.workers is None else recipe.workers
     progress = Progress(f"looking through masks, {part}", len(share), shown=share.start == 0)
-    return sum(gather(examine(images, share, workers if len(share) > FEW else 0, progress)), Tally())
+    return sum(gather(examine(images, share, workers if len(share) > FEW else 0, progress, decode)), Tally())
 
 
 def _described(part: str, count: int, found: MaskFindings) -> str:

@@ -19,7 +19,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from ..errors import TwinsError
-from ..recipes import SegmentRecipe, tuples_for_lists
+from ..recipes import SegmentRecipe
 from .masks import IGNORED
 
 RETRIES = 10
@@ -50,10 +50,6 @@ class MaskPreprocessing:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> MaskPreprocessing:
-        return cls(**tuples_for_lists(values))
-
 
 def mask_train_transform(recipe: SegmentRecipe) -> MaskTransform:
     """A PIL picture and its mask to (C, S, S) floats and (S, S) int64 labels, S = img_size.
@@ -74,23 +70,28 @@ def mask_eval_transform(preprocessing: MaskPreprocessing, scales: Sequence[float
     return partial(_eval_views, preprocessing, scales)
 
 
-def check_crop(recipe: SegmentRecipe, largest: tuple[int, int]) -> None:
-    """Raises TwinsError if no crop can be filled from the largest picture, (width, height), at the largest factor."""
+def crop_problem(recipe: SegmentRecipe, largest: tuple[int, int], *others: tuple[int, int]) -> str | None:
+    """What to say if none of these pictures, (width, height), fills a crop either way even at the largest factor."""
     longest, shortest = MaskPreprocessing.of(recipe).resize
     most = _two_positive("--scale", recipe.scale)[1]
+    if any(max(fitted_size(size, (longest, shortest), most)) >= recipe.img_size for size in (largest, *others)):
+        return None
     height, width = fitted_size(largest, (longest, shortest), most)
-    if max(height, width) < recipe.img_size:
-        raise TwinsError(
-            f"--img-size {recipe.img_size} is larger than any picture: the largest, {largest[0]}x{largest[1]}, is at "
-            f"most {width}x{height} after resizing; raise --resize ({longest} {shortest}) or --scale (up to {most:g}), "
-            f"or lower --img-size and give --resize {longest} {shortest} with it"
-        )
+    return (
+        f"--img-size {recipe.img_size} is larger than any picture: the largest, {largest[0]}x{largest[1]}, is at "
+        f"most {width}x{height} after resizing; raise --resize ({longest} {shortest}) or --scale (up to {most:g}), "
+        f"or lower --img-size and give --resize {longest} {shortest} with it"
+    )
 
 
 def fitted_size(size: tuple[int, int], resize: tuple[int, int], factor: float = 1.0) -> tuple[int, int]:
-    """(height, width) of a picture of `size` = (width, height) once it fits (longest, shortest) times `factor`."""
-    factor *= min(resize[0] / max(size), resize[1] / min(size))
-    width, height = (max(int(side * factor + 0.5), 1) for side in size)
+    """(height, width) of a picture of `size` = (width, height) once it fits (longest, shortest) times `factor`.
+
+    What it has to fit is cut to whole pixels, and what comes of it rounded, as in the published runs.
+    """
+    longest, shortest = (max(int(side * factor), 1) for side in resize)
+    shrink = min(longest / max(size), shortest / min(size))
+    width, height = (max(int(side * shrink + 0.5), 1) for side in size)
     return height, width
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+TRAINING, HELD_OUT = "training", "held out"
+
 
 @dataclass(frozen=True)
 class Survey:

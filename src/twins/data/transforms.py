@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from ..extras import need
-from ..recipes import ClassifyRecipe, tuples_for_lists
+from ..recipes import ClassifyRecipe
 
 Transform = Callable[[Image.Image], Tensor]
 SMALL = 32  # up to this side pictures are neither resized by the short side nor cropped, as for CIFAR
@@ -36,10 +36,6 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
-        return cls(**tuples_for_lists(values))
 
 
 def eval_transform(preprocessing: Preprocessing) -> Transform:

@@ -159,6 +159,8 @@ class Recipe:
             if (least, most) != ANY and not (isinstance(value, int | float) and least <= value <= most):
                 span = f"{least} or more" if most == math.inf else f"between {least} and {most}"
                 raise TwinsError(f"{name} must be {span}, not {value!r}")
+        if not len(self.mean) == len(self.std) == self.in_chans:
+            raise TwinsError(f"--mean and --std need {self.in_chans} numbers, one a channel (--in-chans)")
 
     @property
     def evaluation_batch(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import TwinsError
 from .recipe import SHARE, SOME, Recipe, flag
 
 
@@ -71,6 +72,14 @@ class SegmentRecipe(Recipe):
         (1.0,), "average over these scales; published: 0.5 0.75 1 1.25 1.5 1.75", group="evaluation"
     )
     test_flip: bool = flag(False, "average over mirror images too", group="evaluation")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.slide_stride is not None and self.slide_stride > (self.slide or 0):
+            raise TwinsError(
+                f"--slide-stride {self.slide_stride} is the step between windows, which --slide gives the side of: "
+                "pass both, the stride no larger, to leave no gaps"
+            )
 
     @property
     def evaluation_batch(self) -> int:

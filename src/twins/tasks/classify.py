@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import report
 from ..data import ImageSet, open_labelled
-from ..data.loading import Batch, EvaluationSampler, PicturesAsTensors, make_loader
+from ..data.loading import Batch, EvaluationSampler, PicturesAsTensors, UnreadableImages, make_loader
 from ..data.randomness import keyed_randomness
 from ..data.survey import Survey
 from ..data.transforms import OfPictureAlone, Preprocessing, eval_transform, train_transform
@@ -45,8 +45,6 @@ class Classification:
     def __init__(self, recipe: ClassifyRecipe, classes: tuple[str, ...] = ()) -> None:
         self.recipe = recipe
         self.preprocessing = Preprocessing.of(recipe)
-        if self.preprocessing.in_chans != recipe.in_chans:
-            raise TwinsError(f"--mean and --std need {recipe.in_chans} numbers, one a channel, not {recipe.mean}")
         self.classes = classes
         self.class_weights: Tensor | None = None
         self.predictions: list[Prediction] = []
@@ -201,7 +199,10 @@ class Classification:
             tensors, EvaluationSampler(len(tensors), 0, 1), 32, self.recipe.workers, torch.device("cpu")
         )
         batches = Progress(f"looking at pictures, {part}", len(loader)).over(loader)
-        return [name for batch in batches for name in batch.unreadable]
+        unreadable = UnreadableImages("skip")
+        for batch in batches:
+            unreadable.note(batch)
+        return sorted(unreadable.names)
 
     def _tensors(self, images: ImageSet, training: bool) -> PicturesAsTensors:
         transform = train_transform(self.recipe) if training else eval_transform(self.preprocessing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,12 +15,13 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from .. import report
 from ..data import MaskedImages, open_masked
+from ..data.images import UnreadableImageError
 from ..data.loading import Batch, PicturesAsTensors
-from ..data.mask_check import MaskFindings
-from ..data.mask_survey import look_through, survey_masks
-from ..data.mask_transforms import MaskPreprocessing, check_crop, mask_eval_transform, mask_train_transform
+from ..data.mask_check import MaskFindings, numbered
+from ..data.mask_survey import crop_trouble, look_through, survey_masks
+from ..data.mask_transforms import MaskPreprocessing, mask_eval_transform, mask_train_transform
 from ..data.masks import IGNORED
-from ..data.survey import Survey
+from ..data.survey import HELD_OUT, TRAINING, Survey
 from ..dist import gather
 from ..errors import TwinsError
 from ..inference import class_probabilities
@@ -30,7 +32,6 @@ from ..run import Run
 from ..segmentation import Segmenter, semantic_fpn, upernet
 from ..zoo import model_name
 
-TRAINING, HELD_OUT = "training", "held out"
 SHOWN = 8  # held-out pictures whose prediction is drawn, always the same ones
 
 
@@ -43,8 +44,6 @@ class Segmentation:
     def __init__(self, recipe: SegmentRecipe, classes: tuple[str, ...] = ()) -> None:
         self.recipe = recipe
         self.preprocessing = MaskPreprocessing.of(recipe)
-        if self.preprocessing.in_chans != recipe.in_chans:
-            raise TwinsError(f"--mean and --std need {recipe.in_chans} numbers, one a channel, not {recipe.mean}")
         self.classes = classes
         self.class_weights: Tensor | None = None
         self.auxiliary = recipe.auxiliary_weight > 0
@@ -120,7 +119,12 @@ class Segmentation:
         """Some training pictures with their masks, as they are on disk."""
         assert self.training is not None
         images = self.training.images
-        samples = [images.read(i, self.recipe.in_chans) for i in _evenly(len(images), SHOWN)]
+        samples = []
+        for place in _evenly(len(images), SHOWN):
+            with contextlib.suppress(UnreadableImageError):  # `data check` names them
+                samples.append(images.read(place, self.recipe.in_chans))
+        if not samples:
+            raise TwinsError(f"{self.recipe.data}: none of the pictures can be read")
         rows = [Masked(pil_to_tensor(picture) / 255, {"mask": mask}) for picture, mask in samples]
         report.draw_masks(rows, self.classes, path, self.recipe.data)
 
@@ -177,6 +181,8 @@ class Segmentation:
     def _open(self, evaluation_only: bool = False) -> dict[str, MaskedImages]:
         """The parts of the data. Raises TwinsError where they name other classes than those that are known."""
         train, val = open_masked(self.recipe, evaluation_only)
+        if self.classes == numbered(len(val.classes)):
+            self.classes = val.classes  # the network's data had no names yet
         if self.classes and val.classes not in ((), self.classes):
             raise TwinsError(
                 f"{self.recipe.data}: its {len(val.classes)} classes ({', '.join(val.classes[:4])} ...) are not the "
@@ -196,8 +202,8 @@ class Segmentation:
                 more = f" ({len(of_part.errors) - 1} more kinds of errors)" if len(of_part.errors) > 1 else ""
                 raise TwinsError(of_part.errors[0] + more)
             self.notes += [f"{part}: {warning}" for warning in of_part.warnings]
-        if TRAINING in found:
-            check_crop(self.recipe, found[TRAINING].sizes[-1])
+        if TRAINING in found and (problem := crop_trouble(self.recipe, found[TRAINING])):
+            raise TwinsError(problem)
         return found
 
     def _tensors(self, images: MaskedImages, training: bool) -> PicturesAsTensors:
