@@ -150,8 +150,9 @@ def test_classes_that_do_not_fit(pictures: Path, tmp_path: Path, capsys: pytest.
     assert "does not fit 3 classes" in error
 
 
-def test_ctrl_c_saves_and_prints_the_command_that_goes_on(pictures: Path, tmp_path: Path) -> None:
-    """A terminal sends SIGINT to the whole group, processes that load data among them."""
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_saves_and_prints_the_command_that_goes_on(pictures: Path, tmp_path: Path, stop: int) -> None:
+    """Terminals send SIGINT, schedulers SIGTERM to the whole group, processes that load data among them."""
     argv = ["train", "--data", str(pictures), "--output", str(tmp_path), "--name", "long", *QUICK, "--epochs", "9999",
             "--workers", "2"]  # fmt: skip
     process = subprocess.Popen([sys.executable, "-m", "twins.cli", *argv], stdout=subprocess.PIPE,
@@ -160,7 +161,7 @@ def test_ctrl_c_saves_and_prints_the_command_that_goes_on(pictures: Path, tmp_pa
     waited = time.time() + 120
     while not checkpoint.exists() and time.time() < waited:
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, stop)
     out, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error == ""

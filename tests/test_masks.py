@@ -323,7 +323,12 @@ def test_colour_of_no_class(tmp_path: Path) -> None:
         read_labels(wide, MaskCoding(colours=COLOURS))
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "F"])
+def test_opacity_beside_grey_says_nothing(tmp_path: Path) -> None:
+    labels = read_labels(write(tmp_path / "m.png", [[0, 1], [2, 255]], "LA"), MaskCoding())
+    assert labels.tolist() == [[0, 1], [2, 255]]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "F"])
 def test_colour_masks_without_known_colours(tmp_path: Path, mode: str) -> None:
     path = write(tmp_path / ("m.tif" if mode == "F" else "m.png"), [[0, 1]], mode)
     with pytest.raises(MaskError, match=rf"m\..*: a colour mask \({mode}\), .* `name,R,G,B` .* grey PNG"):

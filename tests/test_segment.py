@@ -480,6 +480,7 @@ def _too_few_names(root: Path) -> None:
     (_too_few_names, [], "value 2 is outside the 2 classes"),
     (None, ["--img-size", "512", "--resize", "64", "64"], "--img-size 512 is larger than any picture"),
     (None, ["--class-weights", "1", "2"], "--class-weights needs 3 numbers"),
+    (None, ["--class-weights", "1", "2", "-1"], "--class-weights must not be negative"),
     (None, ["--resize", "64"], "--resize takes two positive numbers"),
     (None, ["--scale", "0", "1"], "--scale takes two positive numbers"),
     (None, ["--test-scales", "0"], "--test-scales takes one positive number or more"),
@@ -509,6 +510,40 @@ def test_one_line_for_what_cannot_be_used(
     assert message in refusal(capsys, "train", *where, *QUICK, *flags)
 
 
+def test_folders_of_masks_are_no_classes(
+    masked_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ("train", "--data", str(masked_pictures), "--output", str(tmp_path))
+    assert "holds pictures and masks, not a folder a class: pass --task segment" in refusal(capsys, *argv)
+
+
+def test_weights_of_a_classifier_are_not_evaluated(
+    masked_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(twins.create_model("pcpvt_small").state_dict(), tmp_path / "imagenet.pth")
+    argv = ("eval", "--task", "segment", "--weights", str(tmp_path / "imagenet.pth"), "--data", str(masked_pictures))
+    assert "of the network's parameters, decode_head." in refusal(capsys, *argv)
+
+
+@pytest.mark.parametrize("out", ["", "nowhere/x.png", "x.foo"])
+def test_previews_that_cannot_be_written(
+    masked_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    where = ("--task", "segment", "--data", str(masked_pictures), "--workers", "0")
+    assert "--out" in refusal(capsys, "data", "preview", *where, "--out", str(tmp_path / out))
+
+
+def test_resuming_by_name_takes_the_runs_own_recipe(
+    tiny_segment_recipe: SegmentRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = StopAfter(monkeypatch, 0, 1)
+    stopped = fit(tiny_segment_recipe.replace(name="mine"))
+    stop.undo()
+    argv = ["train", "--task", "segment", "--resume", "--name", "mine", "--output", tiny_segment_recipe.output]
+    assert main(argv) == 0
+    assert [row["epoch"] for row in log_of(stopped.folder)] == [0, 1]
+
+
 def test_a_network_for_other_classes_is_not_evaluated(
     tiny_segment_recipe: SegmentRecipe, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -516,9 +551,10 @@ def test_a_network_for_other_classes_is_not_evaluated(
     names = Path(tiny_segment_recipe.data, "classes.txt")
     argv = ("eval", "--weights", weights, "--output", tiny_segment_recipe.output)
     names.write_text("ground\nwhite\ngrey\n")
-    assert "its 3 classes (ground, white, grey ...) are not the 3 that the network knows" in refusal(capsys, *argv)
+    assert "the one numbered 1 is 'white' here and 'grey' there" in refusal(capsys, *argv)
     names.write_text("ground\ngrey\nwhite\nblack\n")
-    assert "its 4 classes" in refusal(capsys, *argv)
+    assert "the one numbered 3 is 'black' here and None there" in refusal(capsys, *argv)
+    assert "knows its own recipe" in refusal(capsys, *argv, "--recipe", "upernet_svt_small")
     assert "was trained to segment" in refusal(capsys, *argv, "--task", "classify")
 
 

@@ -17,6 +17,7 @@ from .recipes import Recipe, find_recipe, list_recipes, recipe_class, task_of_re
 
 INTERRUPTED = 130
 TASKS = "classify: one label a picture; segment: a class for each pixel"
+FLAGS_OF_TASK = "Flags differ by task: `--task segment --help` shows those of segmentation."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,7 +88,8 @@ def make_parser(argv: Sequence[str]) -> Parser:
         "train", help="train on a folder of pictures, or on the embedded digits",
         usage="twins train [--task TASK] [--recipe NAME] [--data FOLDER] [--weights FILE] [--FLAG VALUE ...]",
         description="Train by a recipe. Flags change it; the defaults below are those of the recipe that is named, or "
-        "of `digits`; `none` switches a setting off. With torchrun in front, several processes train together.",
+        "of `digits`; `none` switches a setting off. With torchrun in front, several processes train together. "
+        + FLAGS_OF_TASK,
     )  # fmt: skip
     train.add_argument("--task", default=task, help=TASKS)
     train.add_argument("--recipe", metavar="NAME|FILE", help=f"where to start from: {', '.join(list_recipes(task))}, "
@@ -103,7 +105,7 @@ def make_parser(argv: Sequence[str]) -> Parser:
         "eval", help="figures of a checkpoint on held-out pictures",
         usage="twins eval --weights CHECKPOINT [--data FOLDER] [--recipe NAME] [--FLAG VALUE ...]",
         description="Evaluate a checkpoint. What it tells of its network, classes, preprocessing and data holds "
-        "unless a flag says otherwise; without --data the pictures are those that its run held out.",
+        "unless a flag says otherwise; without --data the pictures are those that its run held out. " + FLAGS_OF_TASK,
     )  # fmt: skip
     evaluate.add_argument("--task", default=task, help=TASKS + "; by default what the checkpoint is for")
     evaluate.add_argument("--weights", required=True, metavar="CHECKPOINT", help="a checkpoint, of any dialect")
@@ -118,7 +120,8 @@ def make_parser(argv: Sequence[str]) -> Parser:
     looks = data.add_subparsers(dest="look", required=True, metavar="check|preview", parser_class=Parser)
     for look, told in (("check", "read every annotation and say what is wrong"), ("preview", "draw annotated samples")):
         parser_of_look = looks.add_parser(
-            look, help=told, description=told[0].upper() + told[1:] + ". Nothing is written to the data folder.",
+            look, help=told,
+            description=f"{told.capitalize()}. Nothing is written to the data folder. {FLAGS_OF_TASK}",
             usage=f"twins data {look} --data FOLDER [--task TASK] [--FLAG VALUE ...]",
         )  # fmt: skip
         parser_of_look.add_argument("--task", default=task, help=TASKS)
@@ -196,6 +199,9 @@ def run_train(args: argparse.Namespace) -> int:
         recipe = _recipe(args, changes)
         if args.resume == "" and (unfinished := newest_unfinished(recipe)):
             resume = unfinished / "checkpoint.pth"
+            recipe = _recipe_of_run(resume, args.task).replace(**changes)
+        elif args.resume == "":
+            print(f"no unfinished run named {recipe.name or recipe.model}: starting one")
     if args.print_lr:
         updates = 1 if recipe.sched_unit == "epoch" else recipe.steps_per_epoch or 1000
         print(json.dumps(optim.learning_rates(recipe.resolve(processes=1), updates)))

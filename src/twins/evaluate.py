@@ -39,7 +39,12 @@ def evaluate_weights(
         model = task.build()
         average = bool(checkpoint.get("model_ema")) if ema is None else ema
         report = load_weights(model, checkpoint, ema=average, name=str(weights))
-        for name, rule in {**report.reshaped, **dict.fromkeys(report.missing, "missing")}.items():
+        if report.missing:
+            raise TwinsError(
+                f"{weights}: lacks {len(report.missing)} of the network's parameters, {report.missing[-1]} among them: "
+                "weights of another --task or --model are for training to start from (--weights)"
+            )
+        for name, rule in report.reshaped.items():
             raise TwinsError(f"{weights}: does not fit {len(task.classes)} classes of {recipe.data}: {name} {rule}")
         unreadable = UnreadableImages(recipe.bad_images)
         figures = held_out_figures(task, model.to(world.device), held_out, recipe, world, unreadable)
@@ -84,6 +89,8 @@ def recipe_of_weights(weights: Path, task: str, changes: dict[str, Any], publish
     checkpoint = read_checkpoint(weights)
     changes = {"name": "eval", "output": "runs", **changes}
     own = (checkpoint.get("meta") or {}).get("recipe")
+    if own is not None and published is not None:
+        raise TwinsError(f"{weights}: knows its own recipe: leave --recipe out")
     if own is not None:
         if own["task"] != task:
             raise TwinsError(f"{weights}: was trained to {own['task']}: leave --task {task} out")

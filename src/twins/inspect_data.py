@@ -23,6 +23,9 @@ def check_data(recipe: Recipe) -> bool:
 
 def preview_data(recipe: Recipe, path: Path) -> None:
     """Draw samples with their annotations. Raises TwinsError for data that cannot be used, or drawn to `path`."""
+    if path.is_dir() or not path.parent.is_dir():
+        wrong = "is a folder" if path.is_dir() else "is in no folder that exists"
+        raise TwinsError(f"--out {path}: {wrong}; name a file to write, as preview.png")
     task = make_task(recipe)
     task.datasets()
     try:

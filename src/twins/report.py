@@ -14,6 +14,7 @@ from .data.masks import IGNORED
 from .data.palette import class_colours
 from .extras import need
 
+NAMED = 23  # colours in a legend
 INK, RIGHT, WRONG = "#333333", "#2a6f4e", "#b3321b"
 
 
@@ -34,7 +35,8 @@ def draw_curves(history: Sequence[dict[str, Any]], columns: Sequence[tuple[str, 
     figure = _figure(12, 3.4)
     for axes, (title, lines) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for label, column in lines.items():
-            axes.plot(epochs, [row[column] for row in history], label=label, linewidth=1.6)
+            marker = "o" if len(epochs) < 10 else ""
+            axes.plot(epochs, [row[column] for row in history], label=label, linewidth=1.6, marker=marker, markersize=4)
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
@@ -90,14 +92,11 @@ class Masked(NamedTuple):
 
 
 def draw_masks(rows: Sequence[Masked], classes: Sequence[str], path: Path, headline: str) -> None:
-    """Each picture, and beside it each of its masks laid over it; colours are named where there are not too many."""
+    """Each picture, and beside it each of its masks laid over it; the commonest classes' colours are named."""
     across = 1 + len(rows[0].masks)
     columns = 1 if len(rows) < 4 or across > 3 else 2  # rows of the table that stand beside each other
     lines = -(-len(rows) // columns)
-    occurring = sorted(
-        {int(label) for row in rows for mask in row.masks.values() for label in mask.unique()} - {IGNORED}
-    )
-    figure = _figure(1.9 * across * columns, 1.9 * lines + 0.4 + 0.25 * (len(occurring) // 8 + 1))
+    figure = _figure(1.9 * across * columns, 1.9 * lines + 1.2)
     cells = figure.subplots(lines, across * columns, squeeze=False).reshape(-1, across)
     for cell in cells.flatten():
         cell.axis("off")
@@ -108,14 +107,29 @@ def draw_masks(rows: Sequence[Masked], classes: Sequence[str], path: Path, headl
         for cell, (title, mask) in zip(line[1:], row.masks.items(), strict=True):
             cell.imshow(_overlay(picture, mask.numpy(), colours))
             cell.set_title(title, fontsize=8, color=INK)
-    if len(occurring) <= 24:
-        patch = need("matplotlib.patches", extra="train").Patch
-        handles = [patch(color=colours[label] / 255, label=classes[label][:20]) for label in occurring]
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=min(len(handles), 8), fontsize=8, frameon=False
-        )
+    handles = _legend([mask for row in rows for mask in row.masks.values()], classes, colours)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8), fontsize=8, frameon=False)
     figure.suptitle(headline, fontsize=10, color=INK)
     figure.savefig(path, dpi=90)
+
+
+def _legend(masks: Sequence[Tensor], classes: Sequence[str], colours: np.ndarray) -> list[Any]:
+    """A patch for each class that occurs, for how many more there are, and for pixels of no class."""
+    patch = need("matplotlib.patches", extra="train").Patch
+    pixels = sum(mask.flatten().long().bincount(minlength=IGNORED + 1) for mask in masks)
+    assert isinstance(pixels, Tensor)
+    occurring = [label for label in pixels.argsort(descending=True).tolist() if pixels[label] and label != IGNORED]
+    named = sorted(occurring[:NAMED])
+    handles = [patch(color=colours[label] / 255, label=_shortened(classes[label])) for label in named]
+    if len(occurring) > NAMED:
+        handles.append(patch(color="none", label=f"and {len(occurring) - NAMED} more"))
+    if pixels[IGNORED]:
+        handles.append(patch(facecolor="white", edgecolor="#aaaaaa", label="no class"))
+    return handles
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 22 else name[:14] + "\u2026" + name[-7:]
 
 
 def draw_class_bars(values: Tensor, classes: Sequence[str], path: Path, title: str) -> None:

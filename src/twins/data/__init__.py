@@ -15,7 +15,7 @@ from .folder import read_folder
 from .images import ImageSet
 from .inaturalist import read_inaturalist
 from .listfile import read_lists
-from .mask_folders import read_mask_folders
+from .mask_folders import MASK_FOLDERS, PICTURE_FOLDERS, read_mask_folders
 from .masks import MaskedImages
 from .split import Pictures, stratified_split
 
@@ -44,6 +44,7 @@ def open_labelled(recipe: ClassifyRecipe, evaluation_only: bool = False) -> tupl
             train, val = read_lists(root)
         case _:
             train, val = read_folder(root)
+            _refuse_masks(root, train or val)
     train, val = _parted(train, val, recipe, evaluation_only, None if train is None else train.labels)
     if train is not None and not evaluation_only and len(train.classes) < 2:
         raise TwinsError(f"{root}: one class alone ({train.classes[0]!r}) leaves nothing to tell apart; add another")
@@ -61,6 +62,14 @@ def open_masked(recipe: SegmentRecipe, evaluation_only: bool = False) -> tuple[M
     if train is not None and train.unpaired == val.unpaired:  # both from one folder, of which this is told once
         val = replace(val, unpaired=())
     return train, val
+
+
+def _refuse_masks(root: Path, images: ImageSet | None) -> None:
+    """Folders of pictures and of masks would pass for two classes."""
+    names = {name.lower() for name in images.classes} if images else set()
+    kinds = [{name.lower() for name in kind} for kind in (PICTURE_FOLDERS, MASK_FOLDERS)]
+    if all(names & kind for kind in kinds) and names <= kinds[0] | kinds[1]:
+        raise TwinsError(f"{root}: holds pictures and masks, not a folder a class: pass --task segment")
 
 
 def _parted(

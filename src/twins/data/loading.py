@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
@@ -235,7 +236,14 @@ def make_loader(
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
+        worker_init_fn=leave_stopping_to_the_main_process,
     )
+
+
+def leave_stopping_to_the_main_process(worker: int) -> None:
+    """Schedulers send SIGTERM to a whole group of processes: workers must live until the main one has saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def workers_at_hand() -> int:

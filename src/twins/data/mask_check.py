@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..progress import Progress
 from .images import UnreadableImageError, read_image
+from .loading import leave_stopping_to_the_main_process
 from .masks import IGNORED, MaskedImages, MaskError, a_few, upright_size
 
 FEW = 3
@@ -91,7 +92,12 @@ def examine(
     alone, which tells their size, unless `decode` asks for the whole.
     """
     looks = DataLoader(
-        _Looks(images, decode), batch_size=None, sampler=list(indices), num_workers=workers, collate_fn=_as_is
+        _Looks(images, decode),
+        batch_size=None,
+        sampler=list(indices),
+        num_workers=workers,
+        collate_fn=_as_is,
+        worker_init_fn=leave_stopping_to_the_main_process,
     )
     tally = Tally()
     for look in progress.over(looks) if progress else looks:
@@ -140,7 +146,8 @@ def _errors(images: MaskedImages, tally: Tally, skip_unreadable: bool) -> list[s
     if not tally.pixels.keys() - {IGNORED}:
         return [f"{folder}: no pixel of any class in all these masks; {BLACK_AND_WHITE}"]
     if len(images.classes) < 2:
-        return [f"{folder}: fewer than two classes in these masks; {BLACK_AND_WHITE}"]
+        hint = f"; {BLACK_AND_WHITE}" if IGNORED in tally.pixels else ""
+        return [f"{folder}: fewer than two classes in these masks{hint}"]
     return []
 
 

@@ -61,6 +61,8 @@ def _tally(part: str, images: MaskedImages, recipe: SegmentRecipe, decode: bool)
 
 
 def _described(part: str, count: int, found: MaskFindings) -> str:
+    if not found.sizes:
+        return f"{part}: {count} pictures with masks, of which none can be used"
     sizes = " to ".join(dict.fromkeys(f"{width} x {height}" for width, height in found.sizes))
     ignored = _percent(found.ignored, found.ignored + sum(found.pixels))
     return f"{part}: {count} pictures with masks, {sizes}; {ignored} of pixels are of no class"

@@ -148,6 +148,8 @@ def a_few(names: Sequence[str], count: int, separator: str = ", ") -> str:
 
 
 def _numbers(path: Path, image: Image.Image) -> np.ndarray:
+    if image.mode == "LA":  # grey with an opacity, which says nothing of classes
+        image = image.getchannel("L")
     if image.mode not in _NUMBERS:
         raise MaskError(
             f"{path}: a colour mask ({image.mode}), but no colours of classes are known",

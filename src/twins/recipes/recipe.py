@@ -209,7 +209,10 @@ def one_number_a_class(wanted: tuple[str, ...], classes: tuple[str, ...]) -> lis
     except ValueError as error:
         raise TwinsError(f"--class-weights takes `auto` or numbers: {error}") from error
     if len(weights) != len(classes):
-        raise TwinsError(f"--class-weights needs {len(classes)} numbers, one a class ({', '.join(classes[:8])} ...)")
+        some = ", ".join(classes[:8]) + (" ..." if len(classes) > 8 else "")
+        raise TwinsError(f"--class-weights needs {len(classes)} numbers, one a class ({some})")
+    if min(weights) < 0 or not any(weights):
+        raise TwinsError("--class-weights must not be negative, nor all 0")
     return weights
 
 

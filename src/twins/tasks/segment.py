@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +185,12 @@ class Segmentation:
         if self.classes == numbered(len(val.classes)):
             self.classes = val.classes  # the network's data had no names yet
         if self.classes and val.classes not in ((), self.classes):
+            place, (here, known) = next(
+                (i, pair) for i, pair in enumerate(zip_longest(val.classes, self.classes)) if pair[0] != pair[1]
+            )
             raise TwinsError(
-                f"{self.recipe.data}: its {len(val.classes)} classes ({', '.join(val.classes[:4])} ...) are not the "
-                f"{len(self.classes)} that the network knows ({', '.join(self.classes[:4])} ...)"
+                f"{self.recipe.data}: its {len(val.classes)} classes are not the {len(self.classes)} that the network "
+                f"knows: the one numbered {place} is {here!r} here and {known!r} there"
             )
         self.classes = self.classes or val.classes
         parts = {HELD_OUT: val} if train is None or evaluation_only else {TRAINING: train, HELD_OUT: val}
