@@ -259,6 +259,8 @@ def _recipe_of_run(checkpoint: Path, task: str) -> Recipe:
 
 def _with_run_to_resume(argv: list[str]) -> list[str]:
     """`--resume` alone names no run: name the newest unfinished one. Raises TwinsError where there is none."""
+    if argv[:1] != ["train"] or "--resume" not in argv:
+        return argv
     early = Parser(prog="twins", add_help=False)
     for flag in ("--resume", "--recipe", "--name"):
         early.add_argument(flag, nargs="?", const="")
