@@ -17,10 +17,12 @@ import twins
 from conftest import TINY
 from test_cli import refusal
 from test_train import StopAfter, assert_same, log_of, weights_of
+from twins import report
 from twins.cli import main
 from twins.data.canvases import CLASSES, PARTS, draw_canvas, write_masked_canvases
 from twins.data.digits import read_digits
 from twins.data.loading import Batch
+from twins.data.palette import class_colours
 from twins.errors import TwinsError
 from twins.evaluate import evaluate_weights, recipe_of_weights
 from twins.flops import count_flops
@@ -279,6 +281,17 @@ def test_a_part_is_held_out_where_there_is_none(tiny_segment_recipe: SegmentReci
     assert train is not None
     names = [{data.images.name(i) for i in range(len(data))} for data in (train, held_out)]
     assert (len(names[0]), len(names[1]), names[0] & names[1]) == (9, 3, set())
+
+
+def test_legends_name_the_commonest_classes_and_what_has_none() -> None:
+    labels = torch.repeat_interleave(torch.arange(40), torch.arange(40) + 1)  # class i has i + 1 pixels
+    mask = torch.cat([labels, torch.full((5,), 255)])[None]
+    names = [f"class {i}" for i in range(39)] + ["the longest name of all of them"]
+    shown = [handle.get_label() for handle in report._legend([mask], names, class_colours(40))]
+    assert shown == [*names[17:39], "the longest na\u2026of them", "and 17 more", "no class"]
+    assert [handle.get_label() for handle in report._legend([labels[None]], names, class_colours(40))][
+        -1
+    ] == "and 17 more"
 
 
 # The embedded canvases

@@ -93,22 +93,25 @@ class Masked(NamedTuple):
 
 def draw_masks(rows: Sequence[Masked], classes: Sequence[str], path: Path, headline: str) -> None:
     """Each picture, and beside it each of its masks laid over it; the commonest classes' colours are named."""
+    colours = class_colours(len(classes))
+    handles = _legend([mask for row in rows for mask in row.masks.values()], classes, colours)
     across = 1 + len(rows[0].masks)
     columns = 1 if len(rows) < 4 or across > 3 else 2  # rows of the table that stand beside each other
     lines = -(-len(rows) // columns)
-    figure = _figure(1.9 * across * columns, 1.9 * lines + 1.2)
+    width = 1.9 * across * columns
+    names = max(int(width / (0.5 + 0.07 * max(len(handle.get_label()) for handle in handles))), 1)  # in a line
+    tallest = min(max(row.picture.shape[1] / row.picture.shape[2] for row in rows), 1.5)
+    figure = _figure(width, (1.9 * tallest + 0.25) * lines + 0.4 + 0.18 * -(-len(handles) // names))
     cells = figure.subplots(lines, across * columns, squeeze=False).reshape(-1, across)
     for cell in cells.flatten():
         cell.axis("off")
-    colours = class_colours(len(classes))
     for row, line in zip(rows, cells, strict=False):
         picture = row.picture.permute(1, 2, 0).expand(-1, -1, 3).numpy()
         line[0].imshow(picture)
         for cell, (title, mask) in zip(line[1:], row.masks.items(), strict=True):
             cell.imshow(_overlay(picture, mask.numpy(), colours))
             cell.set_title(title, fontsize=8, color=INK)
-    handles = _legend([mask for row in rows for mask in row.masks.values()], classes, colours)
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 8), fontsize=8, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=names, fontsize=8, frameon=False)
     figure.suptitle(headline, fontsize=10, color=INK)
     figure.savefig(path, dpi=90)
 
