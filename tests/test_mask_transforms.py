@@ -365,9 +365,9 @@ def test_pictures_are_resized_at_half_pixel_centres(size: tuple[int, int], resiz
 
 def test_preprocessing_follows_the_recipe() -> None:
     default = MaskPreprocessing.of(SegmentRecipe(img_size=96))
-    assert (default.resize, default.in_chans) == ((384, 96), 3)
+    assert default.resize == (384, 96)
     swapped = MaskPreprocessing.of(plain(resize=(512, 2048)))
-    assert (swapped.resize, swapped.in_chans) == ((2048, 512), 1)
+    assert swapped.resize == (2048, 512)
     assert swapped.to_dict() == {"resize": (2048, 512), "mean": swapped.mean, "std": swapped.std}
 
 
@@ -396,11 +396,12 @@ def test_scales_that_no_view_can_have(scales: tuple[float, ...]) -> None:
 
 def test_crop_that_no_picture_fills() -> None:
     recipe = SegmentRecipe(img_size=512, resize=(200, 100))
-    assert crop_problem(recipe, (96, 64)) == (
+    assert crop_problem(recipe, [(96, 64), (10, 9)]) == (
         "--img-size 512 is larger than any picture: the largest, 96x64, is at most 300x200 after resizing; raise "
         "--resize (200 100) or --scale (up to 2), or lower --img-size and give --resize 200 100 with it"
     )
-    assert crop_problem(recipe.replace(img_size=300), (96, 64)) is None  # one side is enough
-    assert crop_problem(recipe.replace(img_size=301), (96, 64)) is not None
-    assert crop_problem(recipe.replace(img_size=301), (96, 64), (80, 10)) is None  # as is one picture
-    assert crop_problem(SegmentRecipe(), (8, 8)) is None  # without --resize pictures are brought to the crop
+    assert crop_problem(recipe.replace(img_size=300), [(96, 64)]) is None  # one side is enough
+    assert crop_problem(recipe.replace(img_size=301), [(96, 64)]) is not None
+    assert crop_problem(recipe.replace(img_size=301), [(96, 64), (80, 10)]) is None  # as is one picture
+    assert crop_problem(recipe, []) is None
+    assert crop_problem(SegmentRecipe(), [(8, 8)]) is None  # without --resize pictures are brought to the crop

@@ -201,6 +201,14 @@ def test_the_loss_is_the_mean_over_all_pixels_ignored_ones_as_nothing(tiny_segme
             if labels[b, y, x] != 255:
                 total -= float((factor * logits[b, :, y, x]).log_softmax(0)[labels[b, y, x]])
         assert float(losses[head]) == pytest.approx(weight * total / 40, rel=1e-5)
+    weights = (0.5, 1.0, 3.0)
+    task.class_weights = torch.tensor(weights)
+    weighted = task.losses(Fixed(), Batch(torch.zeros(2, 3, 4, 5), labels, (0, 1)))["decode_head"]
+    by_hand = 0.0
+    for b, y, x in np.ndindex(2, 4, 5):
+        if (label := int(labels[b, y, x])) != 255:
+            by_hand -= weights[label] * float(logits[b, :, y, x].log_softmax(0)[label])
+    assert float(weighted) == pytest.approx(by_hand / 40, rel=1e-5)
     ignored = Batch(torch.zeros(2, 3, 4, 5), torch.full((2, 4, 5), 255), (0, 1))
     assert {name: float(loss) for name, loss in task.losses(Fixed(), ignored).items()} == {
         "decode_head": 0.0, "auxiliary_head": 0.0,

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import TwinsError, nearest
-from .recipes import Recipe, find_recipe, list_recipes, recipe_class, task_of_recipe, tuples_for_lists
+from .recipes import (
+    Recipe,
+    find_recipe,
+    list_recipes,
+    recipe_class,
+    recipe_of_checkpoint,
+    task_of_recipe,
+    tuples_for_lists,
+)
 
 INTERRUPTED = 130
 TASKS = "classify: one label a picture; segment: a class for each pixel"
@@ -128,7 +136,7 @@ def make_parser(argv: Sequence[str]) -> Parser:
         if look == "preview":
             parser_of_look.add_argument("--out", default="preview.png", metavar="FILE", help="the picture to write")
         add_recipe_flags(parser_of_look, recipe, only=_DATA_FLAGS)
-        parser_of_look.set_defaults(run=run_data, parser=parser_of_look)
+        parser_of_look.set_defaults(run=run_data, parser=parser_of_look, recipe=None)
 
     info = commands.add_parser("info", help="the six networks: parameters, FLOPs, published accuracy")
     info.add_argument("--task", choices=("classify", "segment"), default="classify", help=TASKS)
@@ -222,7 +230,7 @@ def run_eval(args: argparse.Namespace) -> int:
 def run_data(args: argparse.Namespace) -> int:
     from .inspect_data import check_data, preview_data
 
-    recipe = find_recipe("pictures", args.task).replace(**given(args, recipe_class(args.task)))
+    recipe = _recipe(args, given(args, recipe_class(args.task)))
     if args.look == "preview":
         preview_data(recipe, Path(args.out))
         return 0
@@ -249,12 +257,10 @@ def _recipe_of_run(checkpoint: Path, task: str) -> Recipe:
     """The recipe that a checkpoint was trained by."""
     from .state import read_training_checkpoint
 
-    recipe = (read_training_checkpoint(checkpoint).get("meta") or {}).get("recipe")
+    recipe = recipe_of_checkpoint(read_training_checkpoint(checkpoint), task, source=str(checkpoint))
     if recipe is None:
         raise TwinsError(f"{checkpoint}: no recipe inside; a checkpoint of the original is resumed by main.py --resume")
-    if recipe["task"] != task:
-        raise TwinsError(f"{checkpoint}: was trained to {recipe['task']}: leave --task {task} out")
-    return recipe_class(task).from_dict(recipe, source=str(checkpoint))
+    return recipe
 
 
 def _with_run_to_resume(argv: list[str]) -> list[str]:

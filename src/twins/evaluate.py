@@ -10,7 +10,7 @@ from .data.loading import UnreadableImages
 from .data.mask_check import numbered
 from .dist import from_main, joined
 from .errors import TwinsError
-from .recipes import Recipe, find_recipe, recipe_class
+from .recipes import Recipe, find_recipe, recipe_of_checkpoint
 from .run import Run, new_run_folder
 from .tasks import Task, make_task
 from .train import held_out_figures
@@ -88,15 +88,13 @@ def recipe_of_weights(weights: Path, task: str, changes: dict[str, Any], publish
     """
     checkpoint = read_checkpoint(weights)
     changes = {"name": "eval", "output": "runs", **changes}
-    own = (checkpoint.get("meta") or {}).get("recipe")
-    if own is not None and published is not None:
-        raise TwinsError(f"{weights}: knows its own recipe: leave --recipe out")
+    own = recipe_of_checkpoint(checkpoint, task, source=str(weights))
     if own is not None:
-        if own["task"] != task:
-            raise TwinsError(f"{weights}: was trained to {own['task']}: leave --task {task} out")
-        if changes.get("data", own["data"]) != own["data"]:
+        if published is not None:
+            raise TwinsError(f"{weights}: knows its own recipe: leave --recipe out")
+        if changes.get("data", own.data) != own.data:
             changes = {"val_split": 0.0, **changes}
-        return recipe_class(task).from_dict(own, source=str(weights)).replace(**changes)
+        return own.replace(**changes)
     if published is not None:
         return find_recipe(published, task).replace(**{"amp": False, **changes})
     model = changes.get("model") or identify(checkpoint)

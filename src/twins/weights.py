@@ -185,11 +185,11 @@ def identify(checkpoint: Mapping[str, Any]) -> str | None:
 def identify_head(checkpoint: Mapping[str, Any]) -> SegmentationHead | None:
     """The segmentation head that a checkpoint or state dict holds, or None."""
     weights = _public_names(_state_dict(checkpoint))
-    for key, kind in _SEGMENTATION_HEADS.items():
-        last = weights.get("decode_head.conv_seg.weight")
-        if key in weights and last is not None and last.ndim == 4:
-            return SegmentationHead(kind, channels=last.shape[1], classes=last.shape[0])
-    return None
+    last = weights.get("decode_head.conv_seg.weight")
+    kinds = [kind for key, kind in _SEGMENTATION_HEADS.items() if key in weights]
+    if not kinds or last is None or last.ndim != 4:
+        return None
+    return SegmentationHead(kinds[0], channels=last.shape[1], classes=last.shape[0])
 
 
 def _public_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -209,8 +209,8 @@ class UnreadableImages:
 
     def note(self, batch: Batch) -> None:
         """Raises TwinsError for a refusal, and under the policy `stop`, naming the picture."""
-        for refusal in batch.refusals:
-            raise TwinsError(refusal)
+        if batch.refusals:
+            raise TwinsError(batch.refusals[0])
         if batch.unreadable and self.policy == "stop":
             raise TwinsError(f"unreadable picture {batch.unreadable[0]}; mend it, or pass --bad-images skip")
         self.names.update(batch.unreadable)

@@ -17,9 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from ..progress import Progress
 from .images import UnreadableImageError, read_image
 from .loading import leave_stopping_to_the_main_process
-from .masks import IGNORED, MaskedImages, MaskError, a_few, upright_size
+from .masks import FEW, IGNORED, MaskedImages, MaskError, a_few, upright_size
 
-FEW = 3
 BLACK_AND_WHITE = "255 is no class: for black and white masks list `rest,0,0,0` and `thing,255,255,255` in classes.txt"
 Size = tuple[int, int]  # width, height
 T = TypeVar("T")
@@ -81,6 +80,11 @@ class MaskFindings:
     ignored: int  # pixels
     sizes: tuple[Size, ...]  # (width, height) of the smallest and the largest picture; () without any
     longest: tuple[Size, ...]  # of the most elongated one
+
+    @property
+    def extremes(self) -> tuple[Size, ...]:
+        """If none of these pictures fills a crop, none at all does."""
+        return self.sizes + self.longest
 
 
 def examine(

@@ -11,7 +11,7 @@ from .mask_transforms import crop_problem
 from .masks import MaskedImages
 from .survey import TRAINING, Survey
 
-FEW = 100  # masks that one process looks through before others could have started
+ENOUGH_FOR_WORKERS = 100  # masks: fewer one process looks through before others could have started
 
 
 def look_through(
@@ -37,7 +37,7 @@ def survey_masks(parts: dict[str, MaskedImages], recipe: SegmentRecipe) -> Surve
         for i, name in enumerate(classes)
     ]
     errors = [f"{part}: {error}" for part, f in found.items() for error in f.errors]
-    if TRAINING in found and (problem := crop_trouble(recipe, found[TRAINING])):
+    if TRAINING in found and (problem := crop_problem(recipe, found[TRAINING].extremes)):
         errors.append(problem)
     return Survey(
         parts=tuple(_described(part, len(images), found[part]) for part, images in parts.items()),
@@ -48,16 +48,13 @@ def survey_masks(parts: dict[str, MaskedImages], recipe: SegmentRecipe) -> Surve
     )
 
 
-def crop_trouble(recipe: SegmentRecipe, training: MaskFindings) -> str | None:
-    """Why crops of --img-size could never be filled from the training pictures, if so."""
-    return crop_problem(recipe, training.sizes[-1], *training.longest) if training.sizes else None
-
-
 def _tally(part: str, images: MaskedImages, recipe: SegmentRecipe, decode: bool) -> Tally:
     share = share_of(len(images))
     workers = workers_at_hand() if recipe.workers is None else recipe.workers
     progress = Progress(f"looking through masks, {part}", len(share), shown=share.start == 0)
-    return sum(gather(examine(images, share, workers if len(share) > FEW else 0, progress, decode)), Tally())
+    return sum(
+        gather(examine(images, share, workers if len(share) > ENOUGH_FOR_WORKERS else 0, progress, decode)), Tally()
+    )
 
 
 def _described(part: str, count: int, found: MaskFindings) -> str:

@@ -6,6 +6,7 @@ bytes, a class each; IGNORED is none. All randomness is torch's, which the calle
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -35,10 +36,6 @@ class MaskPreprocessing:
     resize: tuple[int, int] = (2048, 512)  # longest and shortest side that pictures are resized to fit
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
-
-    @property
-    def in_chans(self) -> int:
-        return len(self.mean)
 
     @classmethod
     def of(cls, recipe: SegmentRecipe) -> MaskPreprocessing:
@@ -70,12 +67,13 @@ def mask_eval_transform(preprocessing: MaskPreprocessing, scales: Sequence[float
     return partial(_eval_views, preprocessing, scales)
 
 
-def crop_problem(recipe: SegmentRecipe, largest: tuple[int, int], *others: tuple[int, int]) -> str | None:
-    """What to say if none of these pictures, (width, height), fills a crop either way even at the largest factor."""
+def crop_problem(recipe: SegmentRecipe, sizes: Sequence[tuple[int, int]]) -> str | None:
+    """What to say if no picture of these sizes, (width, height), fills a crop either way even at the largest factor."""
     longest, shortest = MaskPreprocessing.of(recipe).resize
     most = _two_positive("--scale", recipe.scale)[1]
-    if any(max(fitted_size(size, (longest, shortest), most)) >= recipe.img_size for size in (largest, *others)):
+    if any(max(fitted_size(size, (longest, shortest), most)) >= recipe.img_size for size in sizes) or not sizes:
         return None
+    largest = max(sizes, key=math.prod)
     height, width = fitted_size(largest, (longest, shortest), most)
     return (
         f"--img-size {recipe.img_size} is larger than any picture: the largest, {largest[0]}x{largest[1]}, is at "

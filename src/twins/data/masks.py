@@ -16,6 +16,7 @@ from .images import UnreadableImageError, read_image
 
 IGNORED = 255  # in every mask that leaves this module: no class
 MOST_CLASSES = IGNORED
+FEW = 3  # names that a message gives of many
 
 _LOSSY = ("JPEG", "MPO")
 _NUMBERS = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B")

@@ -16,3 +16,8 @@ class Survey:
     rows: tuple[tuple[str, ...], ...]
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """Up to `wanted` places among `count`, evenly spread: the samples to draw."""
+    return sorted({place * count // wanted for place in range(wanted)}) if count else []

@@ -26,10 +26,6 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
-    @property
-    def in_chans(self) -> int:
-        return len(self.mean)
-
     @classmethod
     def of(cls, recipe: ClassifyRecipe) -> Preprocessing:
         return cls(recipe.img_size, recipe.crop_pct, tuple(recipe.mean), tuple(recipe.std))

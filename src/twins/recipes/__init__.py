@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import TwinsError, nearest
 from .classify import CLASSIFY, ClassifyRecipe
@@ -18,6 +19,7 @@ __all__ = [
     "list_recipes",
     "one_number_a_class",
     "recipe_class",
+    "recipe_of_checkpoint",
     "task_of_recipe",
     "tuples_for_lists",
 ]
@@ -56,6 +58,19 @@ def find_recipe(name: str, task: str = "classify") -> Recipe:
     raise TwinsError(
         f"unknown recipe {name!r}{nearest(name, names)}; there is {', '.join(list_recipes(task))}, or a .json file"
     )
+
+
+def recipe_of_checkpoint(checkpoint: Mapping[str, Any], task: str, source: str) -> Recipe | None:
+    """The recipe that a checkpoint of ours was trained by, None for others'.
+
+    Raises TwinsError for a checkpoint of another task.
+    """
+    recipe = (checkpoint.get("meta") or {}).get("recipe")
+    if recipe is None:
+        return None
+    if recipe["task"] != task:
+        raise TwinsError(f"{source}: was trained to {recipe['task']}: leave --task {task} out")
+    return recipe_class(task).from_dict(recipe, source=source)
 
 
 def task_of_recipe(name: str) -> str | None:

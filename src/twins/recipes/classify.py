@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .recipe import SHARE, SOME, Recipe, flag
+from .recipe import SHARE, SMALL_SVT, SOME, Recipe, flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +92,7 @@ def _digits() -> ClassifyRecipe:
     """The embedded scans of handwritten digits: a small Twins-SVT, about a minute on two CPU cores."""
     return ClassifyRecipe(
         model="twins_svt_small",
-        model_kwargs={
-            "embed_dims": (32, 64, 128, 256),
-            "num_heads": (1, 2, 4, 8),
-            "depths": (2, 2, 4, 2),
-            "window_size": 4,
-        },
+        model_kwargs={**SMALL_SVT, "window_size": 4},
         data="digits",
         img_size=32,
         in_chans=1,

@@ -15,6 +15,9 @@ ANY = (-math.inf, math.inf)
 SOME = (1, math.inf)
 SHARE = (0, 1)
 
+# The small Twins-SVT that learns the embedded sets on a processor.
+SMALL_SVT = {"embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8), "depths": (2, 2, 4, 2)}
+
 
 def flag(
     default: Any,

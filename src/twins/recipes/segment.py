@@ -7,9 +7,10 @@ for 80,000. An epoch is a tenth of a run, which is how often the originals evalu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import TwinsError
-from .recipe import SHARE, SOME, Recipe, flag
+from .recipe import SHARE, SMALL_SVT, SOME, Recipe, flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,23 +88,25 @@ class SegmentRecipe(Recipe):
         return 1
 
 
+def _ade20k(**run: Any) -> SegmentRecipe:
+    """What the published runs share: evaluated ten times, no clipping, a rate that falls by a polynomial."""
+    return SegmentRecipe(
+        data="ADEChallengeData2016", reduce_zero_label=True, epochs=10, clip_grad=None, sched="poly", **run
+    )
+
+
 def _upernet(model: str, drop_path: float = 0.2, global_batch: int = 16) -> SegmentRecipe:
     """160,000 updates of UPerNet on ADE20K (paper, table 5, after Swin's setting)."""
-    return SegmentRecipe(
+    return _ade20k(
         model=model,
         head="upernet",
-        data="ADEChallengeData2016",
-        reduce_zero_label=True,
-        epochs=10,
+        drop_path=drop_path,
         steps_per_epoch=16_000,
         lr_base=6e-5,
         lr_base_size=global_batch,
         opt_betas=(0.9, 0.999),
         weight_decay=0.01,
         decay_on="all-but-norms",
-        clip_grad=None,
-        drop_path=drop_path,
-        sched="poly",
         decay_rate=1.0,
         min_lr=0.0,
         warmup_steps=1500,
@@ -114,20 +117,15 @@ def _upernet(model: str, drop_path: float = 0.2, global_batch: int = 16) -> Segm
 
 def _semantic_fpn(model: str, drop_path: float = 0.2) -> SegmentRecipe:
     """80,000 updates of Semantic FPN on ADE20K (paper, table 5, after PVT's setting)."""
-    return SegmentRecipe(
+    return _ade20k(
         model=model,
         head="semantic_fpn",
-        data="ADEChallengeData2016",
-        reduce_zero_label=True,
-        epochs=10,
+        drop_path=drop_path,
         steps_per_epoch=8_000,
         lr_base=1e-4,
         lr_base_size=32,
         weight_decay=1e-4,
         decay_on="all",
-        clip_grad=None,
-        drop_path=drop_path,
-        sched="poly",
         decay_rate=0.9,
         min_lr=1e-6,
         warmup_epochs=0,
@@ -138,7 +136,7 @@ def _digits() -> SegmentRecipe:
     """Canvases with several of the embedded scans of digits: a small Twins-SVT with a narrow UPerNet."""
     return SegmentRecipe(
         model="twins_svt_small",
-        model_kwargs={"embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8), "depths": (2, 2, 4, 2)},
+        model_kwargs=dict(SMALL_SVT),
         head="upernet",
         head_channels=64,
         head_drop=0.0,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from .. import report
 from ..data import ImageSet, open_labelled
 from ..data.loading import Batch, EvaluationSampler, PicturesAsTensors, UnreadableImages, make_loader
 from ..data.randomness import keyed_randomness
-from ..data.survey import Survey
+from ..data.survey import Survey, evenly
 from ..data.transforms import OfPictureAlone, Preprocessing, eval_transform, train_transform
 from ..errors import TwinsError
 from ..extras import need
@@ -136,8 +135,8 @@ class Classification:
 
     def draw_samples(self, path: Path) -> None:
         """Some held-out pictures under their classes, as the network sees them."""
-        views = [self.held_out.at(i) for i in range(0, len(self.held_out), max(len(self.held_out) // 32, 1))]
-        readable = [view for view in views if view.image is not None][:32]
+        views = [self.held_out.at(place) for place in evenly(len(self.held_out), 32)]
+        readable = [view for view in views if view.image is not None]
         images = torch.stack([view.image for view in readable])
         images = report.denormalise(images, self.preprocessing.mean, self.preprocessing.std)
         report.draw_pictures(images, [self.classes[view.label] for view in readable], path, self.recipe.data)
@@ -171,11 +170,11 @@ class Classification:
             "held-out pictures: mistakes first, surest first",
             wrong=[p.answer != p.truth for p in shown],
         )
-        with (run / "per_class.csv").open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(["class", "images", "right", "accuracy"])
-            for name, count, hits in zip(self.classes, *self.figures.per_class.tolist(), strict=True):
-                table.writerow([name, count, hits, f"{100 * hits / count:.2f}" if count else ""])
+        table = [
+            (name, count, hits, f"{100 * hits / count:.2f}" if count else "")
+            for name, count, hits in zip(self.classes, *self.figures.per_class.tolist(), strict=True)
+        ]
+        run.write_table("per_class.csv", ("class", "images", "right", "accuracy"), table)
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint tells of itself, so that evaluation and prediction need nothing else."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import csv
+import math
 from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
@@ -19,10 +19,10 @@ from ..data import MaskedImages, open_masked
 from ..data.images import UnreadableImageError
 from ..data.loading import Batch, PicturesAsTensors
 from ..data.mask_check import MaskFindings, numbered
-from ..data.mask_survey import crop_trouble, look_through, survey_masks
-from ..data.mask_transforms import MaskPreprocessing, mask_eval_transform, mask_train_transform
+from ..data.mask_survey import look_through, survey_masks
+from ..data.mask_transforms import MaskPreprocessing, crop_problem, mask_eval_transform, mask_train_transform
 from ..data.masks import IGNORED
-from ..data.survey import HELD_OUT, TRAINING, Survey
+from ..data.survey import HELD_OUT, TRAINING, Survey, evenly
 from ..dist import gather
 from ..errors import TwinsError
 from ..inference import class_probabilities
@@ -53,6 +53,8 @@ class Segmentation:
     def datasets(self, evaluation_only: bool = False) -> tuple[PicturesAsTensors | None, PicturesAsTensors]:
         """(training, held out) tensors; also looks through the masks and settles the classes and their weights."""
         parts = self._open(evaluation_only)
+        if self.recipe.reduce_zero_label:
+            self.notes.append("masks: 0 is no class, and classes count from 1 (--no-reduce-zero-label otherwise)")
         found = self._look_through(parts) if self.recipe.check else {}
         if not self.classes:
             raise TwinsError(f"{self.recipe.data}: classes without names: pass --classes, or let --check count them")
@@ -103,7 +105,7 @@ class Segmentation:
         r = self.recipe
         self.figures = SegmentationFigures(len(self.classes), next(model.parameters()).device)
         self.answers: dict[int, Tensor] = {}
-        shown = set(_evenly(len(self.held_out), SHOWN))
+        shown = set(evenly(len(self.held_out), SHOWN))
         for batch in batches:
             for views, truth, place in zip(batch.images, batch.labels, batch.indices, strict=True):
                 size = (truth.shape[0], truth.shape[1])
@@ -121,7 +123,7 @@ class Segmentation:
         assert self.training is not None
         images = self.training.images
         samples = []
-        for place in _evenly(len(images), SHOWN):
+        for place in evenly(len(images), SHOWN):
             with contextlib.suppress(UnreadableImageError):  # `data check` names them
                 samples.append(images.read(place, self.recipe.in_chans))
         if not samples:
@@ -148,13 +150,13 @@ class Segmentation:
         figures = self.figures.per_class()
         mean = dict(self.figures.figures())["miou"]
         report.draw_class_bars(figures.iou, self.classes, run / "iou.png", f"IoU of each class (%), mean {mean:.2f}")
-        with (run / "per_class.csv").open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(["class", "pixels", "IoU", "accuracy"])
-            for name, pixels, *values in zip(
-                self.classes, figures.pixels.tolist(), figures.iou.tolist(), figures.accuracy.tolist(), strict=True
-            ):
-                table.writerow([name, pixels, *("" if value != value else f"{value:.2f}" for value in values)])
+        table = []
+        per_class = zip(
+            self.classes, figures.pixels.tolist(), figures.iou.tolist(), figures.accuracy.tolist(), strict=True
+        )
+        for name, pixels, *values in per_class:
+            table.append((name, pixels, *("" if math.isnan(value) else f"{value:.2f}" for value in values)))
+        run.write_table("per_class.csv", ("class", "pixels", "IoU", "accuracy"), table)
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint tells of itself, so that evaluation and prediction need nothing else."""
@@ -199,14 +201,12 @@ class Segmentation:
     def _look_through(self, parts: dict[str, MaskedImages]) -> dict[str, MaskFindings]:
         """Findings of each part, the odd ones noted. Raises TwinsError for what makes training impossible."""
         self.classes, found = look_through(parts, self.recipe)
-        if self.recipe.reduce_zero_label:
-            self.notes.append("masks: 0 is no class, and classes count from 1 (--no-reduce-zero-label otherwise)")
         for part, of_part in found.items():
             if of_part.errors:
                 more = f" ({len(of_part.errors) - 1} more kinds of errors)" if len(of_part.errors) > 1 else ""
                 raise TwinsError(of_part.errors[0] + more)
             self.notes += [f"{part}: {warning}" for warning in of_part.warnings]
-        if TRAINING in found and (problem := crop_trouble(self.recipe, found[TRAINING])):
+        if TRAINING in found and (problem := crop_problem(self.recipe, found[TRAINING].extremes)):
             raise TwinsError(problem)
         return found
 
@@ -214,11 +214,6 @@ class Segmentation:
         r = self.recipe
         transform = mask_train_transform(r) if training else mask_eval_transform(self.preprocessing, r.test_scales)
         return PicturesAsTensors(images, transform, r.in_chans, r.seed, training)
-
-
-def _evenly(count: int, wanted: int) -> list[int]:
-    """Up to `wanted` places among `count`, evenly spread."""
-    return sorted({place * count // wanted for place in range(wanted)})
 
 
 def _class_weights(
