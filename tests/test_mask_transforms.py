@@ -22,7 +22,6 @@ from twins.data.mask_transforms import (
     MaskPreprocessing,
     add_brightness,
     crop_problem,
-    fitted_size,
     mask_eval_transform,
     mask_train_transform,
     photometric_distortion,
@@ -32,6 +31,7 @@ from twins.data.mask_transforms import (
 from twins.data.randomness import keyed_randomness
 from twins.errors import TwinsError
 from twins.recipes import SegmentRecipe
+from twins.resizing import fitted_size
 
 # Pictures reach the network as their grey levels, so that they can be compared with masks.
 LEVELS = {1: {"mean": (0.0,), "std": (1 / 255,)}, 3: {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}}

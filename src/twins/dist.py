@@ -98,6 +98,13 @@ def all_sum(value: Tensor) -> Tensor:
     return value
 
 
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """The mean over all ranks, each of which must ask."""
+    if not torch.distributed.is_initialized():
+        return value
+    return all_sum(value) / torch.distributed.get_world_size()
+
+
 def gather(value: Any) -> list[Any]:
     """A plain value from every rank, in their order, given to every rank."""
     if not torch.distributed.is_initialized():

@@ -15,25 +15,38 @@ class FeaturePyramid(nn.Module):
     A 1x1 convolution brings each map to `channels`; from the coarsest down each is enlarged to the size of the next
     finer one and added to it; a 3x3 convolution smooths the sum. There is no norm and no activation.
 
+    Coarser levels may follow, each half as large as the one before: `strided` ones by 3x3 convolutions, of which the
+    first reads the last map itself (RetinaNet's), or a `pooled` one, every other cell of the last level (Mask R-CNN's).
+
     Raises ValueError for another number of maps than `in_channels` names.
     """
 
-    def __init__(self, in_channels: Sequence[int], channels: int = 256) -> None:
+    def __init__(self, in_channels: Sequence[int], channels: int = 256, strided: int = 0, pooled: bool = False) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.pooled = channels, pooled
         self.lateral_convs = nn.ModuleList(_conv(width, channels, kernel=1) for width in in_channels)
         self.fpn_convs = nn.ModuleList(_conv(channels, channels, kernel=3) for _ in in_channels)
+        for i in range(strided):
+            self.fpn_convs.append(_conv(channels if i else in_channels[-1], channels, kernel=3, stride=2))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         levels = [conv(x_BCHW) for conv, x_BCHW in zip(self.lateral_convs, maps, strict=True)]
         for i in reversed(range(len(levels) - 1)):
             levels[i] = levels[i] + F.interpolate(levels[i + 1], size=levels[i].shape[-2:], mode="nearest")
-        return [conv(level) for conv, level in zip(self.fpn_convs, levels, strict=True)]
+        convs = list(self.fpn_convs)
+        levels = [conv(level) for conv, level in zip(convs, levels, strict=False)]
+        coarsest = maps[-1]
+        for conv in convs[len(maps) :]:
+            coarsest = conv(coarsest)
+            levels.append(coarsest)
+        if self.pooled:
+            levels.append(levels[-1][:, :, ::2, ::2])
+        return levels
 
 
-def _conv(in_channels: int, channels: int, kernel: int) -> nn.Module:
+def _conv(in_channels: int, channels: int, kernel: int, stride: int = 1) -> nn.Module:
     """A convolution one level down: the published names leave room for a norm beside it."""
-    conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2)
+    conv = nn.Conv2d(in_channels, channels, kernel, stride, padding=kernel // 2)
     nn.init.xavier_uniform_(conv.weight)
     assert conv.bias is not None
     nn.init.zeros_(conv.bias)

@@ -53,12 +53,14 @@ def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, updates_per_
     warmup_epochs = recipe.warmup_epochs
     if recipe.warmup_steps is not None:
         warmup_epochs = recipe.warmup_steps / updates_per_epoch
+    # timm drops a step ahead of a milestone: with half a step more, the epoch named is the first of the lower rate.
+    half_a_step = 0.5 if recipe.sched_unit == "epoch" else 0.5 / updates_per_epoch
     schedule, _ = need("timm.scheduler", extra="train").create_scheduler_v2(
         optimizer,
         sched=recipe.sched,
         num_epochs=recipe.epochs,
         decay_epochs=recipe.decay_epochs,
-        decay_milestones=list(recipe.decay_milestones),
+        decay_milestones=[epoch + half_a_step for epoch in recipe.decay_milestones],
         patience_epochs=recipe.patience_epochs,
         decay_rate=recipe.decay_rate,
         min_lr=recipe.min_lr,

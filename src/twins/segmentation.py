@@ -16,11 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dense import DenseModel, dense_backbone
 from .errors import TwinsError
-from .model import VARIANTS, TwinsBackbone
+from .model import TwinsBackbone
 from .neck import FeaturePyramid
-from .weights import load_weights
-from .zoo import create_model, model_name
 
 POOL_SCALES = (1, 2, 3, 6)
 AUXILIARY_STAGE = 2  # the third: at stride 16
@@ -135,15 +134,13 @@ class SemanticFPNHead(Head):
         return finest
 
 
-class Segmenter(nn.Module):
+class Segmenter(DenseModel):
     """A backbone, perhaps a neck, and heads: (B, in_chans, H, W) -> (B, num_classes, H, W) logits.
 
     With `all_heads` the answer is a dictionary with the logits of each head there is, "decode_head" and
     "auxiliary_head", all at the pictures' size: what training needs, in one call so that DistributedDataParallel sees
-    every parameter used. Otherwise the auxiliary head is left out. The methods are timm's model interface.
+    every parameter used. Otherwise the auxiliary head is left out.
     """
-
-    load_report: Any = None  # of the weights that the network was created with, if any
 
     def __init__(
         self,
@@ -168,24 +165,6 @@ class Segmenter(nn.Module):
         if self.auxiliary_head is not None:
             answers["auxiliary_head"] = _resize(self.auxiliary_head(maps), like=images)
         return answers
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """See `Stages.set_grad_checkpointing`; the heads keep their maps."""
-        self.backbone.set_grad_checkpointing(enable)
-
-    def freeze_stages(self, count: int) -> list[nn.Module]:
-        """See `Stages.freeze_stages`, which raises ValueError for more stages than there are."""
-        return self.backbone.freeze_stages(count)
-
-    def no_weight_decay(self) -> set[str]:
-        """Parameters, beside norms and biases, that the published training does not decay."""
-        return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """The backbone's patterns; timm puts what none of them matches, here neck and heads, into the last layer."""
-        matcher = self.backbone.group_matcher(coarse)
-        blocks = [(_in_backbone(pattern), order) for pattern, order in matcher["blocks"]]
-        return {"stem": _in_backbone(matcher["stem"]), "blocks": blocks}
 
 
 def upernet(
@@ -220,7 +199,7 @@ def upernet(
     trunk = _backbone(name, backbone, num_classes=num_classes, channels=channels, head_drop=head_drop)
     decode_head = UPerHead(trunk.embed_dims, num_classes, channels, head_drop)
     auxiliary_head = FCNHead(trunk.embed_dims, num_classes, head_drop) if auxiliary else None
-    return _loaded(Segmenter(trunk, decode_head, auxiliary_head=auxiliary_head), weights)
+    return Segmenter(trunk, decode_head, auxiliary_head=auxiliary_head).with_weights(weights)
 
 
 def semantic_fpn(
@@ -239,36 +218,21 @@ def semantic_fpn(
     channels = 128 if channels is None else channels
     trunk = _backbone(name, backbone, num_classes=num_classes, channels=channels, head_drop=head_drop)
     neck = FeaturePyramid(trunk.embed_dims)
-    return _loaded(Segmenter(trunk, SemanticFPNHead(neck.channels, num_classes, channels, head_drop), neck), weights)
+    decode_head = SemanticFPNHead(neck.channels, num_classes, channels, head_drop)
+    return Segmenter(trunk, decode_head, neck).with_weights(weights)
 
 
 def _backbone(name: str, settings: dict[str, Any], num_classes: int, channels: int, head_drop: float) -> TwinsBackbone:
     """The backbone, once it is clear that a head of these settings can be made."""
-    for keyword in ("features_only", "out_indices", "num_stages"):
-        if keyword in settings:
-            raise TwinsError(f"{name}: a segmenter reads all four stages: leave out {keyword}")
     for setting, value in (("num_classes", num_classes), ("channels", channels)):
         if value < 1:
             raise TwinsError(f"{name}: {setting} must be 1 or more, not {value}")
     if not 0 <= head_drop < 1:
         raise TwinsError(f"{name}: head_drop must lie in [0, 1), not {head_drop}")
-    has_windows = VARIANTS[model_name(name)].window_size is not None
-    backbone = create_model(name, features_only=True, **{"stage_norms": has_windows} | settings)
-    assert isinstance(backbone, TwinsBackbone)
-    return backbone
-
-
-def _loaded(model: Segmenter, weights: str | Path | None) -> Segmenter:
-    if weights is not None:
-        model.load_report = load_weights(model, weights)
-    return model
+    return dense_backbone(name, settings)
 
 
 def _resize(x_BCHW: Tensor, like: Tensor) -> Tensor:
     if x_BCHW.shape[-2:] == like.shape[-2:]:
         return x_BCHW
     return F.interpolate(x_BCHW, size=like.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def _in_backbone(pattern: str) -> str:
-    return pattern.replace("^", r"^backbone\.", 1)

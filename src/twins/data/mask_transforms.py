@@ -21,6 +21,7 @@ from torchvision.transforms.v2 import functional as F
 
 from ..errors import TwinsError
 from ..recipes import SegmentRecipe
+from ..resizing import fitted_size
 from .masks import IGNORED
 
 RETRIES = 10
@@ -80,17 +81,6 @@ def crop_problem(recipe: SegmentRecipe, sizes: Sequence[tuple[int, int]]) -> str
         f"most {width}x{height} after resizing; raise --resize ({longest} {shortest}) or --scale (up to {most:g}), "
         f"or lower --img-size and give --resize {longest} {shortest} with it"
     )
-
-
-def fitted_size(size: tuple[int, int], resize: tuple[int, int], factor: float = 1.0) -> tuple[int, int]:
-    """(height, width) of a picture of `size` = (width, height) once it fits (longest, shortest) times `factor`.
-
-    What it has to fit is cut to whole pixels, and what comes of it rounded, as in the published runs.
-    """
-    longest, shortest = (max(int(side * factor), 1) for side in resize)
-    shrink = min(longest / max(size), shortest / min(size))
-    width, height = (max(int(side * shrink + 0.5), 1) for side in size)
-    return height, width
 
 
 def photometric_distortion(image: Tensor) -> Tensor:

@@ -140,7 +140,9 @@ class Recipe:
     warmup_lr: float = flag(1e-6, "learning rate at the start of the warm-up", group="schedule")
     min_lr: float = flag(1e-5, "learning rate at the end", group="schedule")
     decay_epochs: float = flag(30, "epochs between drops (step)", group="schedule")
-    decay_milestones: tuple[int, ...] = flag((), "epochs of the drops (multistep)", group="schedule")
+    decay_milestones: tuple[int, ...] = flag(
+        (), "first epochs of each lower rate, counted from 0 (multistep)", group="schedule"
+    )
     decay_rate: float = flag(0.1, "factor of a drop (step, plateau), or power (poly)", "--dr", group="schedule")
     patience_epochs: int = flag(10, "epochs without a better figure before a drop (plateau)", group="schedule")
     lr_noise: tuple[float, ...] | None = flag(
