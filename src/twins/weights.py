@@ -50,19 +50,27 @@ _PER_CLASS = re.compile(r"(?:^|\.)(?:head|conv_seg|retina_cls|fc_cls|fc_reg|conv
 # The part of a network that a name belongs to: one stage of something, or a top-level module.
 _PART = re.compile(r"(?:patch_embeds|blocks|pos_block|norm_list)\.\d+|[^.]+")
 _HEADS = {"norm", "head", "decode_head", "auxiliary_head", "neck", "bbox_head", "rpn_head", "roi_head"}
-# A parameter that every segmentation head of a kind has and no other.
-_SEGMENTATION_HEADS = {
+# A parameter that every head of a kind has and no other.
+_KINDS_OF_HEADS = {
     "decode_head.psp_modules.0.1.conv.weight": "upernet",
     "decode_head.scale_heads.0.0.conv.weight": "semantic_fpn",
+    "bbox_head.retina_cls.weight": "retinanet",
+    "roi_head.bbox_head.fc_cls.weight": "mask_rcnn",
 }
+_MASK_HEAD = "roi_head.mask_head.conv_logits.weight"
 
 
-class SegmentationHead(NamedTuple):
-    """Which of the two heads, "upernet" or "semantic_fpn", its width, and how many classes it tells apart."""
+class DenseHead(NamedTuple):
+    """Which head a segmenter or detector has, its width, and how many classes it tells apart."""
 
-    kind: str
+    kind: str  # "upernet", "semantic_fpn", "retinanet", "mask_rcnn"
     channels: int
     classes: int
+    masks: bool = False  # False for a "mask_rcnn" without its mask head, which is Faster R-CNN
+
+    @property
+    def task(self) -> str:
+        return "segment" if self.kind in ("upernet", "semantic_fpn") else "detect"
 
     def __str__(self) -> str:
         return f"{self.kind} with {self.channels} channels"
@@ -124,8 +132,7 @@ def load_weights(
     `_for_channels`), nothing else is reshaped. Device, dtype and requires_grad of the model stay what they were.
 
     Raises TwinsError, with the model untouched, for what `read_checkpoint` refuses, for weights or averages that are
-    not there, and in strict mode for the weights of another network, or with a segmentation head of another kind or
-    width.
+    not there, and in strict mode for the weights of another network, or with a head of another kind or width.
     """
     checkpoint = source if isinstance(source, Mapping) else read_checkpoint(source)
     name = name if isinstance(source, Mapping) else os.fspath(source)
@@ -182,14 +189,22 @@ def identify(checkpoint: Mapping[str, Any]) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-def identify_head(checkpoint: Mapping[str, Any]) -> SegmentationHead | None:
-    """The segmentation head that a checkpoint or state dict holds, or None."""
+def identify_head(checkpoint: Mapping[str, Any]) -> DenseHead | None:
+    """The head of the segmenter or detector that a checkpoint or state dict holds, or None."""
     weights = _public_names(_state_dict(checkpoint))
-    last = weights.get("decode_head.conv_seg.weight")
-    kinds = [kind for key, kind in _SEGMENTATION_HEADS.items() if key in weights]
-    if not kinds or last is None or last.ndim != 4:
-        return None
-    return SegmentationHead(kinds[0], channels=last.shape[1], classes=last.shape[0])
+    shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
+    kind = next((kind for key, kind in _KINDS_OF_HEADS.items() if key in shapes), None)
+    match kind, shapes:
+        case "retinanet", {
+            "bbox_head.retina_cls.weight": (logits, channels, *_),
+            "bbox_head.retina_reg.bias": (sides,),
+        }:
+            return DenseHead("retinanet", channels, classes=4 * logits // sides)  # both for as many anchors
+        case "mask_rcnn", {"rpn_head.rpn_conv.bias": (channels,), "roi_head.bbox_head.fc_cls.bias": (logits,)}:
+            return DenseHead("mask_rcnn", channels, classes=logits - 1, masks=_MASK_HEAD in shapes)  # less background
+        case "upernet" | "semantic_fpn", {"decode_head.conv_seg.weight": (classes, channels, _, _)}:
+            return DenseHead(kind, channels, classes)
+    return None
 
 
 def _public_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,11 +8,13 @@ from typing import Any
 
 from ..errors import TwinsError, nearest
 from .classify import CLASSIFY, ClassifyRecipe
+from .detect import DETECT, DETECT_ALIASES, DetectRecipe
 from .recipe import Recipe, one_number_a_class, read_json, tuples_for_lists
 from .segment import SEGMENT, SEGMENT_ALIASES, SegmentRecipe
 
 __all__ = [
     "ClassifyRecipe",
+    "DetectRecipe",
     "Recipe",
     "SegmentRecipe",
     "find_recipe",
@@ -24,9 +26,9 @@ __all__ = [
     "tuples_for_lists",
 ]
 
-_CLASSES: dict[str, type[Recipe]] = {"classify": ClassifyRecipe, "segment": SegmentRecipe}
-_RECIPES: dict[str, Mapping[str, Recipe]] = {"classify": CLASSIFY, "segment": SEGMENT}
-_ALIASES: dict[str, dict[str, str]] = {"classify": {}, "segment": SEGMENT_ALIASES}
+_CLASSES: dict[str, type[Recipe]] = {"classify": ClassifyRecipe, "segment": SegmentRecipe, "detect": DetectRecipe}
+_RECIPES: dict[str, Mapping[str, Recipe]] = {"classify": CLASSIFY, "segment": SEGMENT, "detect": DETECT}
+_ALIASES: dict[str, dict[str, str]] = {"classify": {}, "segment": SEGMENT_ALIASES, "detect": DETECT_ALIASES}
 
 
 def recipe_class(task: str) -> type[Recipe]:
