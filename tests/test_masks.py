@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from twins.data.images import UnreadableImageError
+from twins.data.images import UnreadableImageError, upright_size
 from twins.data.mask_check import Tally, examine, findings, settle_classes
 from twins.data.mask_folders import read_class_names, read_mask_folders
-from twins.data.masks import IGNORED, MaskCoding, MaskedImages, MaskError, read_labels, upright_size
+from twins.data.masks import IGNORED, MaskCoding, MaskedImages, read_labels
+from twins.data.problems import AnnotationError
 from twins.errors import TwinsError
 from twins.recipes import SegmentRecipe
 
@@ -270,13 +271,15 @@ def test_values_become_labels(tmp_path: Path, case: str, dtype: type) -> None:
 def test_wide_values_may_be_ignored_or_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "m.png", np.array([[0, 3, 65535]], dtype=np.uint16))
     assert read_labels(path, MaskCoding(ignore_index=65535)).tolist() == [[0, 3, 255]]
-    with pytest.raises(MaskError, match=r"m\.png: value 65535 cannot be a class; .*0 to 254; --ignore-index takes"):
+    with pytest.raises(
+        AnnotationError, match=r"m\.png: value 65535 cannot be a class; .*0 to 254; --ignore-index takes"
+    ):
         read_labels(path, PLAIN)
     write(path, [[0, 255]])
-    with pytest.raises(MaskError, match="value 255 cannot be a class"):
+    with pytest.raises(AnnotationError, match="value 255 cannot be a class"):
         read_labels(path, MaskCoding(ignore_index=0))
     negative = write(tmp_path / "m.tif", np.array([[0, -1]], dtype=np.int32))
-    with pytest.raises(MaskError, match="value -1 cannot be a class"):
+    with pytest.raises(AnnotationError, match="value -1 cannot be a class"):
         read_labels(negative, PLAIN)
 
 
@@ -316,10 +319,10 @@ def test_as_many_colours_as_can_be(tmp_path: Path) -> None:
 
 def test_colour_of_no_class(tmp_path: Path) -> None:
     path = write(tmp_path / "m.png", np.array([[(0, 0, 0), (128, 64, 1)]], dtype=np.uint8))
-    with pytest.raises(MaskError, match=r"m\.png: colour 128,64,1 is none of the 3 classes'; list all colours"):
+    with pytest.raises(AnnotationError, match=r"m\.png: colour 128,64,1 is none of the 3 classes'; list all colours"):
         read_labels(path, MaskCoding(colours=COLOURS))
     wide = write(tmp_path / "wide.png", np.array([[0, 300]], dtype=np.uint16))
-    with pytest.raises(MaskError, match=r"wide\.png: no colours in a mask of mode I;16; save colour masks as"):
+    with pytest.raises(AnnotationError, match=r"wide\.png: no colours in a mask of mode I;16; save colour masks as"):
         read_labels(wide, MaskCoding(colours=COLOURS))
 
 
@@ -331,25 +334,27 @@ def test_opacity_beside_grey_says_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "F"])
 def test_colour_masks_without_known_colours(tmp_path: Path, mode: str) -> None:
     path = write(tmp_path / ("m.tif" if mode == "F" else "m.png"), [[0, 1]], mode)
-    with pytest.raises(MaskError, match=rf"m\..*: a colour mask \({mode}\), .* `name,R,G,B` .* grey PNG"):
+    with pytest.raises(AnnotationError, match=rf"m\..*: a colour mask \({mode}\), .* `name,R,G,B` .* grey PNG"):
         read_labels(path, PLAIN)
 
 
 def test_jpeg_masks_are_known_by_content(tmp_path: Path) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "m.png", format="JPEG")
-    with pytest.raises(MaskError, match=r"m\.png: the mask is a JPEG file; its compression invents values"):
+    with pytest.raises(AnnotationError, match=r"m\.png: the mask is a JPEG file; its compression invents values"):
         read_labels(tmp_path / "m.png", PLAIN)
 
 
 def test_value_outside_the_classes(tmp_path: Path) -> None:
-    with pytest.raises(MaskError, match=r"m\.png: value 3 is outside the 3 classes; .*--classes.*--reduce-zero-label"):
+    with pytest.raises(
+        AnnotationError, match=r"m\.png: value 3 is outside the 3 classes; .*--classes.*--reduce-zero-label"
+    ):
         one(tmp_path, [[0, 3, 255]]).read(0, 3)
-    with pytest.raises(MaskError, match="value 4 is outside the 3 classes"):  # as the file has it
+    with pytest.raises(AnnotationError, match="value 4 is outside the 3 classes"):  # as the file has it
         one(tmp_path, [[0, 4, 255]], coding=ADE).read_mask(0)
     assert one(tmp_path, [[0, 3, 255]], coding=ADE).read_mask(0).tolist() == [[255, 2, 255]]
     unnamed = one(tmp_path, [[0, 3, 255]], classes=0)
     assert unnamed.read_mask(0).tolist() == [[0, 3, 255]]
-    with pytest.raises(MaskError, match="value 3 is outside the 2 classes"):
+    with pytest.raises(AnnotationError, match="value 3 is outside the 2 classes"):
         unnamed.with_classes(["x", "y"]).read_mask(0)
 
 
@@ -373,7 +378,7 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
 
 
 def test_errors_survive_the_way_from_another_process() -> None:
-    error = pickle.loads(pickle.dumps(MaskError("m.png: wrong", "mend it")))  # noqa: S301
+    error = pickle.loads(pickle.dumps(AnnotationError("m.png: wrong", "mend it")))  # noqa: S301
     assert (str(error), error.what, error.advice) == ("m.png: wrong; mend it", "m.png: wrong", "mend it")
 
 
@@ -388,10 +393,14 @@ def test_masks_fit_upright_pictures(tmp_path: Path, suffix: str) -> None:
     shown, mask = images.read(0, channels=1)
     assert (shown.mode, shown.size, mask.shape) == ("L", (4, 6), (6, 4))
     write(tmp_path / "m.png", np.zeros((4, 6)), "L")
-    with pytest.raises(MaskError, match=r"m\.png: 6 x 4 pixels, but .*p\..* has 4 x 6; width and height are swapped"):
+    with pytest.raises(
+        AnnotationError, match=r"m\.png: 6 x 4 pixels, but .*p\..* has 4 x 6; width and height are swapped"
+    ):
         images.read(0, 3)
     write(tmp_path / "m.png", np.zeros((4, 5)), "L")
-    with pytest.raises(MaskError, match=r"5 x 4 pixels, but .* has 4 x 6; save each mask in the size of its picture"):
+    with pytest.raises(
+        AnnotationError, match=r"5 x 4 pixels, but .* has 4 x 6; save each mask in the size of its picture"
+    ):
         images.read(0, 3)
 
 

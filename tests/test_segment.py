@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from pycocotools import mask as coco_mask
 from torch import Tensor
 
 import twins
@@ -19,7 +23,8 @@ from test_cli import refusal
 from test_train import StopAfter, assert_same, log_of, weights_of
 from twins import report
 from twins.cli import main
-from twins.data.canvases import CLASSES, PARTS, draw_canvas, write_masked_canvases
+from twins.data import canvases
+from twins.data.canvases import CLASSES, PARTS, draw_canvas, write_boxed_canvases, write_masked_canvases
 from twins.data.digits import read_digits
 from twins.data.loading import Batch
 from twins.data.palette import class_colours
@@ -335,6 +340,76 @@ def test_canvases_are_read_back_by_the_ordinary_loader(tmp_path: Path, monkeypat
             for digit in canvas.digits:
                 assert (mask.numpy()[digit.ink] == digit.label + 1).all()
             assert int((mask > 0).sum()) == sum(digit.ink.sum() for digit in canvas.digits)
+
+
+def test_an_empty_canvas_shows_the_ground_of_the_full_one() -> None:
+    scans, _ = read_digits()
+    full, empty = (draw_canvas(scans, "training", 3, empty=empty) for empty in (False, True))
+    assert len(full.digits) > len(empty.digits) == 0
+    ground = (full.picture == empty.picture).all(-1)
+    assert ground.mean() > 0.3
+    assert not ground[np.any([digit.ink for digit in full.digits], axis=0)].any()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools and NumPy 2
+def test_boxed_canvases_are_what_cocos_files_say(tmp_path: Path) -> None:
+    root = write_boxed_canvases(tmp_path / "canvases")
+    scans = dict(zip(PARTS, read_digits(), strict=True))
+    digest = hashlib.sha256()
+    for folder, part, count, empty in (("train", "training", 1000, 50), ("val", "validation", 120, 6)):
+        text = (root / "annotations" / f"instances_{folder}.json").read_bytes()
+        digest.update(text)
+        said = json.loads(text)
+        assert said["categories"] == [{"id": 1 + digit, "name": str(digit)} for digit in range(10)]
+        assert [image["file_name"] for image in said["images"]] == sorted(p.name for p in (root / folder).iterdir())
+        assert len(said["images"]) == len({image["id"] for image in said["images"]}) == count
+        assert [a["id"] for a in said["annotations"]] == list(range(1, len(said["annotations"]) + 1))
+        assert count - len({a["image_id"] for a in said["annotations"]}) == empty
+        for image in said["images"][:100]:
+            canvas = draw_canvas(scans[part], part, int(image["file_name"][:4]))
+            picture = np.asarray(Image.open(root / folder / image["file_name"]))
+            assert (image["height"], image["width"]) == picture.shape[:2]
+            objects = [a for a in said["annotations"] if a["image_id"] == image["id"]]
+            assert np.array_equal(picture, canvas.picture) == bool(objects)
+            for found, digit in zip(objects, canvas.digits if objects else (), strict=True):
+                code = coco_mask.frPyObjects(found["segmentation"], image["height"], image["width"])
+                assert np.array_equal(coco_mask.decode(code), digit.ink)
+                assert found["bbox"] == coco_mask.toBbox(code).tolist()
+                assert found["area"] == coco_mask.area(code)
+                assert (found["category_id"], found["iscrowd"]) == (1 + digit.label, 0)
+    assert digest.hexdigest() == "f01f4e7437d776bb5f3052bd93c160f55e1a6bb913c6bffc5bc46f64580f49a6"
+
+
+def test_run_lengths_go_down_the_columns_and_begin_with_no_ink() -> None:
+    ink = np.array([[0, 1, 1], [0, 1, 0], [1, 0, 0]], dtype=bool)
+    assert canvases._run_lengths(ink) == [2, 3, 1, 1, 2]
+    assert canvases._run_lengths(~ink) == [0, 2, 3, 1, 1, 2]
+
+
+@pytest.mark.parametrize("write", [write_masked_canvases, write_boxed_canvases])
+def test_canvases_are_written_once_and_whole(
+    write: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PARTS, "training", 3)
+    monkeypatch.setitem(PARTS, "validation", 2)
+    root = write(tmp_path / "canvases")
+    assert len(list(root.rglob("*.png"))) in (5, 10)
+    (root / "0.png").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(canvases, "read_digits", None)  # nothing is drawn again
+        assert write(root) == root
+    assert (root / "0.png").is_file()
+
+    def full_disk(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full_disk)
+    with pytest.raises(TwinsError) as error:
+        write(tmp_path / "more")
+    assert str(error.value) == (
+        f"{tmp_path / 'more'}: cannot write the embedded canvases there (No space left on device)"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["canvases"]
 
 
 # The command line

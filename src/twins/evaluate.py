@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .data.class_names import numbered
 from .data.loading import UnreadableImages
-from .data.mask_check import numbered
 from .dist import from_main, joined
 from .errors import TwinsError
 from .recipes import Recipe, find_recipe, recipe_of_checkpoint
@@ -76,7 +76,8 @@ def task_of_weights(weights: Path) -> str | None:
     """The task of a checkpoint, by what it says or by the names of its weights. Raises TwinsError if it is none."""
     checkpoint = read_checkpoint(weights)
     told = (checkpoint.get("meta") or {}).get("task")
-    return told or ("segment" if identify_head(checkpoint) else None)
+    head = identify_head(checkpoint)
+    return told or (head.task if head else None)
 
 
 def recipe_of_weights(weights: Path, task: str, changes: dict[str, Any], published: str | None = None) -> Recipe:
@@ -89,11 +90,14 @@ def recipe_of_weights(weights: Path, task: str, changes: dict[str, Any], publish
     checkpoint = read_checkpoint(weights)
     changes = {"name": "eval", "output": "runs", **changes}
     own = recipe_of_checkpoint(checkpoint, task, source=str(weights))
+    head = identify_head(checkpoint)
     if own is not None:
         if published is not None:
             raise TwinsError(f"{weights}: knows its own recipe: leave --recipe out")
         if changes.get("data", own.data) != own.data:
             changes = {"val_split": 0.0, **changes}
+        if head and head.kind == "mask_rcnn" and not head.masks:  # it learnt from data without masks
+            own = own.replace(model_kwargs=own.model_kwargs | {"masks": False})
         return own.replace(**changes)
     if published is not None:
         return find_recipe(published, task).replace(**{"amp": False, **changes})
@@ -103,6 +107,9 @@ def recipe_of_weights(weights: Path, task: str, changes: dict[str, Any], publish
     if "data" not in changes:
         raise TwinsError(f"{weights}: says nothing of its data; pass --data with a folder of pictures")
     recipe = find_recipe("pictures", task).replace(val_split=0.0, amp=False)
-    if task == "segment" and (head := identify_head(checkpoint)):
+    if task == "segment" and head:
         changes = {"head": head.kind, "head_channels": head.channels, **changes}
+    if task == "detect" and head:
+        masks = {"masks": head.masks} if head.kind == "mask_rcnn" else {}
+        changes = {"detector": head.kind, "model_kwargs": {"channels": head.channels, **masks}, **changes}
     return recipe.replace(**{**changes, "model": model})

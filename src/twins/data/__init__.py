@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import TwinsError
-from ..recipes import ClassifyRecipe, Recipe, SegmentRecipe
-from .canvases import write_masked_canvases
+from ..recipes import ClassifyRecipe, DetectRecipe, Recipe, SegmentRecipe
+from .boxes import BoxedImages
+from .canvases import write_boxed_canvases, write_masked_canvases
 from .cifar import read_cifar100
+from .coco import COCO_LAYOUT, annotation_files, read_coco
 from .digits import read_digits
 from .folder import read_folder
 from .images import ImageSet
@@ -18,8 +20,11 @@ from .listfile import read_lists
 from .mask_folders import MASK_FOLDERS, PICTURE_FOLDERS, read_mask_folders
 from .masks import MaskedImages
 from .split import Pictures, stratified_split
+from .yolo import YOLO_LAYOUT, read_yolo, yolo_file
 
-__all__ = ["ImageSet", "MaskedImages", "open_labelled", "open_masked"]
+__all__ = ["BoxedImages", "ImageSet", "MaskedImages", "open_boxed", "open_labelled", "open_masked"]
+
+_KINDS = [{name.lower() for name in kind} for kind in (PICTURE_FOLDERS, MASK_FOLDERS)]
 
 
 def open_labelled(recipe: ClassifyRecipe, evaluation_only: bool = False) -> tuple[ImageSet | None, ImageSet]:
@@ -64,11 +69,25 @@ def open_masked(recipe: SegmentRecipe, evaluation_only: bool = False) -> tuple[M
     return train, val
 
 
+def open_boxed(recipe: DetectRecipe, evaluation_only: bool = False) -> tuple[BoxedImages | None, BoxedImages]:
+    """(training, held out) pictures with boxes, by the same rules; `digits` are written below the output folder first.
+
+    The data may be named by its folder, or by its JSON or YAML file.
+    """
+    if recipe.data == "digits":
+        recipe = recipe.replace(data=str(write_boxed_canvases(Path(recipe.output, "data", "digit-canvases-coco"))))
+    root = Path(recipe.data)
+    read = read_coco if _box_layout(recipe, root) == "coco" else read_yolo
+    train, val = _parted(*read(root), recipe, evaluation_only)
+    if train is not None and (train.faults, train.oddities) == (val.faults, val.oddities):  # both from one file
+        val = replace(val, faults=(), oddities=())
+    return train, val
+
+
 def _refuse_masks(root: Path, images: ImageSet | None) -> None:
     """Folders of pictures and of masks would pass for two classes."""
     names = {name.lower() for name in images.classes} if images else set()
-    kinds = [{name.lower() for name in kind} for kind in (PICTURE_FOLDERS, MASK_FOLDERS)]
-    if all(names & kind for kind in kinds) and names <= kinds[0] | kinds[1]:
+    if all(names & kind for kind in _KINDS) and names <= _KINDS[0] | _KINDS[1]:
         raise TwinsError(f"{root}: holds pictures and masks, not a folder a class: pass --task segment")
 
 
@@ -106,3 +125,28 @@ def _layout(recipe: ClassifyRecipe, root: Path) -> str:
     if (root / "meta" / "train.txt").is_file() and not (root / "train").is_dir():
         return "list"
     return "folder"
+
+
+def _box_layout(recipe: DetectRecipe, root: Path) -> str:
+    if recipe.dataset != "auto":
+        return recipe.dataset
+    if root.is_file():
+        layouts = {".json": ["coco"], ".yaml": ["yolo"], ".yml": ["yolo"]}.get(root.suffix, [])
+    else:
+        there = {"coco": any(annotation_files(root)), "yolo": yolo_file(root) is not None}
+        layouts = [layout for layout, is_there in there.items() if is_there]
+    if len(layouts) > 1:
+        raise TwinsError(f"{root}: holds annotations in the layouts of {' and '.join(layouts)}; choose by --dataset")
+    if not layouts:
+        wrong = f"no boxes there{_other_task(root)}" if root.exists() else "no such file or folder"
+        raise TwinsError(f"{root}: {wrong}; --data takes a folder with {COCO_LAYOUT}, or with {YOLO_LAYOUT}")
+    return layouts[0]
+
+
+def _other_task(root: Path) -> str:
+    """A hint at the task that the folders here look made for."""
+    place = root / "train" if (root / "train").is_dir() else root
+    names = {child.name.lower() for child in place.glob("*/")}
+    if all(names & kind for kind in _KINDS):
+        return " (pictures and masks? pass --task segment)"
+    return " (a folder a class? pass --task classify)" if len(names) > 1 else ""

@@ -5,11 +5,13 @@ Every canvas follows from its part and number alone. Held-out canvases show held
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -23,6 +25,7 @@ from .randomness import seed_of
 SIDE = 96
 PARTS = {"training": 1000, "validation": 120}
 CLASSES = ("background", *"0123456789")
+EMPTY_EVERY = 20  # of the canvases with boxes: detectors meet pictures without any object
 
 
 class Digit(NamedTuple):
@@ -37,13 +40,17 @@ class Canvas(NamedTuple):
     digits: Sequence[Digit]
 
 
-def draw_canvas(scans: ImageSet, part: str, number: int) -> Canvas:
-    """Several scans of digits, each 32 to 44 pixels high and in a colour of its own, that do not overlap."""
+def draw_canvas(scans: ImageSet, part: str, number: int, empty: bool = False) -> Canvas:
+    """Several scans of digits, each 32 to 44 pixels high and in a colour of its own, that do not overlap.
+
+    With `empty` the same ground alone.
+    """
     dice = np.random.default_rng(seed_of("canvas", part, number))
     picture = _texture(dice)
     digits: list[Digit] = []
     taken = np.zeros((SIDE, SIDE), dtype=bool)
-    for _ in range(dice.integers(8, 33)):  # attempts: where the place is taken, the scan is left out
+    attempts = 0 if empty else dice.integers(8, 33)  # where the place is taken, the scan is left out
+    for _ in range(attempts):
         scan = int(dice.integers(len(scans)))
         side = int(dice.integers(32, 45))
         top, left = dice.integers(0, SIDE - side + 1, 2)
@@ -66,8 +73,7 @@ def write_masked_canvases(root: Path) -> Path:
     """
     if root.is_dir():
         return root
-    beside = root.with_name(f"{root.name}.part{os.getpid()}")
-    try:
+    with _renamed_once_whole(root) as beside:
         for (part, count), scans in zip(PARTS.items(), read_digits(), strict=True):
             for kind in ("images", "annotations"):
                 (beside / kind / part).mkdir(parents=True)
@@ -76,12 +82,42 @@ def write_masked_canvases(root: Path) -> Path:
                 Image.fromarray(canvas.picture).save(beside / "images" / part / f"{number:04d}.png")
                 _mask(canvas).save(beside / "annotations" / part / f"{number:04d}.png")
         (beside / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
+    return root
+
+
+def write_boxed_canvases(root: Path) -> Path:
+    """The set in COCO's layout under `root`, unless it is there: each digit has a box and its ink as a mask.
+
+    The canvases are those of the other layout, but every EMPTY_EVERY-th shows its ground alone. Raises TwinsError where
+    nothing can be written.
+    """
+    if root.is_dir():
+        return root
+    with _renamed_once_whole(root) as beside:
+        (beside / "annotations").mkdir(parents=True)
+        for folder, (part, count), scans in zip(("train", "val"), PARTS.items(), read_digits(), strict=True):
+            (beside / folder).mkdir()
+            canvases = [
+                draw_canvas(scans, part, number, empty=(number + 1) % EMPTY_EVERY == 0) for number in range(count)
+            ]
+            for number, canvas in enumerate(canvases):
+                Image.fromarray(canvas.picture).save(beside / folder / f"{number:04d}.png")
+            instances = beside / "annotations" / f"instances_{folder}.json"
+            instances.write_text(json.dumps(_coco_instances(canvases)), encoding="utf-8")
+    return root
+
+
+@contextmanager
+def _renamed_once_whole(root: Path) -> Iterator[Path]:
+    """A folder to write into, which takes the name `root` at the end. Raises TwinsError where it cannot be written."""
+    beside = root.with_name(f"{root.name}.part{os.getpid()}")
+    try:
+        yield beside
         beside.rename(root)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
         if not root.is_dir():  # otherwise another process was quicker, with the same pictures
             raise TwinsError(f"{root}: cannot write the embedded canvases there ({error.strerror})") from error
-    return root
 
 
 def _mask(canvas: Canvas) -> Image.Image:
@@ -91,6 +127,39 @@ def _mask(canvas: Canvas) -> Image.Image:
     mask = Image.fromarray(labels)
     mask.putpalette(class_colours(len(CLASSES)).tobytes())  # for people who open the file; what counts are the indices
     return mask
+
+
+def _coco_instances(canvases: Sequence[Canvas]) -> dict[str, Any]:
+    """What COCO's file of a part says of its pictures. As in COCO's own, categories and objects count from 1."""
+    places = [(number, digit) for number, canvas in enumerate(canvases) for digit in canvas.digits]
+    return {
+        "images": [
+            {"id": number, "file_name": f"{number:04d}.png", "width": SIDE, "height": SIDE}
+            for number in range(len(canvases))
+        ],
+        "annotations": [
+            {"id": i, "image_id": number, "category_id": 1 + digit.label, "iscrowd": 0, **_outlined(digit.ink)}
+            for i, (number, digit) in enumerate(places, start=1)
+        ],
+        "categories": [{"id": 1 + label, "name": name} for label, name in enumerate(CLASSES[1:])],
+    }
+
+
+def _outlined(ink: np.ndarray) -> dict[str, Any]:
+    """COCO's fields of where an object lies: box, area, and run lengths, for polygons have no holes."""
+    rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
+    return {
+        "bbox": [int(columns[0]), int(rows[0]), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1],
+        "area": int(ink.sum()),
+        "segmentation": {"size": list(ink.shape), "counts": _run_lengths(ink)},
+    }
+
+
+def _run_lengths(ink: np.ndarray) -> list[int]:
+    """Down one column after the other, how many pixels in a row have none, some, none ...; none may be 0 at first."""
+    pixels = ink.ravel(order="F")
+    changes = np.flatnonzero(np.diff(pixels, prepend=False))
+    return np.diff(changes, prepend=0, append=pixels.size).tolist()
 
 
 def _enlarged(scan: np.ndarray, side: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from ..errors import TwinsError
 from .images import IMAGE_SUFFIXES, ImageSet
 
 VAL_FOLDERS = ("val", "valid", "validation")
+PARTS = (("train", "training"), VAL_FOLDERS)  # what folders of the two parts are called
 
 
 def read_folder(root: Path) -> tuple[ImageSet | None, ImageSet | None]:
@@ -42,7 +43,7 @@ def read_classes(root: Path, classes: tuple[str, ...] | None = None) -> ImageSet
     paths: list[Path] = []
     labels: list[int] = []
     for name in folders:
-        found = _pictures_under(root / name)
+        found = pictures_under(root / name)
         if not found:
             raise TwinsError(
                 f"{root / name}: class folder without pictures ({', '.join(IMAGE_SUFFIXES)}); fill it or remove it"
@@ -52,7 +53,7 @@ def read_classes(root: Path, classes: tuple[str, ...] | None = None) -> ImageSet
     return ImageSet(paths, labels, classes)
 
 
-def _pictures_under(folder: Path) -> list[Path]:
+def pictures_under(folder: Path) -> list[Path]:
     found = []
     for parent, _, files in os.walk(folder, followlinks=True):
         found += [Path(parent, file) for file in files if file.lower().endswith(IMAGE_SUFFIXES)]

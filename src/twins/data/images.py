@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from ..errors import TwinsError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
+# What Pillow's decoders raise on broken files: there is no common class.
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
 _MODES = {1: "L", 3: "RGB"}
 
 
@@ -80,6 +82,18 @@ def read_image(path: Path, channels: int = 3) -> Image.Image:
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image).convert(_MODES[channels])
-    # What Pillow's decoders raise on broken files: there is no common class.
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise UnreadableImageError(f"{path}: {error or type(error).__name__}") from error
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """(width, height) of a picture as `read_image` turns it, from the file's head. Raises UnreadableImageError."""
+    try:
+        with Image.open(path) as image:
+            # Not image.getexif(): for PNG that decodes every pixel, in case a tag comes behind them.
+            orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
+            width, height = image.size
+            turned = orientation in (5, 6, 7, 8) and image.format != "TIFF"  # which Pillow turns by itself
+    except BROKEN as error:
+        raise UnreadableImageError(f"{path}: {error or type(error).__name__}") from error
+    return (height, width) if turned else (width, height)

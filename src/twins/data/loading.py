@@ -28,7 +28,7 @@ class SampleKey(NamedTuple):
 
 
 class AnnotatedPictures(Protocol):
-    """Pictures with what is known of each: a label, a mask."""
+    """Pictures with what is known of each: a label, a mask, its objects."""
 
     @property
     def in_memory(self) -> bool: ...
@@ -55,7 +55,7 @@ class Batch:
     """B pictures with what is known of each. Tensors are stacked where all are of one size, else a list of B."""
 
     images: Any  # (B, C, H, W); a list where sizes or numbers of views differ
-    labels: Any  # classes: (B,), or (B, classes) once mixed; masks: (B, H, W) or a list
+    labels: Any  # classes: (B,), or (B, classes) once mixed; masks: (B, H, W) or a list; objects: a list
     indices: tuple[int, ...]
     unreadable: tuple[str, ...] = ()
     refusals: tuple[str, ...] = ()
@@ -74,9 +74,11 @@ class Batch:
 
 
 def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The tensors in nested lists and tuples, changed."""
+    """The tensors in nested lists, tuples and dictionaries, changed."""
     if isinstance(value, Tensor):
         return change(value)
+    if isinstance(value, dict):
+        return {name: _changed(item, change) for name, item in value.items()}
     return type(value)(_changed(item, change) for item in value)
 
 

@@ -15,31 +15,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..progress import Progress
-from .images import UnreadableImageError, read_image
+from .class_names import numbered
+from .images import UnreadableImageError, read_image, upright_size
 from .loading import leave_stopping_to_the_main_process
-from .masks import FEW, IGNORED, MaskedImages, MaskError, a_few, upright_size
+from .masks import IGNORED, MaskedImages
+from .problems import FEW, AnnotationError, Named, a_few
 
 BLACK_AND_WHITE = "255 is no class: for black and white masks list `rest,0,0,0` and `thing,255,255,255` in classes.txt"
 Size = tuple[int, int]  # width, height
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Named:
-    """How many there are of a kind, and the first few by name."""
-
-    count: int = 0
-    names: tuple[str, ...] = ()
-
-    @classmethod
-    def one(cls, name: str) -> Named:
-        return cls(1, (name,))
-
-    def __add__(self, other: Named) -> Named:
-        return Named(self.count + other.count, tuple(sorted(self.names + other.names)[:FEW]))
-
-    def __str__(self) -> str:
-        return a_few(self.names, self.count, "; ")
 
 
 @dataclass(frozen=True)
@@ -115,11 +99,6 @@ def settle_classes(images: MaskedImages, tally: Tally) -> tuple[str, ...]:
     return images.classes or numbered(largest + 1)
 
 
-def numbered(count: int) -> tuple[str, ...]:
-    """The names of classes that nobody has named."""
-    return tuple(str(label) for label in range(count))
-
-
 def findings(images: MaskedImages, tally: Tally, skip_unreadable: bool = False) -> MaskFindings:
     """What the tally of all of `images`, whose classes are settled, comes to.
 
@@ -182,7 +161,7 @@ class _Looks(Dataset[Tally]):
             self.images.check_size(index, size, mask)
         except UnreadableImageError as error:
             return Tally(unreadable=Named.one(str(error)))
-        except MaskError as error:
+        except AnnotationError as error:
             return Tally(problems={error.advice: Named.one(error.what)})
         return _tally(self.images.name(index), mask, size)
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from ..errors import TwinsError
 from ..recipes import SegmentRecipe
-from .folder import VAL_FOLDERS
+from .folder import PARTS
 from .images import IMAGE_SUFFIXES
-from .masks import FEW, MOST_CLASSES, MaskCoding, MaskedImages, a_few
+from .masks import MOST_CLASSES, MaskCoding, MaskedImages
+from .problems import FEW, a_few
 
 PICTURE_FOLDERS = ("images", "image", "imgs", "img", "leftImg8bit", "JPEGImages")
 MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "gtFine", "SegmentationClass")
-PARTS = (("train", "training"), VAL_FOLDERS)
 
 LAYOUT = "--data takes a folder with images/train and masks/train, train/images and train/masks, or images and masks"
 

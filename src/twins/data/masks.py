@@ -8,29 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..errors import TwinsError
-from .images import UnreadableImageError, read_image
+from .images import BROKEN, UnreadableImageError, read_image
+from .problems import AnnotationError
 
 IGNORED = 255  # in every mask that leaves this module: no class
 MOST_CLASSES = IGNORED
-FEW = 3  # names that a message gives of many
 
 _LOSSY = ("JPEG", "MPO")
 _NUMBERS = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B")
 _COLOURS = ("RGB", "RGBA", "L", "LA", "1", "P", "PA")
-# What Pillow's decoders raise on broken files: there is no common class.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
-
-
-class MaskError(TwinsError):
-    """A mask that cannot be used. `what` names the file and says what is wrong, `advice` is the same for all such."""
-
-    def __init__(self, what: str, advice: str = "") -> None:
-        super().__init__(f"{what}; {advice}" if advice else what)
-        self.what, self.advice = what, advice
 
 
 @dataclass(frozen=True)
@@ -65,7 +54,7 @@ class MaskedImages:
     def read(self, index: int, channels: int) -> tuple[Image.Image, Tensor]:
         """The upright picture of 1 or 3 channels, and its labels as from `read_mask`.
 
-        Raises UnreadableImageError for a broken file, MaskError for a mask that does not fit the picture or the
+        Raises UnreadableImageError for a broken file, AnnotationError for a mask that does not fit the picture or the
         classes.
         """
         picture, mask = read_image(self.pictures[index], channels), self.read_mask(index)
@@ -80,7 +69,7 @@ class MaskedImages:
         return torch.from_numpy(labels)
 
     def check_size(self, index: int, size: tuple[int, int], mask: Tensor) -> None:
-        """Raises MaskError unless the mask (H, W) is as large as the picture, whose size is (width, height)."""
+        """Raises AnnotationError unless the mask (H, W) is as large as the picture, whose size is (width, height)."""
         height, width = mask.shape
         if (width, height) == size:
             return
@@ -88,7 +77,7 @@ class MaskedImages:
             advice = "width and height are swapped: turn masks as the EXIF tags of their pictures turn these"
         else:
             advice = "save each mask in the size of its picture"
-        raise MaskError(
+        raise AnnotationError(
             f"{self.masks[index]}: {width} x {height} pixels, but {self.pictures[index]} has {size[0]} x {size[1]}",
             advice,
         )
@@ -104,7 +93,7 @@ class MaskedImages:
         largest = int(np.where(labels == IGNORED, 0, labels).max(initial=0))
         if largest >= len(self.classes):
             value = largest + self.coding.reduce_zero_label
-            raise MaskError(
+            raise AnnotationError(
                 f"{self.masks[index]}: value {value} is outside the {len(self.classes)} classes",
                 "name all classes (--classes), or say which values are none (--ignore-index, --reduce-zero-label)",
             )
@@ -113,15 +102,15 @@ class MaskedImages:
 def read_labels(path: Path, coding: MaskCoding) -> np.ndarray:
     """(H, W) uint8 of labels from 0 to 254, and IGNORED, turned upright as pictures are.
 
-    Raises UnreadableImageError for a broken file, MaskError for one whose values cannot be classes.
+    Raises UnreadableImageError for a broken file, AnnotationError for one whose values cannot be classes.
     """
     try:
         with Image.open(path) as image:
             ImageOps.exif_transpose(image, in_place=True)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise UnreadableImageError(f"{path}: {error or type(error).__name__}") from error
     if image.format in _LOSSY:
-        raise MaskError(
+        raise AnnotationError(
             f"{path}: the mask is a JPEG file",
             "its compression invents values between the classes: draw masks as PNG files",
         )
@@ -129,30 +118,11 @@ def read_labels(path: Path, coding: MaskCoding) -> np.ndarray:
     return _labels(path, values, coding)
 
 
-def upright_size(path: Path) -> tuple[int, int]:
-    """(width, height) of a picture as `read_image` turns it, from the file's head. Raises UnreadableImageError."""
-    try:
-        with Image.open(path) as image:
-            # Not image.getexif(): for PNG that decodes every pixel, in case a tag comes behind them.
-            orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
-            width, height = image.size
-            turned = orientation in (5, 6, 7, 8) and image.format != "TIFF"  # which Pillow turns by itself
-    except _BROKEN as error:
-        raise UnreadableImageError(f"{path}: {error or type(error).__name__}") from error
-    return (height, width) if turned else (width, height)
-
-
-def a_few(names: Sequence[str], count: int, separator: str = ", ") -> str:
-    """Names out of `count` of a kind: "a, b and 12 more"."""
-    more = f" and {count - len(names)} more" if count > len(names) else ""
-    return separator.join(names) + more
-
-
 def _numbers(path: Path, image: Image.Image) -> np.ndarray:
     if image.mode == "LA":  # grey with an opacity, which says nothing of classes
         image = image.getchannel("L")
     if image.mode not in _NUMBERS:
-        raise MaskError(
+        raise AnnotationError(
             f"{path}: a colour mask ({image.mode}), but no colours of classes are known",
             "write a line `name,R,G,B` for each class into classes.txt, or save masks as grey PNG of class numbers",
         )
@@ -163,14 +133,16 @@ def _numbers(path: Path, image: Image.Image) -> np.ndarray:
 def _classes_by_colour(path: Path, image: Image.Image, colours: Sequence[tuple[int, int, int]]) -> np.ndarray:
     """(H, W) places among the colours. Palettes and greys are colours too: tools save pictures of few colours so."""
     if image.mode not in _COLOURS:
-        raise MaskError(f"{path}: no colours in a mask of mode {image.mode}", "save colour masks as 8-bit RGB PNG")
+        raise AnnotationError(
+            f"{path}: no colours in a mask of mode {image.mode}", "save colour masks as 8-bit RGB PNG"
+        )
     seen = _as_one_number(np.asarray(image.convert("RGB")))
     places = np.full(seen.shape, -1, dtype=np.int16)
     for place, colour in enumerate(_as_one_number(np.array(colours))):
         places[seen == colour] = place
     if (places < 0).any():
         red, green, blue = int(seen[places < 0][0]).to_bytes(3)
-        raise MaskError(
+        raise AnnotationError(
             f"{path}: colour {red},{green},{blue} is none of the {len(colours)} classes'",
             "list all colours among the classes, or leave colours out there if masks hold numbers",
         )
@@ -188,7 +160,7 @@ def _labels(path: Path, values: np.ndarray, coding: MaskCoding) -> np.ndarray:
         ignored |= (values == 0) | (values == IGNORED)
     outside = ((values < 0) | (values >= IGNORED)) & ~ignored
     if outside.any():
-        raise MaskError(
+        raise AnnotationError(
             f"{path}: value {values[outside].max()} cannot be a class",
             f"classes are numbered from 0 to {MOST_CLASSES - 1}; --ignore-index takes the one value that is no class",
         )

@@ -14,3 +14,8 @@ def class_colours(count: int) -> np.ndarray:
     hues = [(place * _GOLDEN) % 1 for place in range(count - 1)]
     rest = [colorsys.hsv_to_rgb(hue, (0.85, 0.6)[i % 2], (1.0, 0.8)[i // 2 % 2]) for i, hue in enumerate(hues)]
     return np.round(np.array([(0.16, 0.16, 0.2), *rest]) * 255).astype(np.uint8)
+
+
+def object_colours(count: int) -> np.ndarray:
+    """(count, 3) bytes for classes of objects, of which none is the background."""
+    return class_colours(count + 1)[1:]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Iterator
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,14 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from .. import report
 from ..data import MaskedImages, open_masked
+from ..data.class_names import check_classes, numbered
 from ..data.images import UnreadableImageError
 from ..data.loading import Batch, PicturesAsTensors
-from ..data.mask_check import MaskFindings, numbered
+from ..data.mask_check import MaskFindings
 from ..data.mask_survey import look_through, survey_masks
 from ..data.mask_transforms import MaskPreprocessing, crop_problem, mask_eval_transform, mask_train_transform
 from ..data.masks import IGNORED
+from ..data.palette import class_colours
 from ..data.survey import HELD_OUT, TRAINING, Survey, evenly
 from ..dist import gather
 from ..errors import TwinsError
@@ -149,7 +150,9 @@ class Segmentation:
             report.draw_masks(rows, self.classes, run / "predictions.png", "held-out pictures, truth, prediction")
         figures = self.figures.per_class()
         mean = dict(self.figures.figures())["miou"]
-        report.draw_class_bars(figures.iou, self.classes, run / "iou.png", f"IoU of each class (%), mean {mean:.2f}")
+        colours = class_colours(len(self.classes))
+        title = f"IoU of each class (%), mean {mean:.2f}"
+        report.draw_class_bars(figures.iou, self.classes, colours, run / "iou.png", title)
         table = []
         per_class = zip(
             self.classes, figures.pixels.tolist(), figures.iou.tolist(), figures.accuracy.tolist(), strict=True
@@ -186,14 +189,8 @@ class Segmentation:
         train, val = open_masked(self.recipe, evaluation_only)
         if self.classes == numbered(len(val.classes)):
             self.classes = val.classes  # the network's data had no names yet
-        if self.classes and val.classes not in ((), self.classes):
-            place, (here, known) = next(
-                (i, pair) for i, pair in enumerate(zip_longest(val.classes, self.classes)) if pair[0] != pair[1]
-            )
-            raise TwinsError(
-                f"{self.recipe.data}: its {len(val.classes)} classes are not the {len(self.classes)} that the network "
-                f"knows: the one numbered {place} is {here!r} here and {known!r} there"
-            )
+        if self.classes and val.classes:
+            check_classes(val.classes, self.classes, self.recipe.data)
         self.classes = self.classes or val.classes
         parts = {HELD_OUT: val} if train is None or evaluation_only else {TRAINING: train, HELD_OUT: val}
         return {part: images.with_classes(self.classes) for part, images in parts.items()}
