@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from twins.recipes import ClassifyRecipe, SegmentRecipe
+from twins.recipes import ClassifyRecipe, DetectRecipe, SegmentRecipe
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers that each take every core only wait for one another
     torch.set_num_threads(1)
@@ -114,6 +115,60 @@ def tiny_segment_recipe(masked_pictures: Path, tmp_path: Path) -> SegmentRecipe:
         output=str(tmp_path / "runs"),
         name="tiny",
         img_size=32,
+        epochs=2,
+        batch_size=4,
+        lr=1e-3,
+        warmup_epochs=0,
+        workers=0,
+        device="cpu",
+    )
+
+
+@pytest.fixture
+def boxed_pictures(tmp_path: Path) -> Path:
+    """Pictures of squares in COCO's layout: 12 to train on and 6 held out, of three sizes, one in six without any.
+
+    Two classes, of which COCO's numbers are neither 0 and 1 nor in the order of their names; a crowd in one picture.
+    """
+    root = tmp_path / "boxed"
+    dice = np.random.default_rng(0)
+    for part, count in (("train", 12), ("val", 6)):
+        (root / part).mkdir(parents=True)
+        images, annotations = [], []
+        for i in range(count):
+            height, width = ((48, 56), (56, 48), (41, 65))[i % 3]
+            pixels = dice.integers(0, 32, (height, width, 3))
+            images.append({"id": 1000 - i, "file_name": f"{i:02d}.png", "height": height, "width": width})
+            for k in range(2 if i % 6 else 0):
+                side = int(dice.integers(14, 22))
+                x, y = int(dice.integers(0, width - side)), int(dice.integers(0, height - side))
+                pixels[y : y + side, x : x + side] = (110, 230)[k]
+                corners = [x, y, x + side, y, x + side, y + side, x, y + side]
+                annotations.append(
+                    {"id": len(annotations) + 1, "image_id": 1000 - i, "category_id": (40, 7)[k], "iscrowd": 0,
+                     "bbox": [x, y, side, side], "area": side * side, "segmentation": [corners]}
+                )  # fmt: skip
+            Image.fromarray(pixels.astype(np.uint8)).save(root / part / f"{i:02d}.png")
+        crowd = {"size": [images[1]["height"], images[1]["width"]], "counts": [0, 400, 56 * 48 - 400]}
+        annotations.append({"id": 500, "image_id": 999, "category_id": 40, "iscrowd": 1, "bbox": [0, 0, 8, 56],
+                            "area": 400, "segmentation": crowd})  # fmt: skip
+        (root / "annotations").mkdir(exist_ok=True)
+        categories = [{"id": 40, "name": "grey"}, {"id": 7, "name": "white"}]
+        said = {"images": images, "annotations": annotations, "categories": categories}
+        (root / "annotations" / f"instances_{part}.json").write_text(json.dumps(said))
+    return root
+
+
+@pytest.fixture
+def tiny_detect_recipe(boxed_pictures: Path, tmp_path: Path) -> DetectRecipe:
+    """Two epochs of a small Mask R-CNN on `boxed_pictures`."""
+    return DetectRecipe(
+        model="twins_svt_small",
+        model_kwargs={**TINY, "channels": 16, "box_channels": 32, "proposals": 40, "box_samples": 32},
+        data=str(boxed_pictures),
+        output=str(tmp_path / "runs"),
+        name="tiny",
+        img_size=48,
         epochs=2,
         batch_size=4,
         lr=1e-3,

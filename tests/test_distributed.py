@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from conftest import TINY
-from twins.recipes import ClassifyRecipe, Recipe, SegmentRecipe
+from twins.recipes import ClassifyRecipe, DetectRecipe, Recipe, SegmentRecipe
 
 # What each rank runs: `fit` by a recipe in a JSON file, with gradients written down where the file asks for them.
 RANK = """
@@ -141,6 +141,41 @@ def test_a_segmenters_figures_are_identical_over_one_two_and_three_processes(
     for log in logs[1:]:
         for name in ("test_miou", "test_macc", "test_aacc"):
             assert log[name] == logs[0][name]
+
+
+@pytest.mark.parametrize("detector", ["retinanet", "mask_rcnn"])
+def test_a_detector_learns_on_two_processes_what_it_learns_on_one(
+    tiny_detect_recipe: DetectRecipe, tmp_path: Path, detector: str
+) -> None:
+    """Three steps of SGD, with so many samples that none are drawn: ranks have other pictures and counts of objects."""
+    heads = {"box_channels": 32, "proposals": 30, "rpn_samples": 10_000, "box_samples": 1_000}
+    recipe = tiny_detect_recipe.replace(
+        detector=detector, epochs=1, opt="sgd", lr=0.01, drop_path=0.0, clip_grad=None, sched="constant",
+        model_kwargs={**TINY, "channels": 16, **(heads if detector == "mask_rcnn" else {})},
+    )  # fmt: skip
+    alone = run(tmp_path, recipe.replace(batch_size=4), 1)
+    together = run(tmp_path, recipe.replace(batch_size=2), 2)
+    ours, theirs = (torch.load(f / "checkpoint.pth", weights_only=True)["model"] for f in (alone, together))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-5, atol=1e-5, msg=name)
+    assert last_log(alone)["train_loss"] == pytest.approx(last_log(together)["train_loss"], rel=1e-5)
+
+
+def test_a_detectors_figures_are_identical_over_one_two_and_three_processes(
+    tiny_detect_recipe: DetectRecipe, tmp_path: Path
+) -> None:
+    """6 pictures of three sizes, one of them empty, after an update at a rate of 0; any score will do."""
+    frozen = tiny_detect_recipe.replace(
+        epochs=1, steps_per_epoch=1, lr=0.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0, drop_path=0.0, conf=0.0
+    )
+    folders = [run(tmp_path, frozen.replace(batch_size=12 // n), n) for n in (1, 2, 3)]
+    logs = [last_log(folder) for folder in folders]
+    assert [log["test_images"] for log in logs] == [6, 6, 6]
+    figures = [{k: v for k, v in log.items() if k.startswith(("test_ap", "test_ar", "test_mask"))} for log in logs]
+    assert len(figures[0]) == 24
+    assert figures[0]["test_ar100"] > 0
+    assert figures[1] == figures[2] == figures[0]
 
 
 BATCH_NORMS = """

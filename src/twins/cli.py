@@ -1,4 +1,4 @@
-"""The command `twins`: train, eval, data, info."""
+"""The command `twins`: train, eval, predict, data, info."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from .recipes import (
 )
 
 INTERRUPTED = 130
-TASKS = "classify: one label a picture; segment: a class for each pixel"
-FLAGS_OF_TASK = "Flags differ by task: `--task segment --help` shows those of segmentation."
+TASKS = "classify: one label a picture; detect: a box, and a mask, for each object; segment: a class for each pixel"
+FLAGS_OF_TASK = "Flags differ by task: `--task detect --help` shows those of detection, and so on."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,14 +73,24 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 _DATA_FLAGS = (
     "data", "dataset", "inat_category", "val_split", "seed", "in_chans", "img_size", "bad_images", "workers", "output",
-    "resize", "scale", "classes_file", "img_suffix", "mask_suffix", "reduce_zero_label", "ignore_index",
+    "resize", "scale", "classes_file", "img_suffix", "mask_suffix", "reduce_zero_label", "ignore_index", "max_size",
 )  # fmt: skip
 _EVALUATION_FLAGS = (
     "data", "dataset", "inat_category", "model", "window_padding", "img_size", "crop_pct", "bad_images",
     "workers", "device", "amp", "amp_dtype", "output", "name", "exist_ok",
     "head", "head_channels", "resize", "classes_file", "img_suffix", "mask_suffix", "reduce_zero_label",
     "ignore_index", "check", "slide", "slide_stride", "test_scales", "test_flip",
+    "detector", "max_size", "conf", "iou", "max_det",
 )  # fmt: skip
+# Those that one kind of network alone knows; the others are added by name.
+_PREDICTION_FLAGS: dict[str, tuple[type, str]] = {
+    "topk": (int, "classifiers: how many classes to name, the likeliest first; 5 if not given"),
+    "slide": (int, "segmenters: in overlapping squares of this side, for large pictures; as in its run if not given"),
+    "slide_stride": (int, "segmenters: pixels between two squares; two thirds of SLIDE if not given"),
+    "conf": (float, "detectors: least score of what is drawn and written; 0.3 if not given"),
+    "iou": (float, "detectors: of two boxes of a class that overlap more, the better one stays; as in its run, or 0.5"),
+    "max_det": (int, "detectors: most detections a picture; as in its run, or 100"),
+}
 
 
 def make_parser(argv: Sequence[str]) -> Parser:
@@ -120,9 +130,11 @@ def make_parser(argv: Sequence[str]) -> Parser:
     evaluate.add_argument("--recipe", metavar="NAME|FILE", help="the published run that weights of others are from")
     evaluate.add_argument("--ema", action=argparse.BooleanOptionalAction, default=None,
                           help="take the moving average of the weights; by default where there is one")  # fmt: skip
-    pictures_at_once = ("batch_size",) if task == "classify" else ()  # segmenters see whole pictures, one by one
+    pictures_at_once = ("batch_size",) if task == "classify" else ()  # the others see whole pictures, one by one
     add_recipe_flags(evaluate, recipe, only=_EVALUATION_FLAGS + pictures_at_once, defaults=False)
     evaluate.set_defaults(run=run_eval, parser=evaluate)
+
+    _add_predict(commands)
 
     data = commands.add_parser("data", help="look through a folder of pictures before training on it")
     looks = data.add_subparsers(dest="look", required=True, metavar="check|preview", parser_class=Parser)
@@ -139,12 +151,39 @@ def make_parser(argv: Sequence[str]) -> Parser:
         parser_of_look.set_defaults(run=run_data, parser=parser_of_look, recipe=None)
 
     info = commands.add_parser("info", help="the six networks: parameters, FLOPs, published accuracy")
-    info.add_argument("--task", choices=("classify", "segment"), default="classify", help=TASKS)
+    info.add_argument("--task", choices=("classify", "detect", "segment"), default="classify", help=TASKS)
     info.add_argument("--img-size", type=int, metavar="N",
                       help="side of the square that FLOPs are counted at; 224, for segmenters 512")  # fmt: skip
     info.add_argument("--json", action="store_true", help="print JSON instead of a table")
     info.set_defaults(run=run_info, parser=info)
     return parser
+
+
+def _add_predict(commands: Any) -> None:
+    predict = commands.add_parser(
+        "predict", help="what a trained network says of pictures, drawn and as data",
+        usage="twins predict --weights CHECKPOINT SOURCE ... [--out FOLDER] [--FLAG VALUE ...]",
+        description="Classify, segment or detect, as the checkpoint was trained to. It tells its network, classes and "
+        "preprocessing; weights of others are seen to be published ones.",
+    )  # fmt: skip
+    predict.add_argument("sources", nargs="+", metavar="SOURCE", help="pictures, and folders with pictures in or below")
+    predict.add_argument("--weights", required=True, metavar="CHECKPOINT", help="a checkpoint, of any dialect")
+    predict.add_argument("--out", metavar="FOLDER", help="where to write; if not given, runs/predict/NAME, and then "
+                         "NAME2, NAME3 ... by the name of the checkpoint's run")  # fmt: skip
+    predict.add_argument("--exist-ok", action="store_true", help="write to the folder even if something is in it")
+    predict.add_argument("--draw", action=argparse.BooleanOptionalAction, default=True,
+                         help="draw on the pictures, beside the data")  # fmt: skip
+    predict.add_argument("--bad-images", choices=("stop", "skip"), default="stop",
+                         help="an unreadable picture: stop, or skip and count it")  # fmt: skip
+    predict.add_argument("--device", default="auto", help="auto (the best there is), cuda, cuda:N, mps or cpu")
+    predict.add_argument("--ema", action=argparse.BooleanOptionalAction, default=None,
+                         help="take the moving average of the weights; by default where there is one")  # fmt: skip
+    predict.add_argument("--model", metavar="NAME", help="the network, where weights of others do not tell it")
+    predict.add_argument("--classes", metavar="FILE", help="a name a line of the classes, for weights that tell none")
+    for name, (kind, told) in _PREDICTION_FLAGS.items():
+        predict.add_argument("--" + name.replace("_", "-"), type=kind, metavar={int: "N", float: "X"}[kind],
+                             default=argparse.SUPPRESS, help=told)  # fmt: skip
+    predict.set_defaults(run=run_predict, parser=predict)
 
 
 def add_recipe_flags(
@@ -227,6 +266,18 @@ def run_eval(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_predict(args: argparse.Namespace) -> int:
+    from .predict import find_pictures, load_predictor, new_folder, read_names, write_predictions
+
+    pictures = find_pictures(args.sources)
+    classes = read_names(Path(args.classes)) if args.classes else None
+    settings = {name: value for name, value in vars(args).items() if name in _PREDICTION_FLAGS}
+    predictor = load_predictor(args.weights, args.device, args.ema, args.model, classes, **settings)
+    out = Path(args.out) if args.out else new_folder(Path("runs", "predict"), predictor.name)
+    write_predictions(predictor, pictures, out, args.draw, args.bad_images, args.exist_ok)
+    return 0
+
+
 def run_data(args: argparse.Namespace) -> int:
     from .inspect_data import check_data, preview_data
 
@@ -238,10 +289,12 @@ def run_data(args: argparse.Namespace) -> int:
 
 
 def run_info(args: argparse.Namespace) -> int:
-    from .info import print_segmenters, print_zoo
+    from .info import print_detectors, print_segmenters, print_zoo
 
     if args.task == "segment":
         print_segmenters(args.img_size or 512, as_json=args.json)
+    elif args.task == "detect":
+        print_detectors(as_json=args.json)
     else:
         print_zoo(args.img_size or 224, as_json=args.json)
     return 0

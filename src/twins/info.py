@@ -110,6 +110,38 @@ def print_segmenters(img_size: int = 512, as_json: bool = False) -> None:
     print("what windows padded with zeros cost (window_padding zero) than to these, of clipped windows.")
 
 
+def detector_table() -> list[dict[str, Any]]:
+    """One row a detector for COCO's 80 classes: its parameters, and with the unused ones that the paper counts too."""
+    import torch
+
+    from .detection import mask_rcnn, retinanet
+
+    rows = []
+    for detector, build in (("retinanet", retinanet), ("mask_rcnn", mask_rcnn)):
+        for name in list_models():
+            with torch.device("meta"):
+                model, classifier = build(name), create_model(name)
+            params = sum(p.numel() for p in model.parameters())
+            unused = sum(p.numel() for key, p in classifier.named_parameters() if key.startswith(("norm.", "head.")))
+            rows.append({"detector": detector, "name": name, "params": params, "params_with_unused": params + unused})
+    return rows
+
+
+def print_detectors(as_json: bool = False) -> None:
+    """Print `detector_table` for people, or as JSON."""
+    rows = detector_table()
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    table = _table(
+        "Detectors on COCO, 80 classes", ("detector", "network"), ("parameters", "as the paper\ncounts them")
+    )
+    for row in rows:
+        table.add_row(row["detector"], row["name"], f"{row['params']:,}", f"{row['params_with_unused']:,}")
+    need("rich.console", extra="train").Console(width=120).print(table)
+    print("The paper counts the backbone's unused classifier and norm too.")
+
+
 def print_zoo(img_size: int = 224, as_json: bool = False) -> None:
     """Print `zoo_table` for people, or as JSON."""
     rows = zoo_table(img_size)

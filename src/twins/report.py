@@ -13,6 +13,7 @@ from torch import Tensor
 from .data.masks import IGNORED
 from .data.palette import class_colours
 from .extras import need
+from .overlays import shortened
 
 NAMED = 23  # colours in a legend
 INK, RIGHT, WRONG = "#333333", "#2a6f4e", "#b3321b"
@@ -123,7 +124,7 @@ def _legend(masks: Sequence[Tensor], classes: Sequence[str], colours: np.ndarray
     assert isinstance(pixels, Tensor)
     occurring = [label for label in pixels.argsort(descending=True).tolist() if pixels[label] and label != IGNORED]
     named = sorted(occurring[:NAMED])
-    handles = [patch(color=colours[label] / 255, label=_shortened(classes[label])) for label in named]
+    handles = [patch(color=colours[label] / 255, label=shortened(classes[label])) for label in named]
     if len(occurring) > NAMED:
         handles.append(patch(color="none", label=f"and {len(occurring) - NAMED} more"))
     if pixels[IGNORED]:
@@ -131,18 +132,14 @@ def _legend(masks: Sequence[Tensor], classes: Sequence[str], colours: np.ndarray
     return handles
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= 22 else name[:14] + "\u2026" + name[-7:]
-
-
-def draw_class_bars(values: Tensor, classes: Sequence[str], path: Path, title: str) -> None:
+def draw_class_bars(values: Tensor, classes: Sequence[str], colours: np.ndarray, path: Path, title: str) -> None:
     """One bar a class, (classes,) in per cent, highest first; classes without a figure (nan) are left out."""
     known = [i for i in range(len(classes)) if not values[i].isnan()]
     order = sorted(known, key=lambda i: float(values[i]))
     figure = _figure(7, max(2.0, 0.2 * len(order) + 1))
     axes = figure.subplots()
-    colours = class_colours(len(classes))[order] / 255
-    bars = axes.barh([classes[i] for i in order], [float(values[i]) for i in order], color=colours, height=0.75)
+    lengths = [float(values[i]) for i in order]
+    bars = axes.barh([classes[i] for i in order], lengths, color=colours[order] / 255, height=0.75)
     axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
     axes.tick_params(axis="y", labelsize=7)
     axes.margins(y=0.01)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..data.loading import Batch, PicturesAsTensors
 from ..data.survey import Survey
-from ..recipes import ClassifyRecipe, Recipe, SegmentRecipe
+from ..recipes import ClassifyRecipe, DetectRecipe, Recipe, SegmentRecipe
 from ..run import Run
 
 
@@ -18,7 +18,7 @@ class Task(Protocol):
     """A recipe made into data, network, losses, figures and pictures."""
 
     classes: tuple[str, ...]
-    columns: tuple[tuple[str, str, int], ...]  # figures as a line shows them: name, title, digits
+    columns: tuple[tuple[str, str, int], ...]  # figures as a line shows them: name, title, digits; after `datasets`
     pictures: tuple[str, ...]  # what `draw` and `draw_batch` leave in the run's folder
     notes: list[str]  # what is to be said about the data before anything else happens
 
@@ -59,6 +59,10 @@ def make_task(recipe: Recipe, classes: tuple[str, ...] = ()) -> Task:
         from .segment import Segmentation
 
         return Segmentation(recipe, classes)
+    if isinstance(recipe, DetectRecipe):
+        from .detect import Detection
+
+        return Detection(recipe, classes)
     from .classify import Classification
 
     assert isinstance(recipe, ClassifyRecipe)

@@ -1,0 +1,137 @@
+"""What a checkpoint tells of its network, whoever wrote it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from ..data.box_transforms import BoxPreprocessing
+from ..data.class_names import numbered
+from ..data.mask_transforms import MaskPreprocessing
+from ..data.transforms import Preprocessing
+from ..errors import TwinsError
+from ..weights import DenseHead, identify, identify_head, load_weights, read_checkpoint
+from ..zoo import model_name
+
+N = TypeVar("N", bound=nn.Module)
+
+_CLASSIFIER = re.compile(r"(?:^|\.)head\.(?:fc\.)?weight")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Weights, and all that it takes to ask them: the `meta` of a checkpoint of ours, or what stands in for it."""
+
+    source: str
+    checkpoint: Mapping[str, Any]
+    meta: Mapping[str, Any]  # as a task's `meta()` makes it
+    classes: tuple[str, ...]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How the network's own run was evaluated, as fields of its recipe; empty for weights of others."""
+        return self.meta.get("recipe") or {}
+
+    def load_into(self, network: N, ema: bool | None) -> N:
+        """The network with these weights. By default their moving average is taken where there is one.
+
+        Raises TwinsError unless each of its parameters is in the file.
+        """
+        average = bool(self.checkpoint.get("model_ema")) if ema is None else ema
+        report = load_weights(network, self.checkpoint, ema=average, name=self.source)
+        if report.missing:
+            raise TwinsError(
+                f"{self.source}: lacks {len(report.missing)} of the network's parameters, {report.missing[-1]} among "
+                "them: it takes a whole trained network to predict"
+            )
+        return network
+
+
+def read_trained(
+    weights: str | os.PathLike[str], model: str | None = None, classes: Sequence[str] | None = None
+) -> Trained:
+    """Read a checkpoint of any dialect. `classes` names its classes anew; `model` names a network that cannot be told.
+
+    Weights of others are held to be published ones: of ImageNet, ADE20K or COCO, by their head. Raises TwinsError for
+    a file that is no checkpoint, holds a backbone alone, or has another number of classes.
+    """
+    source = os.fspath(weights)
+    checkpoint = read_checkpoint(weights)
+    told = checkpoint.get("meta")
+    if isinstance(told, dict) and "create_model" in told:
+        if model is not None:
+            raise TwinsError(f"{source}: knows its own network: leave --model out")
+        meta = told
+    else:
+        meta = _published(checkpoint, source, model)
+        meta["classes"] = _names_of_openmmlab(told, meta["create_model"]["num_classes"])
+    count = meta["create_model"]["num_classes"]
+    if classes is not None and len(classes) != count:
+        raise TwinsError(f"{source}: tells {count} classes apart, but {len(classes)} are named; name all of them")
+    return Trained(source, checkpoint, meta, tuple(classes or meta["classes"] or numbered(count)))
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """Names of classes, one a line. Raises TwinsError where there are none to read."""
+    try:
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise TwinsError(f"{path}: cannot read names of classes ({error}); --classes takes a text file") from error
+    if not names:
+        raise TwinsError(f"{path}: no names of classes in it; --classes takes a text file with a name a line")
+    return names
+
+
+def _published(checkpoint: Mapping[str, Any], source: str, model: str | None) -> dict[str, Any]:
+    """What the published weights would tell of themselves."""
+    name = model or identify(checkpoint)
+    if name is None:
+        raise TwinsError(f"{source}: cannot tell which network this is; pass --model")
+    head = identify_head(checkpoint)
+    return {"name": model_name(name), **(_classifier(checkpoint, source) if head is None else _dense(head))}
+
+
+def _dense(head: DenseHead) -> dict[str, Any]:
+    widths = {"num_classes": head.classes, "channels": head.channels}
+    if head.task == "segment":
+        return {
+            "task": "segment",
+            "head": head.kind,
+            "create_model": {**widths, "window_padding": "mask-both"},
+            "preprocessing": MaskPreprocessing().to_dict(),
+        }
+    return {
+        "task": "detect",
+        "detector": head.kind,
+        "create_model": widths | ({"masks": head.masks} if head.kind == "mask_rcnn" else {}),
+        "preprocessing": BoxPreprocessing().to_dict(),
+    }
+
+
+def _classifier(checkpoint: Mapping[str, Any], source: str) -> dict[str, Any]:
+    for weights in (checkpoint, *checkpoint.values()):
+        for name, tensor in weights.items() if isinstance(weights, Mapping) else ():
+            if isinstance(tensor, Tensor) and _CLASSIFIER.search(name):
+                return {
+                    "task": "classify",
+                    "create_model": {"num_classes": len(tensor)},
+                    "preprocessing": Preprocessing().to_dict(),
+                }
+    raise TwinsError(
+        f"{source}: holds a backbone without a head: it takes weights that were trained to classify, segment or detect"
+    )
+
+
+def _names_of_openmmlab(meta: Any, count: int) -> tuple[str, ...]:
+    """The names of so many classes that its checkpoints carry; none in others."""
+    if not isinstance(meta, dict):
+        return ()
+    told = {str(key).lower(): value for key, value in (meta | meta.get("dataset_meta", {})).items()}
+    names = tuple(told.get("classes") or ())
+    return names if len(names) == count else ()

@@ -1,0 +1,97 @@
+"""The whole of `twins predict`: a network asked about many pictures, and what it says written as it comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image
+
+from ..data.images import UnreadableImageError
+from ..data.problems import FEW, a_few
+from ..errors import TwinsError
+from ..progress import Progress
+from .files import make_files, many
+from .pictures import PictureFile
+from .predictors import Predictor
+
+T = TypeVar("T")
+
+SAID = 20  # so many pictures get a line each
+
+
+def write_predictions(
+    predictor: Predictor[Any],
+    pictures: Sequence[PictureFile],
+    folder: Path,
+    draw: bool = True,
+    bad_images: str = "stop",
+    exist_ok: bool = False,
+) -> None:
+    """Write what a network says of pictures to a folder, and print a summary. An interruption leaves what was found.
+
+    Raises TwinsError for a folder that cannot be written to, or is not empty unless `exist_ok`; where no picture can be
+    read; and for one that cannot unless `bad_images` is "skip".
+    """
+    _create(folder, exist_ok)
+    files = make_files(predictor, pictures, folder, draw)
+    unreadable: list[str] = []
+    done, started = 0, time.perf_counter()
+    try:
+        for some in _in_chunks(_readable(predictor, pictures, bad_images, unreadable), predictor.at_once):
+            answers = predictor([image for _, image in some])
+            for (place, image), answer in zip(some, answers, strict=True):
+                files.add(place, image, answer)
+                done += 1
+                if len(pictures) <= SAID:
+                    print(f"{pictures[place].name}: {answer}", flush=True)
+    finally:
+        seconds = time.perf_counter() - started
+        files.finish()
+        if done:
+            asked = many(len(pictures), "picture")
+            asked = asked if done == len(pictures) else f"{done} of {asked}"
+            print(f"{asked}, {seconds / done:.3f} s each: {files.summary()}")
+        if unreadable:
+            bad = many(len(unreadable), "unreadable picture")
+            print(f"left out {bad}: {a_few(unreadable[:FEW], len(unreadable), '; ')}")
+        print(f"predictions in {folder}", flush=True)
+    if not done:
+        raise TwinsError(f"none of the pictures can be read: {unreadable[0]}")
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """PARENT/NAME, or NAME2, NAME3 ... so that nothing is written over."""
+    names = (f"{name}{number if number > 1 else ''}" for number in count(1))
+    return next(parent / free for free in names if not (parent / free).exists())
+
+
+def _readable(
+    predictor: Predictor[Any], pictures: Sequence[PictureFile], bad_images: str, unreadable: list[str]
+) -> Iterator[tuple[int, Image.Image]]:
+    """Places and pictures; what cannot be read is noted, or raised."""
+    for place, picture in Progress("predicting", len(pictures)).over(enumerate(pictures)):
+        try:
+            yield place, predictor.read(picture.path)
+        except UnreadableImageError as error:
+            if bad_images == "stop":
+                raise TwinsError(f"unreadable picture {error}; mend it, or pass --bad-images skip") from error
+            unreadable.append(str(error))
+
+
+def _create(folder: Path, exist_ok: bool) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not exist_ok:
+            raise TwinsError(f"{folder}: there is something in it already; name another folder, or pass --exist-ok")
+    except OSError as error:
+        raise TwinsError(f"{folder}: cannot write there ({error.strerror}); choose another --out") from error
+
+
+def _in_chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    items = iter(items)
+    while chunk := list(islice(items, size)):
+        yield chunk
