@@ -357,7 +357,7 @@ def rpn_losses(rpn: list[Dense], objects: list[Tensor], sizes: list[Size]) -> tu
         of_classes.append(-F.logsigmoid(logits[b, within][positive]).sum())
         of_classes.append(-F.logsigmoid(-logits[b, within][negative]).sum())
         of_boxes.append(distance(deltas[b, within][positive], boxes[match[positive]], anchors[within][positive]))
-        count += int(positive.sum() + negative.sum())
+        count += max(1, int(positive.sum())) + max(1, int(negative.sum()))
     return sum(of_classes) / count, sum(of_boxes) / count
 
 

@@ -73,7 +73,8 @@ class RPNHead(AnchorHead):
     ) -> dict[str, Tensor]:
         """Cross-entropy of sampled anchors and L1 of the objects' boxes, both divided by the number of samples.
 
-        `answers` are what the head said of these levels.
+        A picture without samples of an object, or of background, counts as if it had one. `answers` are what the head
+        said of these levels.
         """
         logits, changes = (torch.cat(of_levels, dim=1) for of_levels in answers)
         anchors = torch.cat(self.anchors(levels))
@@ -86,6 +87,6 @@ class RPNHead(AnchorHead):
             loss_cls = loss_cls + F.binary_cross_entropy_with_logits(logits[place, sampled], truth, reduction="sum")
             wanted = encode(target["boxes"][assigned[positive]], anchors[positive])
             loss_bbox = loss_bbox + F.l1_loss(changes[place, positive], wanted, reduction="sum")
-            count += len(sampled)
+            count += max(len(positive), 1) + max(len(negative), 1)
         divisor = mean_count(count, like=logits)
         return {"loss_rpn_cls": loss_cls / divisor, "loss_rpn_bbox": loss_bbox / divisor}
