@@ -24,9 +24,9 @@ LAYERS = (
     ("extras", "ops", "progress"),
     ("model", "weights"),
     (
-        *("coco_figures", "data", "dense", "detection", "dist", "flops", "inference", "metrics", "native", "neck"),
-        *("optim", "overlays", "recipes", "report", "resizing", "run", "segmentation", "state", "sync_batch_norm"),
-        *("timm", "zoo"),
+        *("coco_figures", "coco_results", "data", "dense", "detection", "dist", "flops", "inference", "metrics"),
+        *("native", "neck", "optim", "overlays", "recipes", "report", "resizing", "run", "segmentation", "state"),
+        *("sync_batch_norm", "timm", "zoo"),
     ),
     ("tasks",),
     ("bench", "evaluate", "export", "info", "inspect_data", "predict", "train"),

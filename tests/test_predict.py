@@ -21,6 +21,7 @@ from torchvision.transforms.functional import pil_to_tensor
 import twins
 from conftest import TINY
 from test_cli import refusal
+from twins import inference
 from twins.cli import main
 from twins.data.images import UnreadableImageError, read_image
 from twins.data.mask_transforms import MaskPreprocessing, mask_eval_transform
@@ -28,10 +29,11 @@ from twins.data.palette import class_colours
 from twins.data.transforms import Preprocessing, eval_transform
 from twins.inference import class_probabilities
 from twins.overlays import draw_mask
-from twins.predict import load_predictor, predictors, writing
+from twins.predict import load_predictor, writing
 from twins.predict.checkpoint import read_trained
 from twins.predict.pictures import PictureFile, find_pictures, image_ids, output_names
 from twins.predict.predictors import DetectPredictor, SegmentPredictor
+from twins.train import fit
 
 CLASSES = ("ant", "bee", "cat")
 SMALL = {**TINY, "channels": 16}
@@ -122,7 +124,7 @@ def test_a_mask_is_the_likeliest_class_of_each_pixel(
     views, _ = transform(picture, torch.empty(0))
     expected = class_probabilities(network, views, (61, 83), *windows.values()).argmax(dim=0)
     assert len(expected.unique()) > 1
-    monkeypatch.setattr(predictors, "LOGITS_AT_ONCE", 2 * 83 * 61)  # two of three classes at a time
+    monkeypatch.setattr(inference, "LOGITS_AT_ONCE", 2 * 83 * 61)  # two of three classes at a time
     answer = load_predictor(weights, "cpu", **windows)(picture)
     assert answer.mask.dtype == torch.uint8
     assert answer.mask.tolist() == expected.tolist()
@@ -350,6 +352,24 @@ def test_the_commonest_classes_are_named_in_the_corner_of_a_mask() -> None:
     first, second = (np.argwhere((drawn == class_colours(3)[label]).all(axis=2)) for label in (1, 2))  # undiluted
     assert 0 < first[:, 0].max() < second[:, 0].max() < 40
     assert 0 == first[:, 0].min() < second[:, 0].min()
+
+
+@pytest.mark.parametrize(("recipe", "expected"), [
+    ("tiny_recipe", ["predictions.csv", "predictions.png"]),
+    ("tiny_segment_recipe", ["classes.txt", "masks/a.png", "pictures/a.png"]),
+    ("tiny_detect_recipe", ["detections.json", "images.json", "pictures/a.png"]),
+])  # fmt: skip
+def test_a_run_s_own_checkpoint_is_all_it_takes(
+    tmp_path: Path, recipe: str, expected: list[str], request: pytest.FixtureRequest
+) -> None:
+    outcome = fit(request.getfixturevalue(recipe).replace(epochs=1))
+    saved(tmp_path / "a.png", 60, 50)
+    out = tmp_path / "out"
+    assert predict(tmp_path / "a.png", "--weights", outcome.folder / "checkpoint.pth", "--out", out) == 0
+    assert content(out) == expected
+    if recipe == "tiny_detect_recipe":
+        categories = json.loads((out / "images.json").read_text())["categories"]
+        assert categories == [{"id": 7, "name": "white"}, {"id": 40, "name": "grey"}]
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools

@@ -267,13 +267,14 @@ def run_eval(args: argparse.Namespace) -> int:
 
 
 def run_predict(args: argparse.Namespace) -> int:
-    from .predict import find_pictures, load_predictor, new_folder, read_names, write_predictions
+    from .predict import find_pictures, load_predictor, read_names, write_predictions
+    from .run import free_folder
 
     pictures = find_pictures(args.sources)
     classes = read_names(Path(args.classes)) if args.classes else None
     settings = {name: value for name, value in vars(args).items() if name in _PREDICTION_FLAGS}
     predictor = load_predictor(args.weights, args.device, args.ema, args.model, classes, **settings)
-    out = Path(args.out) if args.out else new_folder(Path("runs", "predict"), predictor.name)
+    out = Path(args.out) if args.out else free_folder(Path("runs", "predict"), predictor.name)
     write_predictions(predictor, pictures, out, args.draw, args.bad_images, args.exist_ok)
     return 0
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .coco_results import Found
 from .data.boxes import BoxedImages
 from .data.outlines import Outline
 from .dist import gather
@@ -18,17 +19,6 @@ from .extras import need
 # COCO's averages in its own order: recall is of the best 1, 10 and 100 detections of a picture and class.
 AVERAGES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
             "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large")  # fmt: skip
-
-
-class Found(NamedTuple):
-    """All N detections of one picture, in a form that is small and travels between processes."""
-
-    boxes: np.ndarray  # (N, 4) float64: x and y of the corner at the top left, width, height, in pixels
-    scores: np.ndarray  # (N,) float64
-    labels: np.ndarray  # (N,) int64
-    masks: list[dict[str, Any]]  # COCO's compressed run-length code, {"size", "counts"}; none without masks
-    height: int  # of the picture, which masks cover; 0 without masks
-    width: int
 
 
 class DetectedClasses(NamedTuple):
@@ -63,16 +53,7 @@ class DetectionFigures:
         """
         # Copied into NumPy's memory: small tensors of torch's, kept between the large ones that masks take, each pin a
         # large one's room.
-        corners = detections["boxes"].cpu().numpy().astype(np.float64)
-        height, width = detections["masks"].shape[-2:] if self.masks else (0, 0)
-        self.found[place] = Found(
-            boxes=np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]),
-            scores=detections["scores"].cpu().numpy().astype(np.float64),
-            labels=detections["labels"].cpu().numpy().astype(np.int64),
-            masks=self._encoded(detections["masks"][:, 0]) if self.masks else [],
-            height=height,
-            width=width,
-        )
+        self.found[place] = Found.of(detections, self.masks)
         self._evaluations.clear()
 
     def reduce(self) -> None:
@@ -103,26 +84,13 @@ class DetectionFigures:
     def results(self) -> list[dict[str, Any]]:
         """All detections in COCO's format for results, picture by picture in the order of the truth.
 
-        Boxes are rounded to a thousandth of a pixel and scores to five digits, which the figures are not counted from.
         pycocotools takes an object's area from `bbox` where a result has it: to judge masks, leave `bbox` out.
         """
         return [
-            {
-                "image_id": self.truth.image_ids[place],
-                "category_id": self.truth.category_ids[found.labels[i]],
-                "bbox": [round(side, 3) for side in found.boxes[i].tolist()],
-                "score": round(found.scores[i].item(), 5),
-                **({"segmentation": found.masks[i]} if self.masks else {}),
-            }
+            result
             for place, found in sorted(self.found.items())
-            for i in range(len(found.scores))
+            for result in found.results(self.truth.image_ids[place], self.truth.category_ids)
         ]
-
-    def _encoded(self, masks: Tensor) -> list[dict[str, Any]]:
-        """(N, H, W) bool in COCO's compressed run-length code, which follows the columns."""
-        columns = masks.mT.contiguous().view(torch.uint8)  # turned where they lie, on the GPU as a rule
-        codes = self._coco.mask.encode(columns.cpu().numpy().T)
-        return [{"size": code["size"], "counts": code["counts"].decode()} for code in codes]
 
     def _evaluation(self, kind: str) -> _Evaluation:
         """`kind` is in COCO's words: bbox or segm."""

@@ -14,7 +14,7 @@ from .recipes import Recipe, find_recipe, recipe_of_checkpoint
 from .run import Run, new_run_folder
 from .tasks import Task, make_task
 from .train import held_out_figures
-from .weights import identify, identify_head, load_weights, read_checkpoint
+from .weights import identify, identify_head, load_whole, read_checkpoint
 
 
 def evaluate_weights(
@@ -37,13 +37,7 @@ def evaluate_weights(
         task = make_task(recipe.replace(weights=None), known)
         _, held_out = task.datasets(evaluation_only=True)
         model = task.build()
-        average = bool(checkpoint.get("model_ema")) if ema is None else ema
-        report = load_weights(model, checkpoint, ema=average, name=str(weights))
-        if report.missing:
-            raise TwinsError(
-                f"{weights}: lacks {len(report.missing)} of the network's parameters, {report.missing[-1]} among them: "
-                "weights of another --task or --model are for training to start from (--weights)"
-            )
+        report = load_whole(model, checkpoint, str(weights), ema)
         for name, rule in report.reshaped.items():
             raise TwinsError(f"{weights}: does not fit {len(task.classes)} classes of {recipe.data}: {name} {rule}")
         unreadable = UnreadableImages(recipe.bad_images)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .errors import TwinsError
 
 WINDOWS_AT_ONCE = 8
+LOGITS_AT_ONCE = 2**26  # resized to a picture's size: 256 MB, where all classes of a large photo fill gigabytes
 
 
 @torch.no_grad()
@@ -63,6 +64,23 @@ def slide_logits(model: nn.Module, image: Tensor, window: int, stride: int | Non
         covering[rows, columns] += 1
     assert total is not None
     return total.div_(covering)
+
+
+def best_class(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """(H, W) uint8: the class of the largest of (classes, h, w) logits, once these are resized to (H, W)."""
+    classes = len(logits)
+    step = max(LOGITS_AT_ONCE // (size[0] * size[1]), 1)
+    highest = logits.new_full(size, -torch.inf)
+    best = torch.zeros(size, dtype=torch.uint8, device=logits.device)
+    for first in range(0, classes, step):
+        some = logits[None, first : first + step]
+        if logits.shape[1:] != size:
+            some = F.interpolate(some, size, mode="bilinear", align_corners=False)
+        values, places = some[0].max(dim=0)
+        higher = values > highest
+        highest = torch.where(higher, values, highest)
+        best = torch.where(higher, (first + places).to(torch.uint8), best)
+    return best
 
 
 def _answers(

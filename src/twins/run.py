@@ -8,6 +8,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +93,14 @@ class Run:
 
 def new_run_folder(recipe: Recipe) -> Path:
     """OUTPUT/TASK/NAME, or NAME2, NAME3 ... so that no run is written over, unless the recipe says `exist_ok`."""
-    parent = Path(recipe.output) / recipe.task
-    name = recipe.name or recipe.model
-    if recipe.exist_ok or not (parent / name).exists():
-        return parent / name
-    return parent / f"{name}{next(n for n in range(2, 10**6) if not (parent / f'{name}{n}').exists())}"
+    parent, name = Path(recipe.output) / recipe.task, recipe.name or recipe.model
+    return parent / name if recipe.exist_ok else free_folder(parent, name)
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """PARENT/NAME, or NAME2, NAME3 ... if it is taken."""
+    names = (f"{name}{number if number > 1 else ''}" for number in count(1))
+    return next(parent / free for free in names if not (parent / free).exists())
 
 
 def newest_unfinished(recipe: Recipe) -> Path | None:

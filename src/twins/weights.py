@@ -166,6 +166,22 @@ def load_weights(
     )
 
 
+def load_whole(model: nn.Module, checkpoint: Mapping[str, Any], name: str, ema: bool | None = None) -> LoadReport:
+    """As `load_weights`, for a network that is asked and not trained any more: each of its parameters must be there.
+
+    `ema` takes the moving average that the checkpoint keeps, or leaves it; by default it is taken where there is one,
+    since that is what its run evaluated. Raises TwinsError for what `load_weights` refuses, and for parameters that are
+    missing.
+    """
+    report = load_weights(model, checkpoint, ema=bool(checkpoint.get("model_ema")) if ema is None else ema, name=name)
+    if report.missing:
+        raise TwinsError(
+            f"{name}: lacks {len(report.missing)} of the network's parameters, {report.missing[-1]} among them: "
+            "weights of another --task or --model are for training to start from (--weights)"
+        )
+    return report
+
+
 def identify(checkpoint: Mapping[str, Any]) -> str | None:
     """Which of the six networks a checkpoint or state dict of any dialect holds, or None.
 

@@ -8,7 +8,7 @@ from .checkpoint import read_names
 from .pictures import PictureFile, find_pictures
 from .predictions import Classified, Detected, Segmented
 from .predictors import Predictor, load_predictor
-from .writing import new_folder, write_predictions
+from .writing import write_predictions
 
 __all__ = [
     "Classified",
@@ -18,7 +18,6 @@ __all__ = [
     "Segmented",
     "find_pictures",
     "load_predictor",
-    "new_folder",
     "read_names",
     "write_predictions",
 ]

@@ -7,19 +7,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.box_transforms import BoxPreprocessing
 from ..data.class_names import numbered
 from ..data.mask_transforms import MaskPreprocessing
 from ..data.transforms import Preprocessing
 from ..errors import TwinsError
-from ..weights import DenseHead, identify, identify_head, load_weights, read_checkpoint
+from ..weights import DenseHead, identify, identify_head, read_checkpoint
 from ..zoo import model_name
-
-N = TypeVar("N", bound=nn.Module)
 
 _CLASSIFIER = re.compile(r"(?:^|\.)head\.(?:fc\.)?weight")
 
@@ -37,20 +35,6 @@ class Trained:
     def settings(self) -> dict[str, Any]:
         """How the network's own run was evaluated, as fields of its recipe; empty for weights of others."""
         return self.meta.get("recipe") or {}
-
-    def load_into(self, network: N, ema: bool | None) -> N:
-        """The network with these weights. By default their moving average is taken where there is one.
-
-        Raises TwinsError unless each of its parameters is in the file.
-        """
-        average = bool(self.checkpoint.get("model_ema")) if ema is None else ema
-        report = load_weights(network, self.checkpoint, ema=average, name=self.source)
-        if report.missing:
-            raise TwinsError(
-                f"{self.source}: lacks {len(report.missing)} of the network's parameters, {report.missing[-1]} among "
-                "them: it takes a whole trained network to predict"
-            )
-        return network
 
 
 def read_trained(

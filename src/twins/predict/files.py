@@ -11,17 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from .. import report
+from ..coco_results import Found
 from ..data.palette import class_colours
 from ..data.problems import a_few
 from ..errors import TwinsError
-from ..extras import need
 from ..overlays import draw_detections, draw_mask
 from .pictures import PictureFile, image_ids, output_names
 from .predictions import Classified, Detected, Segmented, shares
@@ -127,15 +126,15 @@ class DetectFiles:
         self.counts: Counter[str] = Counter()
 
     def add(self, place: int, image: Image.Image, answer: Detected) -> None:
+        found = {"boxes": answer.boxes, "scores": answer.scores, "labels": answer.labels}
+        if answer.masks is not None:
+            found["masks"] = answer.masks[:, None]
         if self.drawn is not None:
-            found = {"boxes": answer.boxes, "scores": answer.scores, "labels": answer.labels}
-            if answer.masks is not None:
-                found["masks"] = answer.masks[:, None]
             drawn = draw_detections(image, found, self.classes, min_score=0.0)
             _save_picture(drawn, self.folder / "pictures" / self.drawn[place])
         name, image_id = self.pictures[place].name.as_posix(), self.ids[place]
         self.images.append({"id": image_id, "file_name": name, "width": image.width, "height": image.height})
-        self.results += self._results(image_id, answer)
+        self.results += Found.of(found, masks=answer.masks is not None).results(image_id, self.category_ids)
         self.counts.update(answer.names)
 
     def finish(self) -> None:
@@ -147,22 +146,6 @@ class DetectFiles:
         objects = many(self.counts.total(), "object")
         return f"{objects}: {_commonest(self.counts)}" if self.counts else objects
 
-    def _results(self, image_id: int, answer: Detected) -> Iterator[dict[str, Any]]:
-        corners = answer.boxes.double()  # JSON's own precision: rounded once, at the end
-        boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1).tolist()
-        for i, (box, score, label) in enumerate(
-            zip(boxes, answer.scores.double().tolist(), answer.labels.tolist(), strict=True)
-        ):
-            result = {
-                "image_id": image_id,
-                "category_id": self.category_ids[label],
-                "bbox": [round(number, 3) for number in box],
-                "score": round(score, 5),
-            }
-            if answer.masks is not None:
-                result["segmentation"] = _run_lengths(answer.masks[i])
-            yield result
-
 
 def _drawn_names(pictures: Sequence[PictureFile]) -> list[Path]:
     """Pictures keep their names; those that are neither PNG nor JPEG files are drawn as JPEG."""
@@ -172,12 +155,6 @@ def _drawn_names(pictures: Sequence[PictureFile]) -> list[Path]:
 def _save_picture(picture: Image.Image, path: Path) -> None:
     with _whole(path) as beside:
         picture.save(beside, quality=90)  # of JPEG; PNG knows no loss
-
-
-def _run_lengths(mask: Tensor) -> dict[str, Any]:
-    """COCO's compressed run-length code of an (H, W) mask, as text."""
-    code = need("faster_coco_eval.core.mask", extra="detect").encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
-    return {"size": [int(side) for side in code["size"]], "counts": code["counts"].decode()}
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..data.folder import pictures_under
 from ..data.images import IMAGE_SUFFIXES
 from ..errors import TwinsError
 
@@ -28,7 +29,9 @@ def find_pictures(sources: Sequence[str | os.PathLike[str]]) -> list[PictureFile
     for source in map(Path, sources):
         if not source.exists():
             raise TwinsError(f"{source}: no such picture or folder")
-        paths = list(_pictures_below(source)) if source.is_dir() else [source]
+        paths = [source]
+        if source.is_dir():
+            paths = [path for path in pictures_under(source) if not path.name.startswith(".")]
         if not paths:
             raise TwinsError(f"{source}: no pictures in this folder ({', '.join(IMAGE_SUFFIXES)})")
         root = source if source.is_dir() else source.parent
@@ -53,10 +56,3 @@ def image_ids(pictures: Sequence[PictureFile]) -> list[int]:
     stems = [name.stem for _, name in pictures]
     numbers = [int(stem) for stem in stems if stem.isascii() and stem.isdigit()]
     return numbers if len(set(numbers)) == len(pictures) else list(range(1, len(pictures) + 1))
-
-
-def _pictures_below(folder: Path) -> Iterator[Path]:
-    for parent, _, files in os.walk(folder, followlinks=True):
-        for file in files:
-            if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith("."):
-                yield Path(parent, file)

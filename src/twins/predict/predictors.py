@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
@@ -20,9 +19,10 @@ from ..data.transforms import Preprocessing, eval_transform
 from ..detection import mask_rcnn, retinanet
 from ..dist import choose_device
 from ..errors import TwinsError
-from ..inference import slide_logits
+from ..inference import best_class, slide_logits
 from ..recipes import DetectRecipe, SegmentRecipe
 from ..segmentation import semantic_fpn, upernet
+from ..weights import load_whole
 from ..zoo import create_model
 from .checkpoint import Trained, read_trained
 from .predictions import Classified, Detected, Segmented
@@ -31,7 +31,6 @@ Picture = str | os.PathLike | Image.Image
 P = TypeVar("P")
 
 SURE = 0.3  # score from which a detection counts, unless told otherwise
-LOGITS_AT_ONCE = 2**26  # resized to a picture's size: 256 MB, where all classes of a large photo fill gigabytes
 
 
 class Predictor(Generic[P]):
@@ -48,7 +47,8 @@ class Predictor(Generic[P]):
     def __init__(self, trained: Trained, network: nn.Module, device: torch.device, ema: bool | None) -> None:
         self.trained, self.classes, self.device = trained, trained.classes, device
         self.channels: int = trained.meta["create_model"].get("in_chans", 3)
-        self.network = trained.load_into(network, ema).to(device).eval()
+        load_whole(network, trained.checkpoint, trained.source, ema)
+        self.network = network.to(device).eval()
 
     @overload
     def __call__(self, pictures: Picture) -> P: ...  # type: ignore[overload-overlap]  # a str is one picture
@@ -122,7 +122,7 @@ class SegmentPredictor(Predictor[Segmented]):
             logits = self.network(view[None])[0]
         else:
             logits = slide_logits(self.network, view, self.slide, self.stride)
-        return _best_class(logits.float(), (image.height, image.width))
+        return best_class(logits.float(), (image.height, image.width))
 
 
 class DetectPredictor(Predictor[Detected]):
@@ -213,20 +213,3 @@ def load_predictor(
             flag = "--" + name.replace("_", "-")
             raise TwinsError(f"{flag} is for {_KINDS[meant_for]}s; {trained.source} is a {_KINDS[task]}")
     return _PREDICTORS[task](trained, chosen, ema, **settings)
-
-
-def _best_class(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """(H, W) uint8: the class of the largest of (classes, h, w) logits, once these are resized to (H, W)."""
-    classes = len(logits)
-    step = max(LOGITS_AT_ONCE // (size[0] * size[1]), 1)
-    highest = logits.new_full(size, -torch.inf)
-    best = torch.zeros(size, dtype=torch.uint8, device=logits.device)
-    for first in range(0, classes, step):
-        some = logits[None, first : first + step]
-        if logits.shape[1:] != size:
-            some = F.interpolate(some, size, mode="bilinear", align_corners=False)
-        values, places = some[0].max(dim=0)
-        higher = values > highest
-        highest = torch.where(higher, values, highest)
-        best = torch.where(higher, (first + places).to(torch.uint8), best)
-    return best

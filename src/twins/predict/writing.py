@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,12 +61,6 @@ def write_predictions(
         print(f"predictions in {folder}", flush=True)
     if not done:
         raise TwinsError(f"none of the pictures can be read: {unreadable[0]}")
-
-
-def new_folder(parent: Path, name: str) -> Path:
-    """PARENT/NAME, or NAME2, NAME3 ... so that nothing is written over."""
-    names = (f"{name}{number if number > 1 else ''}" for number in count(1))
-    return next(parent / free for free in names if not (parent / free).exists())
 
 
 def _readable(
