@@ -611,3 +611,14 @@ def test_a_line_a_picture_is_for_a_few(
     told = capsys.readouterr().out.splitlines()
     assert len(told) == 2
     assert told[0].startswith("3 pictures, ")
+
+
+def test_published_detectors_tell_cocos_classes(tmp_path: Path) -> None:
+    """80 classes, and nothing told of them: they have COCO's names and numbers, which leave ten out."""
+    torch.save({"state_dict": twins.retinanet("twins_svt_small", channels=8).state_dict()}, tmp_path / "theirs.pth")
+    predictor = load_predictor(tmp_path / "theirs.pth", "cpu")
+    assert isinstance(predictor, DetectPredictor)
+    assert len(predictor.classes) == len(predictor.category_ids) == 80
+    named = dict(zip(predictor.category_ids, predictor.classes, strict=True))
+    assert (named[1], named[11], named[13], named[90]) == ("person", "fire hydrant", "stop sign", "toothbrush")
+    assert not {12, 26, 29, 30, 45, 66, 68, 69, 71, 83} & named.keys()

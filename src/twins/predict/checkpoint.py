@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..data.box_transforms import BoxPreprocessing
 from ..data.class_names import numbered
+from ..data.coco_classes import COCO
 from ..data.mask_transforms import MaskPreprocessing
 from ..data.transforms import Preprocessing
 from ..errors import TwinsError
@@ -53,8 +54,9 @@ def read_trained(
             raise TwinsError(f"{source}: knows its own network: leave --model out")
         meta = told
     else:
-        meta = _published(checkpoint, source, model)
-        meta["classes"] = _names_of_openmmlab(told, meta["create_model"]["num_classes"])
+        meta = {"classes": (), **_published(checkpoint, source, model)}
+        if names := _names_of_openmmlab(told, meta["create_model"]["num_classes"]):
+            meta["classes"] = names
     count = meta["create_model"]["num_classes"]
     if classes is not None and len(classes) != count:
         raise TwinsError(f"{source}: tells {count} classes apart, but {len(classes)} are named; name all of them")
@@ -90,11 +92,13 @@ def _dense(head: DenseHead) -> dict[str, Any]:
             "create_model": {**widths, "window_padding": "mask-both"},
             "preprocessing": MaskPreprocessing().to_dict(),
         }
+    published = {"classes": list(COCO.values()), "category_ids": list(COCO)} if head.classes == len(COCO) else {}
     return {
         "task": "detect",
         "detector": head.kind,
         "create_model": widths | ({"masks": head.masks} if head.kind == "mask_rcnn" else {}),
         "preprocessing": BoxPreprocessing().to_dict(),
+        **published,
     }
 
 
