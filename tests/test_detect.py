@@ -268,6 +268,7 @@ def test_published_weight_decay(name: str) -> None:
 @pytest.mark.parametrize(("settings", "message"), [
     ({"crop": (384,)}, "--crop takes two positive numbers, not 384"),
     ({"train_sizes": ()}, "--train-sizes takes one positive number or more, not none"),
+    ({"scale": (0.5,)}, "--scale takes two positive numbers, not 0.5"),
     ({"crop_sizes": (0, 5)}, "--crop-sizes takes one positive number or more, not 0 5"),
     ({"conf": 2}, "--conf must be between 0 and 1"),
     ({"detector": "yolo"}, "--detector must be one of mask_rcnn, retinanet"),
@@ -377,7 +378,51 @@ def test_data_without_masks_trains_a_network_without(boxed_pictures: Path, tiny_
     assert "test_mask_ap" not in log_of(folder)[-1]
     task = Detection(tiny_detect_recipe)
     task.datasets()
-    assert "the data has no masks: boxes alone" in task.notes
+    assert "objects without an outline (training and held out): boxes alone" in task.notes
+
+
+def test_masks_that_are_asked_for_must_be_there(boxed_pictures: Path, tiny_detect_recipe: DetectRecipe) -> None:
+    path = boxed_pictures / "annotations" / "instances_train.json"
+    said = json.loads(path.read_text())
+    del said["annotations"][0]["segmentation"]
+    path.write_text(json.dumps(said))
+    task = Detection(tiny_detect_recipe)
+    task.datasets()
+    assert "objects without an outline (training): boxes alone" in task.notes
+    wanted = tiny_detect_recipe.model_kwargs | {"masks": True}
+    with pytest.raises(TwinsError, match=r"objects without an outline \(training\): leave masks=true out"):
+        Detection(tiny_detect_recipe.replace(model_kwargs=wanted)).datasets()
+
+
+def test_numbers_that_are_names_of_classes_are_not_taken_for_places(tiny_detect_recipe: DetectRecipe) -> None:
+    """A network of classes "0" and "1" does not fit data that has them the other way round."""
+    files = list(Path(tiny_detect_recipe.data).glob("annotations/*.json"))
+    for names, complaint in ((("0", "1"), None), (("1", "0"), "the one numbered 0 is '1' here and '0' there")):
+        for path in files:
+            said = json.loads(path.read_text())
+            said["categories"] = [{"id": 7, "name": names[0]}, {"id": 40, "name": names[1]}]
+            path.write_text(json.dumps(said))
+        task = Detection(tiny_detect_recipe, classes=("0", "1"))
+        if complaint is None:
+            task.datasets(evaluation_only=True)
+        else:
+            with pytest.raises(TwinsError, match=complaint):
+                task.datasets(evaluation_only=True)
+
+
+def test_figures_need_no_masks_of_the_truth(tiny_detect_recipe: DetectRecipe) -> None:
+    task = Detection(tiny_detect_recipe)
+    training, held_out = task.datasets()
+    assert training is not None
+    assert "masks" in training.at(1).label
+    assert "masks" not in held_out.at(1).label
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_precisions(dtype: torch.dtype) -> None:
+    found = tiny("mask_rcnn", score_thresh=0.0).eval().to(dtype)([torch.rand(3, 64, 70, dtype=dtype)])[0]
+    assert len(found["boxes"]) == 100
+    assert found["masks"].shape == (100, 1, 64, 70)
 
 
 # The command line

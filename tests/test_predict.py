@@ -588,7 +588,7 @@ def test_unfit_sources_and_weights_get_one_line(tmp_path: Path, capsys: pytest.C
     torch.save(torch.load(weights, weights_only=True) | {"model": {"head.bias": torch.zeros(3)}}, tmp_path / "part.pth")
     assert "part.pth" in refused("a.png", "part.pth")
     assert "the following arguments are required: SOURCE" in refusal(capsys, "predict", "--weights", str(weights))
-    with pytest.raises(TypeError, match="confidence"):
+    with pytest.raises(twins.TwinsError, match="no setting 'confidence' of predictors"):
         load_predictor(weights, "cpu", confidence=0.3)
 
 

@@ -1,7 +1,6 @@
 """Twins vision transformers: the six networks, their training, and everything down to a deployed model."""
 
-from typing import Any
-
+from .detection import mask_rcnn, retinanet
 from .errors import TwinsError
 from .model import Twins, TwinsBackbone
 from .segmentation import Segmenter, semantic_fpn, upernet
@@ -26,12 +25,3 @@ __all__ = [
     "semantic_fpn",
     "upernet",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """The detectors on demand: they need torchvision, and everything else torch alone."""
-    if name in ("mask_rcnn", "retinanet"):
-        from . import detection
-
-        return getattr(detection, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ from .recipes import Recipe, find_recipe, recipe_of_checkpoint
 from .run import Run, new_run_folder
 from .tasks import Task, make_task
 from .train import held_out_figures
-from .weights import identify, identify_head, load_whole, read_checkpoint
+from .weights import classes_of, identify, identify_head, load_whole, meta_of, read_checkpoint
 
 
 def evaluate_weights(
@@ -30,8 +30,10 @@ def evaluate_weights(
     printed, and drawn into a folder of their own. Raises TwinsError for data, device or weights that cannot be used.
     """
     checkpoint = read_checkpoint(weights)
-    known = tuple((checkpoint.get("meta") or {}).get("classes", ()))
-    if not known and (head := identify_head(checkpoint)):
+    known, head = classes_of(checkpoint), identify_head(checkpoint)
+    if (
+        head and head.task == "segment" and "format" not in checkpoint
+    ):  # masks show classes by number, and perhaps not all
         known = numbered(head.classes)
     with joined(recipe.device) as world:
         task = make_task(recipe.replace(weights=None), known)
@@ -69,7 +71,7 @@ def write_evaluation(run: Run, task: Task, figures: dict[str, float], left_out: 
 def task_of_weights(weights: Path) -> str | None:
     """The task of a checkpoint, by what it says or by the names of its weights. Raises TwinsError if it is none."""
     checkpoint = read_checkpoint(weights)
-    told = (checkpoint.get("meta") or {}).get("task")
+    told = meta_of(checkpoint).get("task")
     head = identify_head(checkpoint)
     return told or (head.task if head else None)
 

@@ -182,6 +182,23 @@ def load_whole(model: nn.Module, checkpoint: Mapping[str, Any], name: str, ema: 
     return report
 
 
+def meta_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint tells of itself, ours or another's; empty where it tells nothing."""
+    meta = checkpoint.get("meta")
+    return meta if isinstance(meta, dict) else {}
+
+
+def classes_of(checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the classes that our checkpoints tell, and OpenMMLab's dense models; empty where there are none."""
+    meta = meta_of(checkpoint)
+    if "format" in checkpoint:
+        return tuple(meta.get("classes") or ())
+    head = identify_head(checkpoint)
+    told = {str(key).lower(): value for key, value in (meta | (meta.get("dataset_meta") or {})).items()}
+    names = tuple(told.get("classes") or ())
+    return names if head is not None and len(names) == head.classes else ()
+
+
 def identify(checkpoint: Mapping[str, Any]) -> str | None:
     """Which of the six networks a checkpoint or state dict of any dialect holds, or None.
 

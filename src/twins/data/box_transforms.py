@@ -55,7 +55,8 @@ def box_train_transform(recipe: DetectRecipe) -> BoxTransform:
     """
     _check_sizes(recipe, "--img-size", recipe.img_size)
     _check_sizes(recipe, "--train-sizes", max(recipe.train_sizes or (0,)))
-    _check_sizes(recipe, "--scale", int(max(recipe.scale) * recipe.img_size))
+    if recipe.train_sizes is None:
+        _check_sizes(recipe, "--scale", int(max(recipe.scale) * recipe.img_size))
     return partial(_train_view, recipe)
 
 
@@ -120,8 +121,10 @@ class _View(NamedTuple):
         seen = (boxes[:, 2:] - boxes[:, :2] > ROUNDING).all(1)
         moved = {"boxes": boxes[seen], "labels": target["labels"][seen]}
         if "masks" in target:  # NumPy takes rows and columns of bytes several times as fast as torch
-            masks = target["masks"][seen].numpy()
-            moved["masks"] = torch.from_numpy(masks.take(self.columns, axis=2).take(self.rows, axis=1))
+            masks = np.empty((len(moved["boxes"]), len(self.rows), len(self.columns)), dtype=np.uint8)
+            for mask, whole in zip(masks, (target["masks"][i] for i in seen.nonzero()[:, 0]), strict=True):
+                mask[:] = whole.numpy().take(self.columns, axis=1).take(self.rows, axis=0)
+            moved["masks"] = torch.from_numpy(masks)
         return moved
 
 

@@ -99,6 +99,8 @@ def read_coco(root: Path) -> tuple[BoxedImages | None, BoxedImages | None]:
 
 def annotation_files(root: Path) -> tuple[Path | None, Path | None]:
     """The files of the training and of the held-out part. Raises TwinsError where several could be either."""
+    if root.is_file():  # all the data there is
+        return (None, root) if _part_of(root) in ("val", "test") else (root, None)
     by_part: dict[str, list[Path]] = defaultdict(list)
     for file in _candidates(root):
         by_part[_part_of(file)].append(file)
@@ -111,9 +113,6 @@ def annotation_files(root: Path) -> tuple[Path | None, Path | None]:
 
 
 def _candidates(root: Path) -> Iterator[Path]:
-    if root.is_file():
-        yield root
-        return
     yield from [*root.glob("annotations/instances_*.json")] or root.glob("annotations/*.json")
     beside = [f"{folder}/{_BESIDE}" for folders in _FOLDERS.values() for folder in folders]
     for pattern in ("instances_*.json", "annotations.json", _BESIDE, *beside):
@@ -124,7 +123,7 @@ def _part_of(file: Path) -> str:
     """train, val or test; whole where the name says none of these, or several."""
     if file.name == _BESIDE:
         return next((part for part, folders in _FOLDERS.items() if file.parent.name in folders), "whole")
-    named = set(re.findall("|".join(_FOLDERS), file.stem))
+    named = set(re.findall(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])", file.stem.lower()))
     return named.pop() if len(named) == 1 else "whole"
 
 
@@ -231,7 +230,7 @@ def _all_numbers(values: Sequence[Any]) -> bool:
     """Whether all are finite numbers, without a look at each in Python: there are fifty million of them."""
     try:
         return isfinite(sum(values))
-    except TypeError:
+    except (TypeError, OverflowError):
         return False
 
 
@@ -253,9 +252,9 @@ def _classes(listings: Sequence[_Listing]) -> tuple[str, ...]:
 
 
 def _placeholders(listing: _Listing) -> set[str]:
-    parents = {c.parent for c in listing.categories if c.parent != c.name}
-    used = {a.category for a in listing.annotations}
-    return {c.name for c in listing.categories if c.name in parents and c.id not in used}
+    first, *others = listing.categories
+    stands_for_all = bool(others) and all(c.parent == first.name for c in others)
+    return {first.name} if stands_for_all and all(a.category != first.id for a in listing.annotations) else set()
 
 
 def _boxed_images(listing: _Listing, classes: tuple[str, ...]) -> BoxedImages:
@@ -273,7 +272,6 @@ def _boxed_images(listing: _Listing, classes: tuple[str, ...]) -> BoxedImages:
     used.sort(key=lambda a: place_of[a.picture])
     places = [place_of[a.picture] for a in used]
     objects = _object_table(listing.file, used, places, [label_of[a.category] for a in used], sizes)
-    single = [a for a in used if not a.crowd]
     return BoxedImages(
         pictures,
         objects,
@@ -281,7 +279,7 @@ def _boxed_images(listing: _Listing, classes: tuple[str, ...]) -> BoxedImages:
         list(entries),
         classes,
         tuple(label_of),
-        has_masks=bool(single) and all(a.outline for a in single),
+        has_masks=all(a.outline for a in used if not a.crowd),
         object_ids=np.split(np.array([a.id for a in used], dtype=np.int64), objects.ends[:-1]),
         faults=tuple(_faults(listing)),
         oddities=tuple(_oddities(listing)),

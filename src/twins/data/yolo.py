@@ -75,6 +75,8 @@ def _from_yaml(file: Path) -> tuple[tuple[str, ...], Parts]:
     content = _yaml(file)
     if "names" not in content:
         raise TwinsError(f"{file}: no `names` there; list those of the classes, in the order of their numbers")
+    if "kpt_shape" in content:
+        raise TwinsError(f"{file}: labels of key points (kpt_shape), which are no outlines; export boxes or polygons")
     base = file.parent / str(content.get("path") or "")
     base = base if base.is_dir() else file.parent  # the folder has been moved
     train, val = (_pictures(file, key, content[key], base) if content.get(key) else None for key in ("train", "val"))
@@ -123,7 +125,7 @@ def _names(file: Path, names: Any, count: Any) -> tuple[str, ...]:
     names = [str(name) for name in names]
     if len(set(names)) < len(names):
         raise TwinsError(f"{file}: names are {shortened(names)}; each class has its own")
-    if count not in (None, len(names)):
+    if str(count) not in ("None", str(len(names))):
         raise TwinsError(f"{file}: nc is {count}, but there are {len(names)} names; leave nc away, or mend one of them")
     return tuple(names)
 
@@ -184,7 +186,7 @@ def _boxed_images(pictures: Sequence[Path], classes: tuple[str, ...]) -> BoxedIm
         range(1, len(pictures) + 1),
         classes,
         tuple(range(len(classes))),
-        has_masks=bool(used) and all(line.outline is not None for line in used),
+        has_masks=all(line.outline is not None for line in used),
         object_ids=np.split(np.array([line.number for line in used], dtype=np.int64), ends[:-1]),
         id_kind="line",
         faults=(f"classes beyond the {len(classes)} names: {Named(len(unknown), tuple(unknown[:FEW]))}",)

@@ -28,9 +28,8 @@ def paste_masks(likely: Tensor, boxes: Tensor, size: Size) -> Tensor:
     """
     height, width = size
     pasted = torch.zeros(len(likely), 1, height, width, dtype=torch.bool, device=likely.device)
-    for picture, mask, box in zip(pasted, likely, boxes, strict=True):
+    for picture, mask, box, (x0, y0, x1, y1) in zip(pasted, likely, boxes, boxes.tolist(), strict=True):
         # Only the pixels that the box touches: pictures are large, and objects small.
-        x0, y0, x1, y1 = box.tolist()
         columns = slice(max(math.floor(x0), 0), min(math.ceil(x1), width))
         rows = slice(max(math.floor(y0), 0), min(math.ceil(y1), height))
         if columns.start < columns.stop and rows.start < rows.stop and x0 < x1 and y0 < y1:

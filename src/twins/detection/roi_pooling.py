@@ -28,4 +28,4 @@ def pool_regions(maps: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> 
         roi_align(precise(x_BCHW), where[places], size, spatial_scale=1 / 2 ** (level + 2), aligned=True)
         for level, (x_BCHW, places) in enumerate(zip(maps, mine, strict=True))
     ]
-    return torch.cat(pooled)[torch.cat(mine).argsort()]
+    return torch.cat(pooled)[torch.cat(mine).argsort()].to(maps[0].dtype)

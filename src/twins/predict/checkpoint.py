@@ -17,7 +17,7 @@ from ..data.coco_classes import COCO
 from ..data.mask_transforms import MaskPreprocessing
 from ..data.transforms import Preprocessing
 from ..errors import TwinsError
-from ..weights import DenseHead, identify, identify_head, read_checkpoint
+from ..weights import DenseHead, classes_of, identify, identify_head, read_checkpoint
 from ..zoo import model_name
 
 _CLASSIFIER = re.compile(r"(?:^|\.)head\.(?:fc\.)?weight")
@@ -55,7 +55,7 @@ def read_trained(
         meta = told
     else:
         meta = {"classes": (), **_published(checkpoint, source, model)}
-        if names := _names_of_openmmlab(told, meta["create_model"]["num_classes"]):
+        if names := classes_of(checkpoint):
             meta["classes"] = names
     count = meta["create_model"]["num_classes"]
     if classes is not None and len(classes) != count:
@@ -114,12 +114,3 @@ def _classifier(checkpoint: Mapping[str, Any], source: str) -> dict[str, Any]:
     raise TwinsError(
         f"{source}: holds a backbone without a head: it takes weights that were trained to classify, segment or detect"
     )
-
-
-def _names_of_openmmlab(meta: Any, count: int) -> tuple[str, ...]:
-    """The names of so many classes that its checkpoints carry; none in others."""
-    if not isinstance(meta, dict):
-        return ()
-    told = {str(key).lower(): value for key, value in (meta | meta.get("dataset_meta", {})).items()}
-    names = tuple(told.get("classes") or ())
-    return names if len(names) == count else ()

@@ -18,7 +18,7 @@ from ..data.mask_transforms import MaskPreprocessing, mask_eval_transform
 from ..data.transforms import Preprocessing, eval_transform
 from ..detection import mask_rcnn, retinanet
 from ..dist import choose_device
-from ..errors import TwinsError
+from ..errors import TwinsError, nearest
 from ..inference import best_class, slide_logits
 from ..recipes import DetectRecipe, SegmentRecipe
 from ..segmentation import semantic_fpn, upernet
@@ -208,6 +208,8 @@ def load_predictor(
     trained = read_trained(weights, model, classes)
     task = trained.meta["task"]
     for name in settings:
+        if name not in _TASK_OF_SETTING:
+            raise TwinsError(f"no setting {name!r} of predictors{nearest(name, list(_TASK_OF_SETTING))}")
         meant_for = _TASK_OF_SETTING.get(name, task)
         if meant_for != task:
             flag = "--" + name.replace("_", "-")

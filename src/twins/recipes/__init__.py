@@ -67,7 +67,8 @@ def recipe_of_checkpoint(checkpoint: Mapping[str, Any], task: str, source: str) 
 
     Raises TwinsError for a checkpoint of another task.
     """
-    recipe = (checkpoint.get("meta") or {}).get("recipe")
+    meta = checkpoint.get("meta")
+    recipe = meta.get("recipe") if isinstance(meta, dict) else None
     if recipe is None:
         return None
     if recipe["task"] != task:

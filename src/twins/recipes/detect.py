@@ -65,7 +65,7 @@ class DetectRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, sizes, count in (("train-sizes", self.train_sizes, None), ("crop-sizes", self.crop_sizes, None),
-                                   ("crop", self.crop, 2)):  # fmt: skip
+                                   ("crop", self.crop, 2), ("scale", self.scale, 2)):  # fmt: skip
             if sizes is not None and (not sizes or min(sizes) <= 0 or count not in (None, len(sizes))):
                 what = "two positive numbers" if count else "one positive number or more"
                 raise TwinsError(f"--{name} takes {what}, not {' '.join(map(str, sizes)) or 'none'}")

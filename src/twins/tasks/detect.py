@@ -17,7 +17,7 @@ from ..coco_figures import DetectionFigures
 from ..data import BoxedImages, open_boxed
 from ..data.box_survey import look_through, survey_boxes
 from ..data.box_transforms import BoxPreprocessing, box_eval_transform, box_train_transform
-from ..data.class_names import check_classes, numbered
+from ..data.class_names import check_classes
 from ..data.images import UnreadableImageError
 from ..data.loading import Batch, PicturesAsTensors
 from ..data.palette import object_colours
@@ -31,6 +31,7 @@ from ..run import Run
 from ..zoo import model_name
 
 SHOWN = 8  # held-out pictures whose detections are drawn, always the same ones
+MASK_RCNN_ALONE = {"box_channels", "masks", "proposals", "rpn_samples", "box_samples"}  # settings
 SURE = 0.3  # score from which a detection is drawn
 
 
@@ -44,7 +45,6 @@ class Detection:
         self.recipe = recipe
         self.preprocessing = BoxPreprocessing.of(recipe)
         self.classes = classes
-        # The recipe's word, if it has one; else the data's.
         self.masks = recipe.detector == "mask_rcnn" and recipe.model_kwargs.get("masks", True)
         self.notes: list[str] = []
 
@@ -53,14 +53,19 @@ class Detection:
         parts = self._open(evaluation_only)
         if self.recipe.check:
             self._look_through(parts)
-        if self.masks and not all(images.has_masks for images in parts.values()):
+        without = [part for part, images in parts.items() if not images.has_masks]
+        if self.masks and without:
+            lacking = f"objects without an outline ({' and '.join(without)})"
+            if "masks" in self.recipe.model_kwargs:
+                raise TwinsError(f"{self.recipe.data}: {lacking}: leave masks=true out, or outline them all")
+            self.notes.append(f"{lacking}: boxes alone")
             self.masks = False
-            self.notes.append("the data has no masks: boxes alone")
         if self.masks:
             self.columns = (*self.columns, ("mask_ap", "mask AP", 1))
         tensors = {part: self._tensors(images, training=part == TRAINING) for part, images in parts.items()}
         self.training, self.held_out = tensors.get(TRAINING), tensors[HELD_OUT]
         self.truth = parts[HELD_OUT]
+        self.category_ids = next(iter(parts.values())).category_ids
         return self.training, self.held_out
 
     def survey(self) -> Survey:
@@ -136,8 +141,9 @@ class Detection:
         """Of the last evaluation: detections beside the truth, and the classes' figures as bars and as a table."""
         rows = []
         for place, answer in sorted(self.answers.items()):
-            picture, target = self.held_out.at(place)[:2]
-            rows.append([_boxed(picture, target, "truth"), _boxed(picture, answer, "detected")])
+            picture, target = self.truth.read(place, self.recipe.in_chans)
+            pixels = pil_to_tensor(picture)
+            rows.append([_boxed(pixels, target, "truth"), _boxed(pixels, answer, "detected")])
         if rows:
             headline = f"held-out pictures: truth, and what was detected with a score of {SURE} or more"
             draw_boxes(rows, self.classes, run / "detections.png", headline)
@@ -166,28 +172,28 @@ class Detection:
             "detector": self.recipe.detector,
             "create_model": self._network(),
             "classes": list(self.classes),
-            "category_ids": list(self.truth.category_ids),
+            "category_ids": list(self.category_ids),
             "preprocessing": self.preprocessing.to_dict(),
         }
 
     def _network(self) -> dict[str, Any]:
         """The keywords that decide which weights the network has."""
         r = self.recipe
-        masks = {"masks": self.masks} if r.detector == "mask_rcnn" else {}
-        return {
+        settings = {
             "num_classes": len(self.classes),
             "in_chans": r.in_chans,
             "window_padding": r.window_padding,
             **r.model_kwargs,
-            **masks,
         }
+        if r.detector == "mask_rcnn":
+            return {**settings, "masks": self.masks}
+        return {name: value for name, value in settings.items() if name not in MASK_RCNN_ALONE}
 
     def _open(self, evaluation_only: bool = False) -> dict[str, BoxedImages]:
         """The parts of the data. Raises TwinsError where they name other classes than those that are known."""
         train, val = open_boxed(self.recipe, evaluation_only)
         parts = {HELD_OUT: val} if train is None or evaluation_only else {TRAINING: train, HELD_OUT: val}
-        if self.classes in ((), numbered(len(val.classes))):  # of a network whose classes had no names yet
-            self.classes = val.classes
+        self.classes = self.classes or val.classes
         check_classes(val.classes, self.classes, self.recipe.data)
         return parts
 
@@ -202,7 +208,8 @@ class Detection:
     def _tensors(self, images: BoxedImages, training: bool) -> PicturesAsTensors:
         r = self.recipe
         transform = box_train_transform(r) if training else box_eval_transform
-        images = images if self.masks else images.boxes_alone()
+        if not (training and self.masks):  # figures count from the annotations themselves
+            images = images.boxes_alone()
         return PicturesAsTensors(images, transform, r.in_chans, r.seed, training)
 
 
