@@ -20,7 +20,7 @@ from pycocotools import mask as published
 from twins.data import open_boxed
 from twins.data.boxes import BoxedImages
 from twins.data.class_names import check_classes
-from twins.data.coco import read_coco
+from twins.data.coco import annotation_files, read_coco
 from twins.data.images import UnreadableImageError
 from twins.data.outlines import drawn
 from twins.errors import TwinsError
@@ -584,3 +584,16 @@ def test_folders_without_boxes(tmp_path: Path) -> None:
         write_picture(tmp_path / "masked" / name / "a.png")
     with pytest.raises(TwinsError, match=rf"no boxes there \(pictures and masks\? pass --task segment\){layouts}"):
         opened(tmp_path / "masked")
+
+
+@pytest.mark.parametrize(("name", "part"), [
+    ("instances_train2017.json", "train"), ("instances_val2017.json", "val"), ("my-training.json", "train"),
+    ("validation.json", "val"), ("latest.json", "train"), ("instances_intervals.json", "train"),
+    ("instances_test.json", "val"), ("train_and_val.json", "train"),
+])  # fmt: skip
+def test_a_file_that_is_named_is_all_the_data(tmp_path: Path, name: str, part: str) -> None:
+    """Held out where its name says so in a word of its own, to train on else."""
+    (tmp_path / name).touch()
+    assert annotation_files(tmp_path / name) == (
+        (tmp_path / name, None) if part == "train" else (None, tmp_path / name)
+    )

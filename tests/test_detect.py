@@ -425,6 +425,13 @@ def test_other_precisions(dtype: torch.dtype) -> None:
     assert found["masks"].shape == (100, 1, 64, 70)
 
 
+@pytest.mark.parametrize("detector", BUILDERS)
+def test_both_detectors_learn_the_embedded_set(detector: str) -> None:
+    """Settings that Mask R-CNN alone has do not trouble the other."""
+    task = Detection(find_recipe("digits", "detect").replace(detector=detector), tuple("0123456789"))
+    assert type(task.build()).__name__.lower() == detector.replace("_", "")
+
+
 # The command line
 
 QUICK = [
