@@ -490,3 +490,8 @@ def test_one_line_for_what_cannot_be_used(
 ) -> None:
     where = ["--task", "detect", "--data", str(boxed_pictures), "--output", str(tmp_path / "runs")]
     assert message in refusal(capsys, "train", *where, *QUICK, *flags)
+
+
+def test_boxes_are_no_classes(boxed_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ("train", "--data", str(boxed_pictures), "--output", str(tmp_path))
+    assert "holds boxes of objects, not a folder a class: pass --task detect" in refusal(capsys, *argv)

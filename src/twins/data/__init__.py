@@ -48,7 +48,14 @@ def open_labelled(recipe: ClassifyRecipe, evaluation_only: bool = False) -> tupl
         case "list":
             train, val = read_lists(root)
         case _:
-            train, val = read_folder(root)
+            try:
+                train, val = read_folder(root)
+            except TwinsError as error:
+                if root.is_dir() and (any(annotation_files(root)) or yolo_file(root)):
+                    raise TwinsError(
+                        f"{root}: holds boxes of objects, not a folder a class: pass --task detect"
+                    ) from error
+                raise
             _refuse_masks(root, train or val)
     train, val = _parted(train, val, recipe, evaluation_only, None if train is None else train.labels)
     if train is not None and not evaluation_only and len(train.classes) < 2:
