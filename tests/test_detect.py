@@ -495,3 +495,13 @@ def test_one_line_for_what_cannot_be_used(
 def test_boxes_are_no_classes(boxed_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ("train", "--data", str(boxed_pictures), "--output", str(tmp_path))
     assert "holds boxes of objects, not a folder a class: pass --task detect" in refusal(capsys, *argv)
+
+
+def test_a_run_is_not_resumed_with_classes_in_another_order(tiny_detect_recipe: DetectRecipe) -> None:
+    stopped = fit(tiny_detect_recipe.replace(epochs=1)).folder
+    for path in Path(tiny_detect_recipe.data).glob("annotations/*.json"):
+        path.write_text(
+            path.read_text().replace('"white"', '"?"').replace('"grey"', '"white"').replace('"?"', '"grey"')
+        )
+    with pytest.raises(TwinsError, match="the one numbered 0 is 'grey' here and 'white' there"):
+        fit(tiny_detect_recipe, folder=stopped, resume=stopped / "checkpoint.pth")

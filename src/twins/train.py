@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from . import ops, optim, report
+from .data.class_names import check_classes
 from .data.loading import (
     Batch,
     EvaluationSampler,
@@ -33,6 +34,7 @@ from .recipes import Recipe
 from .run import Run, new_run_folder, provenance
 from .state import TrainingState, read_training_checkpoint, save_checkpoint
 from .tasks import Task, make_task
+from .weights import classes_of
 
 Announce = Callable[[Run, Task, dict[str, Any], TrainingState], None]
 
@@ -88,6 +90,8 @@ class Loop:
         self.task = make_task(recipe)
         training, self.held_out = self.task.datasets()
         assert training is not None
+        if checkpoint is not None and (known := classes_of(checkpoint)):
+            check_classes(self.task.classes, known, recipe.data)
         self.training: PicturesAsTensors = training
         self.unreadable = UnreadableImages(recipe.bad_images)
         self.sampler, self.batches = self.training_batches()
