@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from twins.checkpoint_file import read_checkpoint
 from twins.cli import INTERRUPTED, Parser
 from twins.data.loading import collate
 from twins.dist import choose_device
@@ -34,7 +35,6 @@ from twins.run import Run
 from twins.state import TrainingState
 from twins.tasks import Task, make_task
 from twins.train import fit
-from twins.weights import read_checkpoint
 from twins.zoo import model_name
 
 DATASETS = {"CIFAR": "cifar100", "IMNET": "folder", "INAT": "inat2018", "INAT19": "inat2019"}

@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,22 +64,23 @@ def make_pictures(root: Path, classes: dict[str, int], **parts: int) -> Path:
 TINY = {"embed_dims": (16, 16, 32, 32), "num_heads": (1, 1, 2, 2), "depths": (1, 1, 1, 1), "mlp_ratios": (1, 1, 1, 1)}
 
 
+# Two epochs of a network of a few thousand parameters.
+TINY_RUN: dict[str, Any] = {
+    **{"model": "twins_svt_small", "name": "tiny", "workers": 0, "device": "cpu"},
+    **{"epochs": 2, "lr": 1e-3, "warmup_epochs": 0},
+}
+
+
 @pytest.fixture
 def tiny_recipe(pictures: Path, tmp_path: Path) -> ClassifyRecipe:
     """Two epochs of a network of a few thousand parameters on `pictures`."""
     return ClassifyRecipe(
-        model="twins_svt_small",
         model_kwargs=TINY,
         data=str(pictures),
         output=str(tmp_path / "runs"),
-        name="tiny",
         img_size=32,
-        epochs=2,
         batch_size=6,
-        lr=1e-3,
-        warmup_epochs=0,
-        workers=0,
-        device="cpu",
+        **TINY_RUN,
     )
 
 
@@ -108,19 +110,13 @@ def masked_pictures(tmp_path: Path) -> Path:
 def tiny_segment_recipe(masked_pictures: Path, tmp_path: Path) -> SegmentRecipe:
     """Two epochs of a small UPerNet on `masked_pictures`."""
     return SegmentRecipe(
-        model="twins_svt_small",
         model_kwargs=TINY,
         head_channels=16,
         data=str(masked_pictures),
         output=str(tmp_path / "runs"),
-        name="tiny",
         img_size=32,
-        epochs=2,
         batch_size=4,
-        lr=1e-3,
-        warmup_epochs=0,
-        workers=0,
-        device="cpu",
+        **TINY_RUN,
     )
 
 
@@ -163,16 +159,10 @@ def boxed_pictures(tmp_path: Path) -> Path:
 def tiny_detect_recipe(boxed_pictures: Path, tmp_path: Path) -> DetectRecipe:
     """Two epochs of a small Mask R-CNN on `boxed_pictures`."""
     return DetectRecipe(
-        model="twins_svt_small",
         model_kwargs={**TINY, "channels": 16, "box_channels": 32, "proposals": 40, "box_samples": 32},
         data=str(boxed_pictures),
         output=str(tmp_path / "runs"),
-        name="tiny",
         img_size=48,
-        epochs=2,
         batch_size=4,
-        lr=1e-3,
-        warmup_epochs=0,
-        workers=0,
-        device="cpu",
+        **TINY_RUN,
     )

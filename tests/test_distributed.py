@@ -70,15 +70,21 @@ def last_log(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "log.txt").read_text().splitlines()[-1])
 
 
+def assert_two_learn_as_one(tmp_path: Path, recipe: Recipe, batch: int, rtol: float, atol: float) -> None:
+    """The weights and the mean loss, whether one process has the batch or two have half of it each."""
+    alone = run(tmp_path, recipe.replace(batch_size=batch), 1)
+    together = run(tmp_path, recipe.replace(batch_size=batch // 2), 2)
+    ours, theirs = (torch.load(f / "checkpoint.pth", weights_only=True)["model"] for f in (alone, together))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=rtol, atol=atol, msg=name)
+    assert last_log(alone)["train_loss"] == pytest.approx(last_log(together)["train_loss"], rel=1e-5)
+
+
 def test_two_processes_learn_what_one_learns_in_three_steps(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
     """36 pictures in global batches of 12: one epoch is three steps of SGD at 0.01."""
     recipe = tiny_recipe.replace(epochs=1, opt="sgd", lr=0.01, drop_path=0.0, clip_grad=None, sched="constant")
-    alone = run(tmp_path, recipe.replace(batch_size=12), 1)
-    together = run(tmp_path, recipe.replace(batch_size=6), 2)
-    ours, theirs = (torch.load(f / "checkpoint.pth", weights_only=True)["model"] for f in (alone, together))
-    for name, tensor in ours.items():
-        torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=1e-6, msg=name)
-    assert last_log(alone)["train_loss"] == pytest.approx(last_log(together)["train_loss"], rel=1e-5)
+    assert_two_learn_as_one(tmp_path, recipe, 12, rtol=0, atol=1e-6)
 
 
 def test_averaged_gradients_are_those_of_one_process(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
@@ -120,13 +126,7 @@ def test_a_segmenter_learns_on_two_processes_what_it_learns_on_one(
     recipe = tiny_segment_recipe.replace(
         epochs=1, opt="sgd", lr=0.01, head_drop=0.0, drop_path=0.0, clip_grad=None, sched="constant"
     )
-    alone = run(tmp_path, recipe.replace(batch_size=4), 1)
-    together = run(tmp_path, recipe.replace(batch_size=2), 2)
-    ours, theirs = (torch.load(f / "checkpoint.pth", weights_only=True)["model"] for f in (alone, together))
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        torch.testing.assert_close(tensor, theirs[name], rtol=1e-6, atol=1e-6, msg=name)
-    assert last_log(alone)["train_loss"] == pytest.approx(last_log(together)["train_loss"], rel=1e-5)
+    assert_two_learn_as_one(tmp_path, recipe, 4, rtol=1e-6, atol=1e-6)
 
 
 def test_a_segmenters_figures_are_identical_over_one_two_and_three_processes(
@@ -153,13 +153,7 @@ def test_a_detector_learns_on_two_processes_what_it_learns_on_one(
         detector=detector, epochs=1, opt="sgd", lr=0.01, drop_path=0.0, clip_grad=None, sched="constant",
         model_kwargs={**TINY, "channels": 16, **(heads if detector == "mask_rcnn" else {})},
     )  # fmt: skip
-    alone = run(tmp_path, recipe.replace(batch_size=4), 1)
-    together = run(tmp_path, recipe.replace(batch_size=2), 2)
-    ours, theirs = (torch.load(f / "checkpoint.pth", weights_only=True)["model"] for f in (alone, together))
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        torch.testing.assert_close(tensor, theirs[name], rtol=1e-5, atol=1e-5, msg=name)
-    assert last_log(alone)["train_loss"] == pytest.approx(last_log(together)["train_loss"], rel=1e-5)
+    assert_two_learn_as_one(tmp_path, recipe, 4, rtol=1e-5, atol=1e-5)
 
 
 def test_a_detectors_figures_are_identical_over_one_two_and_three_processes(

@@ -114,7 +114,20 @@ def test_every_size_of_picture_and_box_can_be_drawn(size: tuple[int, int]) -> No
         (0, 0, width, height), (0, 0, 0, 0), (width, height, width, height), labels=[2, 1, 0], scores=[1.0] * 3
     )
     drawn = draw_detections(noise(*size), {**detections, "masks": torch.ones(3, 1, height, width)}, CLASSES, 0.5)
-    assert drawn.size == size
+    assert drawn.size == ((480, 480) if size == (1, 1) else size)
+
+
+def test_a_picture_that_names_would_cover_is_enlarged(written: list[tuple[str, tuple[float, ...]]]) -> None:
+    """96 pixels become 5 x 96: boxes and masks with them."""
+    detections = found((20, 30, 60, 80), labels=[1], scores=[0.9])
+    masks = torch.zeros(1, 1, 96, 96, dtype=torch.bool)
+    masks[0, 0, 40:50, 30:40] = True
+    picture = Image.new("RGB", (96, 96), (100, 100, 100))
+    drawn = np.array(draw_detections(picture, {**detections, "masks": masks}, CLASSES, 0.5), dtype=int)
+    assert drawn.shape == (480, 480, 3)
+    assert (drawn[200:250, 150:200] == [50 + side // 2 for side in DOG]).all()
+    assert (drawn[150, 100:300] == DOG).all()
+    assert (drawn[260:390, 110:290] == 100).all()
 
 
 def boxed(picture: Image.Image, boxes: list[list[float]], title: str, masks: Tensor | None = None) -> Boxed:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 import twins
-from twins.weights import identify, load_weights, read_checkpoint
+from twins.checkpoint_file import read_checkpoint
+from twins.weights import identify, load_weights
 
 TINY: dict[str, Any] = {
     "embed_dims": (8, 16, 24, 32),

@@ -1,10 +1,11 @@
 """Twins vision transformers: the six networks, their training, and everything down to a deployed model."""
 
+from .checkpoint_file import read_checkpoint
 from .detection import mask_rcnn, retinanet
 from .errors import TwinsError
 from .model import Twins, TwinsBackbone
 from .segmentation import Segmenter, semantic_fpn, upernet
-from .weights import LoadReport, identify, load_weights, read_checkpoint
+from .weights import LoadReport, identify, load_weights
 from .zoo import create_model, list_models
 
 __version__ = "0.1.0"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .checkpoint_file import read_checkpoint
 from .data.class_names import numbered
 from .data.loading import UnreadableImages
 from .dist import from_main, joined
@@ -14,7 +15,7 @@ from .recipes import Recipe, find_recipe, recipe_of_checkpoint
 from .run import Run, new_run_folder
 from .tasks import Task, make_task
 from .train import held_out_figures
-from .weights import classes_of, identify, identify_head, load_whole, meta_of, read_checkpoint
+from .weights import classes_of, identify, identify_head, load_whole, meta_of
 
 
 def evaluate_weights(
@@ -31,10 +32,8 @@ def evaluate_weights(
     """
     checkpoint = read_checkpoint(weights)
     known, head = classes_of(checkpoint), identify_head(checkpoint)
-    if (
-        head and head.task == "segment" and "format" not in checkpoint
-    ):  # masks show classes by number, and perhaps not all
-        known = numbered(head.classes)
+    if head and head.task == "segment" and "format" not in checkpoint:
+        known = numbered(head.classes)  # masks tell classes by number, and perhaps not all of them
     with joined(recipe.device) as world:
         task = make_task(recipe.replace(weights=None), known)
         _, held_out = task.datasets(evaluation_only=True)

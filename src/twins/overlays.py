@@ -16,6 +16,7 @@ from .data.palette import class_colours, object_colours
 from .extras import need
 
 PANEL, GAP = 480, 10  # pixels: the longest side of a picture in a table of them, and what lies between two
+LEGIBLE = 160  # pixels: of pictures with shorter sides names would hide too much
 INK = "#333333"
 STRENGTH = 0.55  # of a mask's colours, over the picture's own
 
@@ -57,11 +58,20 @@ def draw_boxes(rows: Sequence[Sequence[Boxed]], classes: Sequence[str], path: Pa
 def draw_detections(
     picture: Image.Image, detections: dict[str, Tensor], classes: Sequence[str], min_score: float
 ) -> Image.Image:
-    """A copy of the picture, in colour, with what was found in it marked: all of at least that score."""
+    """A copy of the picture, in colour, with what was found in it marked: all of at least that score.
+
+    A picture so small that names would cover it is enlarged.
+    """
     shown = detections["scores"] >= min_score
     boxes, labels, scores = (detections[name][shown].cpu() for name in ("boxes", "labels", "scores"))
     masks = detections["masks"][shown, 0].cpu() if "masks" in detections else None
-    return _marked(picture.convert("RGB"), boxes, labels, scores, masks, classes)
+    picture = picture.convert("RGB")
+    if max(picture.size) < LEGIBLE:
+        scale = PANEL // max(picture.size)
+        picture = picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.NEAREST)
+        boxes = boxes * scale
+        masks = None if masks is None else masks.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    return _marked(picture, boxes, labels, scores, masks, classes)
 
 
 def draw_mask(picture: Image.Image, mask: Tensor, classes: Sequence[str]) -> Image.Image:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from .checkpoint_file import read_checkpoint
 from .errors import TwinsError
-from .weights import load_weights, read_checkpoint
+from .weights import load_weights
 
 FORMAT = "twins-1"
 

@@ -17,7 +17,7 @@ from ..progress import Progress
 from .boxes import LEAST_SIDE, BoxedImages, Size, learnable
 from .images import UnreadableImageError, upright_size
 from .loading import leave_stopping_to_the_main_process
-from .problems import FEW, AnnotationError, Named, a_few
+from .problems import FEW, AnnotationError, Named, a_few, added
 
 CHUNK = 64  # pictures that a process looks at before it reports
 AREAS = (32**2, 96**2)  # pixels that COCO calls medium, and large
@@ -52,8 +52,8 @@ class BoxTally:
             self.objects + other.objects,
             self.pictures + other.pictures,
             self.outlined + other.outlined,
-            _added(self.problems, other.problems),
-            _added(self.oddities, other.oddities),
+            added(self.problems, other.problems),
+            added(self.oddities, other.oddities),
             self.unreadable + other.unreadable,
             tuple(by_area[:1] + by_area[-1:]),
         )
@@ -172,10 +172,6 @@ def _tally(images: BoxedImages, index: int, size: Size) -> BoxTally:
 
 def _named(images: BoxedImages, index: int, places: np.ndarray) -> Named:
     return Named(len(places), tuple(images.object_name(index, place) for place in places[:FEW]))
-
-
-def _added(some: dict[str, Named], others: dict[str, Named]) -> dict[str, Named]:
-    return {key: some.get(key, Named()) + others.get(key, Named()) for key in sorted(some.keys() | others.keys())}
 
 
 def _sum(tallies: Iterable[BoxTally]) -> BoxTally:

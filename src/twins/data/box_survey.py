@@ -12,7 +12,7 @@ from .box_check import CHUNK, BoxFindings, BoxTally, examine, findings
 from .boxes import BoxedImages
 from .loading import workers_at_hand
 from .problems import FEW, a_few
-from .survey import HELD_OUT, TRAINING, Survey
+from .survey import HELD_OUT, TRAINING, Survey, span
 
 
 def look_through(parts: dict[str, BoxedImages], recipe: DetectRecipe, decode: bool = False) -> dict[str, BoxFindings]:
@@ -64,9 +64,8 @@ def _in_both(parts: dict[str, BoxedImages]) -> list[str]:
 def _described(part: str, images: BoxedImages, found: BoxFindings) -> str:
     if not found.sizes:
         return f"{part}: {len(images)} pictures with boxes, of which none can be used"
-    sizes = " to ".join(dict.fromkeys(f"{width} x {height}" for width, height in found.sizes))
     masks = "with outlines" if images.has_masks else "without outlines"
-    return f"{part}: {len(images)} pictures, {sizes}; {sum(map(sum, found.objects))} objects, {masks}"
+    return f"{part}: {len(images)} pictures, {span(found.sizes)}; {sum(map(sum, found.objects))} objects, {masks}"
 
 
 def _figures(objects: tuple[int, int, int], pictures: int) -> tuple[str, str, str]:

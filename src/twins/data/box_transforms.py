@@ -46,6 +46,10 @@ class BoxPreprocessing:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def of_network(self) -> dict[str, Any]:
+        """The same as keywords of the detectors, which make pictures ready themselves."""
+        return {"min_size": self.min_size, "max_size": self.max_size, "image_mean": self.mean, "image_std": self.std}
+
 
 def box_train_transform(recipe: DetectRecipe) -> BoxTransform:
     """A PIL picture and its target to (C, H, W) bytes, as large as the network is to train on, and the target with it.

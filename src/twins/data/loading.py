@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from ..dist import gather
 from ..errors import TwinsError
 from .images import UnreadableImageError
 from .randomness import keyed_randomness, seed_of
+from .survey import evenly
 
 
 class SampleKey(NamedTuple):
@@ -166,6 +168,19 @@ class PicturesAsTensors(Dataset[Sample]):
     def at(self, index: int) -> Sample:
         """One picture, in its first view."""
         return self[SampleKey(index)]
+
+    def samples(self, wanted: int) -> list[tuple[Image.Image, Any]]:
+        """Some pictures, evenly spread, with what is known of each, as they are on disk; broken ones are left out.
+
+        Raises TwinsError where none of them can be read.
+        """
+        found = []
+        for index in evenly(len(self.images), wanted):
+            with contextlib.suppress(UnreadableImageError):  # `data check` names them
+                found.append(self.images.read(index, self.channels))
+        if not found:
+            raise TwinsError(f"none of the pictures can be read, as {self.images.name(0)}")
+        return found
 
     def __getitem__(self, key: SampleKey) -> Sample:
         unreadable = []

@@ -19,7 +19,7 @@ from .class_names import numbered
 from .images import UnreadableImageError, read_image, upright_size
 from .loading import leave_stopping_to_the_main_process
 from .masks import IGNORED, MaskedImages
-from .problems import FEW, AnnotationError, Named, a_few
+from .problems import FEW, AnnotationError, Named, a_few, added
 
 BLACK_AND_WHITE = "255 is no class: for black and white masks list `rest,0,0,0` and `thing,255,255,255` in classes.txt"
 Size = tuple[int, int]  # width, height
@@ -39,13 +39,11 @@ class Tally:
     longest: tuple[Size, ...] = ()  # of the most elongated one
 
     def __add__(self, other: Tally) -> Tally:
-        advices = self.problems.keys() | other.problems.keys()
-        nothing = Named()
         by_area = sorted(self.sizes + other.sizes, key=lambda size: (size[0] * size[1], size))
         return Tally(
             self.pixels + other.pixels,
             self.pictures + other.pictures,
-            {a: self.problems.get(a, nothing) + other.problems.get(a, nothing) for a in sorted(advices)},
+            added(self.problems, other.problems),
             self.unreadable + other.unreadable,
             self.empty + other.empty,
             tuple(by_area[:1] + by_area[-1:]),

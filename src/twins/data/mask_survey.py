@@ -9,7 +9,7 @@ from .loading import workers_at_hand
 from .mask_check import MaskFindings, Tally, examine, findings, settle_classes
 from .mask_transforms import crop_problem
 from .masks import MaskedImages
-from .survey import TRAINING, Survey
+from .survey import TRAINING, Survey, span
 
 ENOUGH_FOR_WORKERS = 100  # masks: fewer one process looks through before others could have started
 
@@ -60,9 +60,8 @@ def _tally(part: str, images: MaskedImages, recipe: SegmentRecipe, decode: bool)
 def _described(part: str, count: int, found: MaskFindings) -> str:
     if not found.sizes:
         return f"{part}: {count} pictures with masks, of which none can be used"
-    sizes = " to ".join(dict.fromkeys(f"{width} x {height}" for width, height in found.sizes))
     ignored = _percent(found.ignored, found.ignored + sum(found.pixels))
-    return f"{part}: {count} pictures with masks, {sizes}; {ignored} of pixels are of no class"
+    return f"{part}: {count} pictures with masks, {span(found.sizes)}; {ignored} of pixels are of no class"
 
 
 def _percent(count: int, total: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import TwinsError
@@ -37,6 +37,11 @@ class Named:
 
     def __str__(self) -> str:
         return a_few(self.names, self.count, "; ")
+
+
+def added(some: Mapping[str, Named], others: Mapping[str, Named]) -> dict[str, Named]:
+    """Of each kind, those of both."""
+    return {kind: some.get(kind, Named()) + others.get(kind, Named()) for kind in sorted(some.keys() | others.keys())}
 
 
 def a_few(names: Sequence[str], count: int, separator: str = ", ") -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+from ..errors import TwinsError
 
 TRAINING, HELD_OUT = "training", "held out"
 
@@ -16,6 +20,30 @@ class Survey:
     rows: tuple[tuple[str, ...], ...]
     errors: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+class Findings(Protocol):
+    """What was found in a part of the data, in words."""
+
+    @property
+    def errors(self) -> tuple[str, ...]: ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+
+def oddities(found: Mapping[str, Findings]) -> list[str]:
+    """What is merely odd in each part. Raises TwinsError for what makes training impossible."""
+    for of_part in found.values():
+        if of_part.errors:
+            more = f" ({len(of_part.errors) - 1} more kinds of errors)" if len(of_part.errors) > 1 else ""
+            raise TwinsError(of_part.errors[0] + more)
+    return [f"{part}: {warning}" for part, of_part in found.items() for warning in of_part.warnings]
+
+
+def span(sizes: Sequence[tuple[int, int]]) -> str:
+    """The smallest and the largest size in words: "48 x 56 to 640 x 480"."""
+    return " to ".join(dict.fromkeys(f"{width} x {height}" for width, height in sizes))
 
 
 def evenly(count: int, wanted: int) -> list[int]:

@@ -6,7 +6,7 @@ of the reference framework load under their own names, and find what they found 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from .pictures import Preparation
 from .roi_head import RoIHead
 from .rpn_head import RPNHead
 
-__all__ = ["Detector", "MaskRCNN", "RetinaNet", "mask_rcnn", "retinanet"]
+__all__ = ["DETECTORS", "SURE", "Detector", "MaskRCNN", "RetinaNet", "mask_rcnn", "retinanet"]
 
+SURE = 0.3  # score from which a detection is shown to people
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -108,6 +109,9 @@ def mask_rcnn(
     roi_head = RoIHead(channels, num_classes, box_channels, box_samples, masks)
     selection = Selection(score_thresh, nms_thresh, detections_per_img)
     return MaskRCNN(trunk, channels, rpn_head, roi_head, preparation, selection).with_weights(weights)
+
+
+DETECTORS: dict[str, Callable[..., Detector]] = {"mask_rcnn": mask_rcnn, "retinanet": retinanet}
 
 
 def _check(name: str, **counts: int) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 
 from torch import Tensor
 
+from ..checkpoint_file import read_checkpoint
 from ..data.box_transforms import BoxPreprocessing
 from ..data.class_names import numbered
 from ..data.coco_classes import COCO
 from ..data.mask_transforms import MaskPreprocessing
 from ..data.transforms import Preprocessing
 from ..errors import TwinsError
-from ..weights import DenseHead, classes_of, identify, identify_head, read_checkpoint
+from ..weights import DenseHead, classes_of, identify, identify_head
 from ..zoo import model_name
 
 _CLASSIFIER = re.compile(r"(?:^|\.)head\.(?:fc\.)?weight")

@@ -182,7 +182,7 @@ def many(count: int, what: str) -> str:
 
 
 def _commonest(counts: Counter[str]) -> str:
-    return _some([f"{number} {name}" for name, number in counts.most_common()])
+    return _some([f"{number} x {name}" for name, number in counts.most_common()])
 
 
 def _some(parts: Sequence[str]) -> str:

@@ -62,7 +62,7 @@ class Detected:
         return len(self.labels)
 
     def __str__(self) -> str:
-        return ", ".join(f"{count} {name}" for name, count in Counter(self.names).most_common()) or "nothing"
+        return ", ".join(f"{count} x {name}" for name, count in Counter(self.names).most_common()) or "nothing"
 
 
 def shares(pixels: Counter[str]) -> list[str]:

@@ -13,10 +13,11 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
+from ..data.box_transforms import BoxPreprocessing
 from ..data.images import read_image
 from ..data.mask_transforms import MaskPreprocessing, mask_eval_transform
 from ..data.transforms import Preprocessing, eval_transform
-from ..detection import mask_rcnn, retinanet
+from ..detection import DETECTORS, SURE
 from ..dist import choose_device
 from ..errors import TwinsError, nearest
 from ..inference import best_class, slide_logits
@@ -29,8 +30,6 @@ from .predictions import Classified, Detected, Segmented
 
 Picture = str | os.PathLike | Image.Image
 P = TypeVar("P")
-
-SURE = 0.3  # score from which a detection counts, unless told otherwise
 
 
 class Predictor(Generic[P]):
@@ -131,15 +130,11 @@ class DetectPredictor(Predictor[Detected]):
     def __init__(self, trained: Trained, device: torch.device, ema: bool | None, **selection: Any) -> None:
         told = {name: trained.settings[name] for name in ("iou", "max_det") if name in trained.settings}
         recipe = DetectRecipe(conf=SURE).replace(**(told | selection))
-        meta, preprocessing = trained.meta, trained.meta["preprocessing"]
-        build = mask_rcnn if meta["detector"] == "mask_rcnn" else retinanet
-        network = build(
+        meta = trained.meta
+        network = DETECTORS[meta["detector"]](
             meta["name"],
             **meta["create_model"],
-            min_size=preprocessing["min_size"],
-            max_size=preprocessing["max_size"],
-            image_mean=preprocessing["mean"],
-            image_std=preprocessing["std"],
+            **BoxPreprocessing(**meta["preprocessing"]).of_network(),
             score_thresh=recipe.conf,
             nms_thresh=recipe.iou,
             detections_per_img=recipe.max_det,

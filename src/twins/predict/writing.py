@@ -50,15 +50,18 @@ def write_predictions(
                     print(f"{pictures[place].name}: {answer}", flush=True)
     finally:
         seconds = time.perf_counter() - started
-        files.finish()
         if done:
+            files.finish()
             asked = many(len(pictures), "picture")
             asked = asked if done == len(pictures) else f"{done} of {asked}"
             print(f"{asked}, {seconds / done:.3f} s each: {files.summary()}")
         if unreadable:
             bad = many(len(unreadable), "unreadable picture")
             print(f"left out {bad}: {a_few(unreadable[:FEW], len(unreadable), '; ')}")
-        print(f"predictions in {folder}", flush=True)
+        if done:
+            print(f"predictions in {folder}", flush=True)
+        elif not any(folder.iterdir()):
+            folder.rmdir()
     if not done:
         raise TwinsError(f"none of the pictures can be read: {unreadable[0]}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,11 +17,10 @@ from ..data import BoxedImages, open_boxed
 from ..data.box_survey import look_through, survey_boxes
 from ..data.box_transforms import BoxPreprocessing, box_eval_transform, box_train_transform
 from ..data.class_names import check_classes
-from ..data.images import UnreadableImageError
 from ..data.loading import Batch, PicturesAsTensors
 from ..data.palette import object_colours
-from ..data.survey import HELD_OUT, TRAINING, Survey, evenly
-from ..detection import Detector, mask_rcnn, retinanet
+from ..data.survey import HELD_OUT, TRAINING, Survey, evenly, oddities
+from ..detection import DETECTORS, SURE, Detector
 from ..dist import gather
 from ..errors import TwinsError
 from ..overlays import Boxed, draw_boxes
@@ -32,7 +30,6 @@ from ..zoo import model_name
 
 SHOWN = 8  # held-out pictures whose detections are drawn, always the same ones
 MASK_RCNN_ALONE = {"box_channels", "masks", "proposals", "rpn_samples", "box_samples"}  # settings
-SURE = 0.3  # score from which a detection is drawn
 
 
 class Detection:
@@ -74,15 +71,11 @@ class Detection:
 
     def build(self) -> Detector:
         """The network for the data's classes, with the recipe's weights if it names any."""
-        r, p = self.recipe, self.preprocessing
-        build = mask_rcnn if r.detector == "mask_rcnn" else retinanet
-        return build(
+        r = self.recipe
+        return DETECTORS[r.detector](
             r.model,
             **self._network(),
-            min_size=p.min_size,
-            max_size=p.max_size,
-            image_mean=p.mean,
-            image_std=p.std,
+            **self.preprocessing.of_network(),
             score_thresh=r.conf,
             nms_thresh=r.iou,
             detections_per_img=r.max_det,
@@ -119,14 +112,8 @@ class Detection:
     def draw_samples(self, path: Path) -> None:
         """Some training pictures with their objects, as they are on disk."""
         assert self.training is not None
-        images = self.training.images
-        rows = []
-        for place in evenly(len(images), SHOWN):
-            with contextlib.suppress(UnreadableImageError):  # `data check` names them
-                picture, target = images.read(place, self.recipe.in_chans)
-                rows.append([_boxed(pil_to_tensor(picture), target)])
-        if not rows:
-            raise TwinsError(f"{self.recipe.data}: none of the pictures can be read")
+        samples = self.training.samples(SHOWN)
+        rows = [[_boxed(pil_to_tensor(picture), target)] for picture, target in samples]
         draw_boxes(rows, self.classes, path, self.recipe.data)
 
     def draw_batch(self, batch: Batch, run: Run) -> None:
@@ -199,11 +186,7 @@ class Detection:
 
     def _look_through(self, parts: dict[str, BoxedImages]) -> None:
         """Note what is odd. Raises TwinsError for what makes training impossible."""
-        for part, of_part in look_through(parts, self.recipe).items():
-            if of_part.errors:
-                more = f" ({len(of_part.errors) - 1} more kinds of errors)" if len(of_part.errors) > 1 else ""
-                raise TwinsError(of_part.errors[0] + more)
-            self.notes += [f"{part}: {warning}" for warning in of_part.warnings]
+        self.notes += oddities(look_through(parts, self.recipe))
 
     def _tensors(self, images: BoxedImages, training: bool) -> PicturesAsTensors:
         r = self.recipe

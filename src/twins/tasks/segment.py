@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,14 +15,13 @@ from torchvision.transforms.functional import pil_to_tensor
 from .. import report
 from ..data import MaskedImages, open_masked
 from ..data.class_names import check_classes, numbered
-from ..data.images import UnreadableImageError
 from ..data.loading import Batch, PicturesAsTensors
 from ..data.mask_check import MaskFindings
 from ..data.mask_survey import look_through, survey_masks
 from ..data.mask_transforms import MaskPreprocessing, crop_problem, mask_eval_transform, mask_train_transform
 from ..data.masks import IGNORED
 from ..data.palette import class_colours
-from ..data.survey import HELD_OUT, TRAINING, Survey, evenly
+from ..data.survey import HELD_OUT, TRAINING, Survey, evenly, oddities
 from ..dist import gather
 from ..errors import TwinsError
 from ..inference import class_probabilities
@@ -122,13 +120,7 @@ class Segmentation:
     def draw_samples(self, path: Path) -> None:
         """Some training pictures with their masks, as they are on disk."""
         assert self.training is not None
-        images = self.training.images
-        samples = []
-        for place in evenly(len(images), SHOWN):
-            with contextlib.suppress(UnreadableImageError):  # `data check` names them
-                samples.append(images.read(place, self.recipe.in_chans))
-        if not samples:
-            raise TwinsError(f"{self.recipe.data}: none of the pictures can be read")
+        samples = self.training.samples(SHOWN)
         rows = [Masked(pil_to_tensor(picture) / 255, {"mask": mask}) for picture, mask in samples]
         report.draw_masks(rows, self.classes, path, self.recipe.data)
 
@@ -198,11 +190,7 @@ class Segmentation:
     def _look_through(self, parts: dict[str, MaskedImages]) -> dict[str, MaskFindings]:
         """Findings of each part, the odd ones noted. Raises TwinsError for what makes training impossible."""
         self.classes, found = look_through(parts, self.recipe)
-        for part, of_part in found.items():
-            if of_part.errors:
-                more = f" ({len(of_part.errors) - 1} more kinds of errors)" if len(of_part.errors) > 1 else ""
-                raise TwinsError(of_part.errors[0] + more)
-            self.notes += [f"{part}: {warning}" for warning in of_part.warnings]
+        self.notes += oddities(found)
         if TRAINING in found and (problem := crop_problem(self.recipe, found[TRAINING].extremes)):
             raise TwinsError(problem)
         return found
