@@ -111,15 +111,13 @@ def pack(model: Twins | TwinsBackbone, dtype: str) -> Tensor:
         for block in blocks:
             assert isinstance(block, Block)
             _pack_block(packer, block)
-    is_classifier = isinstance(model, Twins)
-    packer.number(is_classifier)
-    if is_classifier:
+    packer.number(isinstance(model, Twins))
+    if isinstance(model, Twins):
         packer.norm(model.norm)
-        head = model.head
-        if isinstance(head, nn.Linear):
-            packer.linear(head.weight, head.bias)
+        if isinstance(model.head, nn.Linear):
+            packer.linear(model.head.weight, model.head.bias)
         else:
-            packer.linear(torch.zeros(0, model.num_features), None)
+            packer.linear(torch.zeros(0, model.embed_dims[-1]), None)
     return packer.to_tensor()
 
 
