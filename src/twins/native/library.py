@@ -57,10 +57,10 @@ def instruction_set() -> str:
 def forward(images: Tensor, packed: Tensor, answers: Sequence[Tensor], threads: int) -> None:
     """Compute the packed network over (B, in_chans, H, W) contiguous floats into `answers`, whose memory is theirs.
 
-    Raises RuntimeError for packed weights that are none of this version.
+    Raises RuntimeError for packed weights that are none of this version, or do not fit pictures and answers.
     """
-    batch, _, height, width = images.shape
     pointers = (ctypes.c_void_p * len(answers))(*(answer.data_ptr() for answer in answers))
+    sizes = (ctypes.c_int64 * len(answers))(*(answer[0].numel() for answer in answers))
     _call(
         "twins_forward",
         ctypes.c_void_p(packed.data_ptr()),
@@ -68,8 +68,8 @@ def forward(images: Tensor, packed: Tensor, answers: Sequence[Tensor], threads: 
         instruction_set().encode(),
         threads,
         ctypes.c_void_p(images.data_ptr()),
-        *(batch, height, width),
-        *(pointers, len(answers)),
+        *images.shape,
+        *(pointers, sizes, len(answers)),
     )
 
 

@@ -6,10 +6,6 @@
 #include "packed.h"
 #include "vector.h"
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 namespace twins::TWINS_ISA {
 
 constexpr int PANEL_VECTORS = PANEL / LANES;
@@ -21,6 +17,7 @@ struct Fp32 {
   typedef Vec Sum;
   static constexpr int GROUP = 1;  // rows of the weight matrix a step
   static constexpr bool QUANTISED = false;
+  typedef Fp32 Tile;  // what the innermost loop multiplies
 
   struct Weights {
     Vec value;
@@ -42,6 +39,7 @@ struct Bf16 {
   typedef Vec Sum;
   static constexpr int GROUP = 2;
   static constexpr bool QUANTISED = false;
+  typedef Bf16 Tile;
 
   struct Weights {
     IntVec pairs;
@@ -66,29 +64,25 @@ struct Bf16 {
 
 #else
 
-// bfloat16 weights where no instruction multiplies them: they are widened as they are read, which takes a shift and a
-// mask for a whole tile, and activations stay in single precision. Half the memory, and no rounding but the weights'.
+// bfloat16 weights where no instruction multiplies them: a piece of a panel is widened into the nearest cache, where all
+// rows meet it in single precision. Half the memory, and no rounding but the weights'.
 struct Bf16 {
   typedef float Activation;
   typedef uint16_t Weight;
   typedef Vec Sum;
   static constexpr int GROUP = 2;
   static constexpr bool QUANTISED = false;
+  typedef Fp32 Tile;
 
-  struct Weights {
-    Vec first, second;
-  };
-  static TWINS_INLINE Weights read(const Weight* panel, int vector) {
-    IntVec pairs;  // the first of a pair in the lower half, on every processor that the engine runs on
-    __builtin_memcpy(&pairs, panel + vector * LANES * 2, sizeof pairs);
-    return {bits_of<Vec>(pairs << 16), bits_of<Vec>(pairs & static_cast<int32_t>(0xffff0000))};
-  }
-  struct Factor {
-    Vec first, second;
-  };
-  static TWINS_INLINE Factor spread(const Activation* row) { return {broadcast(row[0]), broadcast(row[1])}; }
-  static TWINS_INLINE Sum add(Sum sum, Factor row, Weights column) {
-    return sum + row.first * column.first + row.second * column.second;
+  // Pairs of rows, interleaved, become rows of floats.
+  static TWINS_INLINE void widen(const Weight* panel, int steps, float* rows) {
+    for (int step = 0; step < steps; step++, panel += 2 * PANEL, rows += 2 * PANEL)
+      for (int column = 0; column < PANEL; column += LANES) {
+        IntVec pairs;  // the first of a pair in the lower half, on every processor that the engine runs on
+        __builtin_memcpy(&pairs, panel + 2 * column, sizeof pairs);
+        store(rows + column, bits_of<Vec>(pairs << 16));
+        store(rows + PANEL + column, bits_of<Vec>(pairs & static_cast<int32_t>(0xffff0000)));
+      }
   }
 };
 
@@ -101,6 +95,7 @@ struct Int8 {
   typedef IntVec Sum;
   static constexpr int GROUP = 4;
   static constexpr bool QUANTISED = true;
+  typedef Int8 Tile;
 
   struct Weights {
     IntVec fours;

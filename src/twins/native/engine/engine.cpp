@@ -34,33 +34,31 @@ struct Call {
   const float* images;
   int batch, height, width;
   float* const* answers;
-  int answer_count;
+  std::vector<int64_t> answer_sizes;
 
   // Pictures `first` up to `end`, by these workers.
   void group(int first, int end, const GroupMemory& memory, const Scratch* scratch, Workers& workers) const {
-    std::vector<float*> parts(answer_count);
-    for (int i = 0; i < answer_count; i++) parts[i] = answers[i] + first * answer_floats(i);
+    std::vector<float*> parts(answer_sizes.size());
+    for (size_t i = 0; i < parts.size(); i++) parts[i] = answers[i] + first * answer_sizes[i];
     run({end - first, images + size_t(first) * network.in_chans * height * width, height, width, parts.data(), &network,
          memory, scratch, &workers});
   }
-
- private:
-  // Floats of an answer that belong to one picture.
-  size_t answer_floats(int answer) const {
-    if (network.classifies) {
-      const int classes = network.head.outputs;
-      return classes ? classes : network.stages[network.depth - 1].dim;
-    }
-    size_t h = height, w = width;
-    for (int s = 0; s < network.depth; s++) {
-      const Stage& stage = network.stages[s];
-      h = std::max<size_t>(h / stage.patch, 1);
-      w = std::max<size_t>(w / stage.patch, 1);
-      if (stage.wanted && answer-- == 0) return h * w * stage.dim;
-    }
-    throw std::runtime_error("more answers asked for than the network has");
-  }
 };
+
+// Floats of each answer that belong to one picture.
+std::vector<int64_t> sizes_of_answers(const Network& network, int height, int width) {
+  std::vector<int64_t> sizes;
+  int64_t h = height, w = width;
+  for (int s = 0; s < network.depth; s++) {
+    const Stage& stage = network.stages[s];
+    h = std::max<int64_t>(h / stage.patch, 1);
+    w = std::max<int64_t>(w / stage.patch, 1);
+    if (stage.wanted) sizes.push_back(h * w * stage.dim);
+  }
+  const int classes = network.head.outputs;
+  if (network.classifies) sizes.push_back(classes ? classes : network.stages[network.depth - 1].dim);
+  return sizes;
+}
 
 // A group of pictures a core while there are groups enough for all; what remains is shared by all cores.
 void forward(const Call& call, int threads) {
@@ -106,16 +104,21 @@ extern "C" {
 // Names of the instruction sets that this processor has and this build knows, slowest first, with blanks between.
 TWINS_EXPORT const char* twins_instruction_sets() { return twins::instruction_set_names(); }
 
-// images: (batch, in_chans, height, width); answers: logits (batch, classes), or channels-last maps of the wanted stages.
+// images: (batch, channels, height, width); answers: channels-last maps of the wanted stages, or logits (batch, classes),
+// of `answer_sizes` floats a picture.
 TWINS_EXPORT int twins_forward(const uint8_t* packed, int64_t bytes, const char* instruction_set, int threads,
-                               const float* images, int batch, int height, int width, float* const* answers,
-                               int answer_count, char* error, int error_size) {
+                               const float* images, int batch, int channels, int height, int width,
+                               float* const* answers, const int64_t* answer_sizes, int answer_count, char* error,
+                               int error_size) {
   return twins::guarded(error, error_size, [&] {
     const twins::PackedNetwork packed_network(packed, bytes);
     const twins::Network& network = packed_network.network();
     const twins::Kernels& kernels = twins::kernels_of(instruction_set);
     const twins::RunGroup run = kernels.run_group[int(network.dtype)];
-    twins::forward({network, run, images, batch, height, width, answers, answer_count}, threads);
+    const std::vector<int64_t> sizes = twins::sizes_of_answers(network, height, width);
+    if (channels != network.in_chans || sizes != std::vector<int64_t>(answer_sizes, answer_sizes + answer_count))
+      throw std::runtime_error("pictures or answers are not of the shape that the packed network has");
+    twins::forward({network, run, images, batch, height, width, answers, sizes}, threads);
   });
 }
 

@@ -1,5 +1,6 @@
 #include "memory.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -54,6 +55,11 @@ struct MapSizes {
 };
 
 std::mutex guard;
+
+// fork() waits until nobody holds the lock, for in the child it would stay locked.
+[[maybe_unused]] const int registered =
+    pthread_atfork([] { guard.lock(); }, [] { guard.unlock(); }, [] { guard.unlock(); });
+
 std::vector<std::unique_ptr<Workspace>> idle;
 
 }  // namespace

@@ -15,14 +15,12 @@ class Words {
   Words(const uint8_t* memory, int64_t bytes) : memory(memory), bytes(bytes) {}
 
   int64_t word() {
-    if (at + 8 > bytes) throw std::runtime_error("packed weights end too early");
+    if (bytes - at < 8) throw std::runtime_error("packed weights end too early");
     int64_t value;
     std::memcpy(&value, memory + at, sizeof value);
     at += 8;
     return value;
   }
-
-  int number() { return static_cast<int>(word()); }
 
   float real() {
     const int64_t bits = word();
@@ -33,7 +31,7 @@ class Words {
 
   template <class T = float> const T* array(int64_t count) {
     const int64_t place = word();
-    if (place < 0 || count < 0 || place + count * int64_t(sizeof(T)) > bytes)
+    if (place < 0 || place > bytes || count > (bytes - place) / int64_t(sizeof(T)))
       throw std::runtime_error("packed weights are cut off");
     return count ? reinterpret_cast<const T*>(memory + place) : nullptr;
   }
@@ -43,6 +41,11 @@ class Words {
   int64_t bytes, at = 0;
 };
 
+void require(bool holds) {
+  if (!holds) throw std::runtime_error("packed weights contradict themselves");
+}
+
+// Reads part after part and holds each to those before it: whatever it answers can be computed with.
 class NetworkReader : public Words {
  public:
   NetworkReader(const uint8_t* memory, int64_t bytes) : Words(memory, bytes) {
@@ -51,23 +54,27 @@ class NetworkReader : public Words {
 
   Network network() {
     Network network = {};
-    network.dtype = dtype = static_cast<Dtype>(word());
-    network.in_chans = number();
-    network.window = number();
-    network.padding = static_cast<Padding>(word());
-    network.depth = number();
+    network.dtype = dtype = static_cast<Dtype>(from_to(0, 2));
+    network.in_chans = from_to(1, MOST_CHANNELS);
+    network.window = from_to(0, 9);
+    network.padding = static_cast<Padding>(from_to(0, 2));
+    network.depth = from_to(1, 16);
     return network;
   }
 
-  Stage stage() {
+  // `channels` of the map before; 0 for pictures, whose channels the network knows.
+  Stage stage(const Network& network, int channels) {
     Stage stage = {};
-    stage.dim = number();
-    stage.heads = number();
-    stage.patch = number();
-    stage.depth = number();
-    stage.normed = number();
-    stage.wanted = number();
-    stage.embed = linear();
+    stage.dim = from_to(PANEL, MOST_CHANNELS);
+    stage.heads = from_to(1, stage.dim);
+    stage.patch = from_to(1, 64);
+    stage.depth = from_to(0, 1000);
+    require(stage.dim % PANEL == 0 && stage.dim % (PANEL * stage.heads) == 0);
+    stage.normed = from_to(0, 1);
+    stage.wanted = from_to(0, 1);
+    const int inputs = stage.patch * stage.patch * (channels ? channels : network.in_chans);
+    require(inputs % PANEL == 0);
+    stage.embed = linear(inputs, stage.dim);
     stage.embed_norm = norm(stage.dim);
     stage.peg_weight = array(9 * stage.dim);
     stage.peg_bias = array(stage.dim);
@@ -75,29 +82,31 @@ class NetworkReader : public Words {
     return stage;
   }
 
-  Block block(int dim, std::unique_ptr<Linear[]>& sr) {
+  Block block(const Network& network, int dim, std::unique_ptr<Linear[]>& sr) {
     Block block = {};
-    block.local = number();
-    block.sr_ratio = number();
+    block.local = from_to(0, 1);
+    require(!block.local || network.window > 0);
+    block.sr_ratio = from_to(1, block.local ? 1 : 64);
     block.norm1 = norm(dim);
     block.norm2 = norm(dim);
     if (block.local) {
-      block.qkv = linear();
+      block.qkv = linear(dim, 3 * dim);
       block.q = columns(block.qkv, 0, dim);
       block.kv = columns(block.qkv, dim, 2 * dim);
     } else {
-      block.q = linear();
-      block.kv = linear();
+      block.q = linear(dim, dim);
+      block.kv = linear(dim, 2 * dim);
       if (block.sr_ratio > 1) {
         sr.reset(new Linear[block.sr_ratio]);
-        for (int i = 0; i < block.sr_ratio; i++) sr[i] = linear();
+        for (int i = 0; i < block.sr_ratio; i++) sr[i] = linear(block.sr_ratio * dim, dim, i == 0);
         block.sr = sr.get();
         block.sr_norm = norm(dim);
       }
     }
-    block.proj = linear();
-    block.fc1 = linear();
-    block.fc2 = linear();
+    block.proj = linear(dim, dim);
+    block.fc1 = linear(dim, ANY);
+    block.fc2 = linear(block.fc1.outputs, dim);
+    require(block.fc1.outputs % PANEL == 0);
     return block;
   }
 
@@ -107,21 +116,35 @@ class NetworkReader : public Words {
     return {gain, shift, real()};
   }
 
-  Linear linear() {
+  // The last layer: as many outputs as there are classes, or none.
+  Linear head(int inputs) { return linear(inputs, ANY, false); }
+
+  int from_to(int64_t least, int64_t most) {
+    const int64_t value = word();
+    require(least <= value && value <= most);
+    return static_cast<int>(value);
+  }
+
+ private:
+  static constexpr int ANY = -1, MOST_CHANNELS = 1 << 16, MOST_OUTPUTS = 1 << 24;
+
+  Linear linear(int inputs, int outputs, bool needs_bias = true) {
     Linear linear = {};
-    linear.inputs = number();
-    linear.outputs = number();
-    const int64_t columns = (int64_t(linear.outputs) + PANEL - 1) / PANEL * PANEL;
-    linear.weight = array<uint8_t>(columns * column_bytes(linear));
-    linear.bias = array(number() ? columns : 0);
+    linear.inputs = from_to(1, MOST_OUTPUTS);
+    linear.outputs = from_to(0, MOST_OUTPUTS);
+    require(linear.inputs == inputs && (outputs == ANY || linear.outputs == outputs));
+    const int64_t padded = (int64_t(linear.outputs) + PANEL - 1) / PANEL * PANEL;
+    linear.weight = array<uint8_t>(padded * column_bytes(linear));
+    const bool has_bias = from_to(0, 1);
+    require(has_bias || !needs_bias);
+    linear.bias = array(has_bias ? padded : 0);
     if (dtype == Dtype::int8) {
-      linear.column_scale = array(columns);
-      linear.column_sum = array(columns);
+      linear.column_scale = array(padded);
+      linear.column_sum = array(padded);
     }
     return linear;
   }
 
- private:
   int64_t column_bytes(const Linear& linear) const {
     const int64_t inputs = linear.inputs;
     if (dtype == Dtype::fp32) return inputs * 4;
@@ -151,20 +174,20 @@ PackedNetwork::PackedNetwork(const uint8_t* memory, int64_t bytes) {
   NetworkReader reader(memory, bytes);
   whole = reader.network();
   for (int s = 0; s < whole.depth; s++) {
-    Stage stage = reader.stage();
+    Stage stage = reader.stage(whole, s ? stages.back().dim : 0);
     blocks.emplace_back();
     for (int i = 0; i < stage.depth; i++) {
       sr.emplace_back();
-      blocks.back().push_back(reader.block(stage.dim, sr.back()));
+      blocks.back().push_back(reader.block(whole, stage.dim, sr.back()));
     }
     stage.blocks = blocks.back().data();
     stages.push_back(stage);
   }
   whole.stages = stages.data();
-  whole.classifies = reader.number();
+  whole.classifies = reader.from_to(0, 1);
   if (whole.classifies) {
     whole.norm = reader.norm(stages.back().dim);
-    whole.head = reader.linear();
+    whole.head = reader.head(stages.back().dim);
   }
 }
 

@@ -20,6 +20,21 @@ TWINS_INLINE void store_as(uint16_t* to, Vec value) {
 #endif
 }
 
+// The lowest byte of each lane. Compilers turn the obvious conversion into single bytes.
+TWINS_INLINE void store_low_bytes(uint8_t* to, IntVec value) {
+  typedef uint8_t Bytes __attribute__((vector_size(4 * LANES)));
+  const Bytes bytes = bits_of<Bytes>(value);
+#if TWINS_LANES == 4
+  const auto low = __builtin_shufflevector(bytes, bytes, 0, 4, 8, 12);
+#elif TWINS_LANES == 8
+  const auto low = __builtin_shufflevector(bytes, bytes, 0, 4, 8, 12, 16, 20, 24, 28);
+#else
+  const auto low =
+      __builtin_shufflevector(bytes, bytes, 0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60);
+#endif
+  __builtin_memcpy(to, &low, sizeof low);
+}
+
 template <class D> struct Rows {
   typename D::Activation* data;
   ptrdiff_t stride;
@@ -53,11 +68,9 @@ template <class D> struct Rows {
     const float per_step = 1 / scale[row];
     zero[row] = round_to_whole(broadcast(-low * per_step))[0];
     for (int c = 0; c < columns; c += LANES) {
-      const Vec steps = round_to_whole(load(from + c) * per_step + zero[row]);
-      const IntVec whole = __builtin_convertvector(min(max(steps, Vec{}), broadcast(float(D::MOST))), IntVec);
-      typedef uint8_t Bytes __attribute__((vector_size(LANES)));
-      const Bytes bytes = __builtin_convertvector(whole, Bytes);
-      __builtin_memcpy(data + row * stride + c, &bytes, sizeof bytes);
+      const Vec steps = load(from + c) * per_step + zero[row];
+      const Vec within = min(max(steps, Vec{}), broadcast(float(D::MOST)));
+      store_low_bytes(data + row * stride + c, bits_of<IntVec>(within + ROUNDER));  // a whole float's bits end in it
     }
   }
 };

@@ -88,13 +88,14 @@ template <class D> void embed(const Group& group, const Stage& stage, const Maps
       const int top = place / to.width * patch, left = place % to.width * patch;
       // What lies outside, where an axis is shorter than the kernel, is zero.
       if (pictures) {
-        float* line = scratch.qkv;  // channel, row and column of the patch, as the pictures lie
-        for (int k = 0; k < inputs; k++) {
-          const int y = top + k / patch % patch, x = left + k % patch;
-          const ptrdiff_t plane = ptrdiff_t(picture) * from.channels + k / (patch * patch);
-          line[k] = y < from.height && x < from.width ? from.tokens[(plane * from.height + y) * from.width + x] : 0.0f;
-        }
-        for (int k = 0; k < inputs; k += LANES) rows.put(row, k, load(line + k));
+        float* pixels = scratch.qkv;  // channel, row and column of the patch, as the pictures lie
+        for (int c = 0; c < from.channels; c++)
+          for (int y = top; y < top + patch; y++, pixels += patch) {
+            const float* line = from.tokens + ((ptrdiff_t(picture) * from.channels + c) * from.height + y) * from.width;
+            for (int j = 0; j < patch; j++)
+              pixels[j] = y < from.height && left + j < from.width ? line[left + j] : 0.0f;
+          }
+        for (int k = 0; k < inputs; k += LANES) rows.put(row, k, load(scratch.qkv + k));
       } else {
         for (int i = 0; i < patch * patch; i++) {
           const int y = top + i / patch, x = left + i % patch;

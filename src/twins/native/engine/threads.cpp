@@ -1,11 +1,13 @@
 #include "threads.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -13,24 +15,32 @@ namespace twins {
 
 namespace {
 
-// Sublayers follow each other within microseconds, which is less than it takes to fall asleep and be woken.
-constexpr int SPINS = 20000;
+// Sublayers follow each other within microseconds, which is less than it takes to fall asleep and be woken. Where there
+// are more threads than cores, whoever is waited for may need this one's core: so not too long without yielding.
+constexpr int SPINS = 20000, SPINS_TO_YIELD = 2000;
 
-inline void relax() {
+inline void relax(int spin) {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
+  if (spin % SPINS_TO_YIELD == SPINS_TO_YIELD - 1) std::this_thread::yield();
 }
 
 }  // namespace
 
 class Pool {
  public:
-  void grow(int threads) {
-    while (int(helpers.size()) < threads - 1) {
-      const int worker = int(helpers.size()) + 1;
-      helpers.emplace_back([this, worker] { help(worker); });
+  // Makes threads until there are so many with the calling one; answers how many there are, if the system allows fewer.
+  int grow(int threads) {
+    try {
+      while (int(helpers.size()) < threads - 1) {
+        const int worker = int(helpers.size()) + 1;
+        helpers.emplace_back([this, worker, seen = round.load()] { help(worker, seen); });
+      }
+    } catch (const std::system_error&) {
+      return int(helpers.size()) + 1;
     }
+    return threads;
   }
 
   void run(int size, int count, Workers::Task new_task, void* new_context) {
@@ -46,7 +56,7 @@ class Pool {
     }
     if (sleepers.load() > 0) wake.notify_all();
     work(0);
-    while (busy.load(std::memory_order_acquire) > 0) relax();
+    for (int spin = 0; busy.load(std::memory_order_acquire) > 0; spin++) relax(spin);
   }
 
   std::mutex owner;  // held by the Team that has the pool
@@ -56,9 +66,9 @@ class Pool {
     for (int i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) task(context, i, worker);
   }
 
-  void help(int worker) {
-    for (unsigned seen = 0;; seen++) {
-      for (int spin = 0; spin < SPINS && round.load(std::memory_order_acquire) == seen; spin++) relax();
+  void help(int worker, unsigned seen) {
+    for (;; seen++) {
+      for (int spin = 0; spin < SPINS && round.load(std::memory_order_acquire) == seen; spin++) relax(spin);
       if (round.load(std::memory_order_acquire) == seen) {
         std::unique_lock<std::mutex> lock(mutex);
         sleepers++;
@@ -82,9 +92,14 @@ class Pool {
 
 namespace {
 
+std::mutex guard;
+
+// fork() waits until nobody holds the lock, for in the child it would stay locked.
+[[maybe_unused]] const int registered =
+    pthread_atfork([] { guard.lock(); }, [] { guard.unlock(); }, [] { guard.unlock(); });
+
 // A child of fork() has none of its parent's threads: it gets a pool of its own, and its parent's is left alone.
 Pool* pool_of_this_process() {
-  static std::mutex guard;
   static Pool* pool = nullptr;
   static pid_t process = 0;
   std::lock_guard<std::mutex> lock(guard);
@@ -95,14 +110,19 @@ Pool* pool_of_this_process() {
   return pool;
 }
 
+// Locks the pool for a team and answers how many threads it has; 1, and the pool stays free, where it is taken.
+int join(Pool* pool, int threads) {
+  if (threads < 2 || !pool->owner.try_lock()) return 1;
+  const int joined = pool->grow(threads);
+  if (joined == 1) pool->owner.unlock();
+  return joined;
+}
+
 }  // namespace
 
 Team::Team(int threads) : Team(threads, pool_of_this_process()) {}
 
-Team::Team(int threads, Pool* free)
-    : Workers(threads > 1 && free->owner.try_lock() ? threads : 1), pool(size > 1 ? free : nullptr) {
-  if (pool) pool->grow(size);
-}
+Team::Team(int threads, Pool* pool) : Workers(join(pool, threads)), pool(size > 1 ? pool : nullptr) {}
 
 Team::~Team() {
   if (pool) pool->owner.unlock();
