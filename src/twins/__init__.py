@@ -4,6 +4,7 @@ from .checkpoint_file import read_checkpoint
 from .detection import mask_rcnn, retinanet
 from .errors import TwinsError
 from .model import Twins, TwinsBackbone
+from .native import freeze
 from .segmentation import Segmenter, semantic_fpn, upernet
 from .weights import LoadReport, identify, load_weights
 from .zoo import create_model, list_models
@@ -17,6 +18,7 @@ __all__ = [
     "TwinsBackbone",
     "TwinsError",
     "create_model",
+    "freeze",
     "identify",
     "list_models",
     "load_weights",

@@ -1,0 +1,56 @@
+"""Builds the CPU engine, a plain shared library that `twins.native.library` loads. All else is in pyproject.toml.
+
+No header of Python or PyTorch is needed, only a C++20 compiler of GCC's kind. Without one the installation goes on, and
+`twins.freeze` falls back to PyTorch. Each instruction set has a file of its own, compiled with its flags alone: the
+processor that runs the library decides which of them is used.
+"""
+
+import os
+import platform
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ENGINE = Path("src/twins/native/engine")
+FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno",
+         "-fno-trapping-math", "-pthread", "-g0", "-w"]  # fmt: skip
+AVX512 = ["-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
+FLAGS_OF_X86 = {
+    "isa_avx2": ["-mavx2", "-mfma"],
+    "isa_avx512": AVX512,
+    "isa_avx512_vnni": [*AVX512, "-mavx512vnni"],
+    "isa_avx512_bf16": [*AVX512, "-mavx512vnni", "-mavx512bf16"],
+}
+
+
+class BuildEngine(build_ext):
+    def get_ext_filename(self, ext_name: str) -> str:
+        return str(Path(*ext_name.split("."))) + ".so"
+
+    def build_extension(self, ext: Extension) -> None:
+        def compile_one(source: str) -> list[str]:
+            flags = FLAGS + FLAGS_OF_X86.get(Path(source).stem, [])
+            return self.compiler.compile(
+                [source], output_dir=self.build_temp, extra_postargs=flags, depends=ext.depends
+            )
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = [path for paths in pool.map(compile_one, ext.sources) for path in paths]
+        target = Path(self.get_ext_fullpath(ext.name))
+        fresh = target.with_suffix(".new")  # a process that has the old one mapped keeps it
+        self.compiler.link_shared_object(objects, str(fresh), extra_postargs=["-pthread"], target_lang="c++")
+        fresh.replace(target)
+
+
+def engine() -> Extension:
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    sources = [path for path in sorted(ENGINE.glob("*.cpp")) if is_x86 or path.stem not in FLAGS_OF_X86]
+    headers = sorted(ENGINE.glob("*.h"))
+    return Extension(
+        "twins.native._engine", [str(s) for s in sources], depends=[str(h) for h in headers], optional=True
+    )
+
+
+setup(ext_modules=[engine()], cmdclass={"build_ext": BuildEngine})

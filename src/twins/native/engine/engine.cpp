@@ -1,0 +1,153 @@
+// What Python calls: plain C functions over packed weights.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <stdexcept>
+#include <vector>
+
+#include "instruction_sets.h"
+#include "memory.h"
+#include "reader.h"
+#include "threads.h"
+
+namespace twins {
+
+namespace {
+
+// Pictures that a core takes at a time: so many that their maps fill its share of the caches, since more rows to a
+// product mean that weights are read less often.
+constexpr size_t GROUP_BYTES = size_t(2) << 20;
+constexpr int MOST_PICTURES = 64;
+
+int pictures_of_group(const Network& network, int batch, int height, int width, int threads) {
+  const Stage& first = network.stages[0];
+  const size_t bytes = sizeof(float) * std::max(height / first.patch, 1) * std::max(width / first.patch, 1) * first.dim;
+  const int fitting = int(std::clamp<size_t>(GROUP_BYTES / bytes, 1, MOST_PICTURES));
+  return std::min(fitting, (batch + threads - 1) / threads);
+}
+
+struct Call {
+  const Network& network;
+  RunGroup run;
+  const float* images;
+  int batch, height, width;
+  float* const* answers;
+  int answer_count;
+
+  // Pictures `first` up to `end`, by these workers.
+  void group(int first, int end, const GroupMemory& memory, const Scratch* scratch, Workers& workers) const {
+    std::vector<float*> parts(answer_count);
+    for (int i = 0; i < answer_count; i++) parts[i] = answers[i] + first * answer_floats(i);
+    run({end - first, images + size_t(first) * network.in_chans * height * width, height, width, parts.data(), &network,
+         memory, scratch, &workers});
+  }
+
+ private:
+  // Floats of an answer that belong to one picture.
+  size_t answer_floats(int answer) const {
+    if (network.classifies) {
+      const int classes = network.head.outputs;
+      return classes ? classes : network.stages[network.depth - 1].dim;
+    }
+    size_t h = height, w = width;
+    for (int s = 0; s < network.depth; s++) {
+      const Stage& stage = network.stages[s];
+      h = std::max<size_t>(h / stage.patch, 1);
+      w = std::max<size_t>(w / stage.patch, 1);
+      if (stage.wanted && answer-- == 0) return h * w * stage.dim;
+    }
+    throw std::runtime_error("more answers asked for than the network has");
+  }
+};
+
+// A group of pictures a core while there are groups enough for all; what remains is shared by all cores.
+void forward(const Call& call, int threads) {
+  Team team(threads);
+  Lent workspace;
+  const int each = pictures_of_group(call.network, call.batch, call.height, call.width, team.size);
+  const int groups = (call.batch + each - 1) / each, apart = groups / team.size * team.size;
+  const auto end_of = [&](int group) { return std::min((group + 1) * each, call.batch); };
+  (*workspace).prepare(call.network, {each, call.height, call.width}, team.size, apart > 0 ? team.size : 1);
+  const Scratch* scratch = (*workspace).scratch.data();
+  const std::vector<GroupMemory>& memory = (*workspace).groups;
+
+  if (apart > 0) {
+    const auto alone = [&](int group, int worker) {
+      Alone workers(worker);
+      call.group(group * each, end_of(group), memory[worker], scratch, workers);
+    };
+    team.run(apart, [](void* context, int group, int worker) { (*static_cast<decltype(alone)*>(context))(group, worker); },
+             const_cast<void*>(static_cast<const void*>(&alone)));
+  }
+  for (int group = apart; group < groups; group++) call.group(group * each, end_of(group), memory[0], scratch, team);
+}
+
+// Runs `work`; a failure becomes a line of text and the answer -1.
+template <class Work> int guarded(char* error, int error_size, Work work) {
+  try {
+    work();
+    return 0;
+  } catch (const std::exception& failure) {
+    std::snprintf(error, error_size, "%s", failure.what());
+    return -1;
+  }
+}
+
+}  // namespace
+
+}  // namespace twins
+
+extern "C" {
+
+#define TWINS_EXPORT __attribute__((visibility("default")))
+
+// Names of the instruction sets that this processor has and this build knows, slowest first, with blanks between.
+TWINS_EXPORT const char* twins_instruction_sets() { return twins::instruction_set_names(); }
+
+// images: (batch, in_chans, height, width); answers: logits (batch, classes), or channels-last maps of the wanted stages.
+TWINS_EXPORT int twins_forward(const uint8_t* packed, int64_t bytes, const char* instruction_set, int threads,
+                               const float* images, int batch, int height, int width, float* const* answers,
+                               int answer_count, char* error, int error_size) {
+  return twins::guarded(error, error_size, [&] {
+    const twins::PackedNetwork packed_network(packed, bytes);
+    const twins::Network& network = packed_network.network();
+    const twins::Kernels& kernels = twins::kernels_of(instruction_set);
+    const twins::RunGroup run = kernels.run_group[int(network.dtype)];
+    twins::forward({network, run, images, batch, height, width, answers, answer_count}, threads);
+  });
+}
+
+// Seconds that `repeats` products of 98 rows with a packed matrix take when each of `threads` cores computes its own:
+// `weight` is packed as the dtype asks, `inputs` x `outputs`.
+TWINS_EXPORT int twins_time_product(const char* instruction_set, int dtype, const void* weight, const float* columns,
+                                    int inputs, int outputs, int repeats, int threads, double* seconds, char* error,
+                                    int error_size) {
+  return twins::guarded(error, error_size, [&] {
+    const twins::Linear linear = {inputs, outputs, weight, columns, columns, columns};
+    twins::Block block = {};
+    block.sr_ratio = 1;
+    block.fc1.outputs = outputs;
+    twins::Stage stage = {};
+    stage.dim = std::max(inputs, outputs);
+    stage.heads = stage.patch = stage.depth = 1;
+    stage.blocks = &block;
+    twins::Network network = {};
+    network.dtype = static_cast<twins::Dtype>(dtype);
+    network.stages = &stage;
+    network.depth = 1;
+
+    twins::Team team(threads);
+    twins::Lent workspace;
+    (*workspace).prepare(network, {1, 1, 1}, team.size, 1);
+    const twins::RunProduct run = twins::kernels_of(instruction_set).run_product[dtype];
+    const auto product = [&](int, int worker) { run(linear, 98, repeats, (*workspace).scratch[worker]); };
+    const auto started = std::chrono::steady_clock::now();
+    team.run(team.size, [](void* context, int i, int worker) { (*static_cast<decltype(product)*>(context))(i, worker); },
+             const_cast<void*>(static_cast<const void*>(&product)));
+    *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  });
+}
+
+}

@@ -1,0 +1,125 @@
+#include "memory.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+
+namespace twins {
+
+namespace {
+
+constexpr size_t HUGE_PAGE = size_t(2) << 20;
+
+// The widest things that a scratch must hold.
+struct Widths {
+  size_t inputs = 0, hidden = 0, qkv = 0, head = 0;
+
+  explicit Widths(const Network& network) {
+    for (int s = 0; s < network.depth; s++) {
+      const Stage& stage = network.stages[s];
+      const size_t dim = size_t(stage.dim);
+      inputs = std::max({inputs, dim, size_t(stage.embed.inputs)});
+      qkv = std::max({qkv, 3 * dim, size_t(stage.embed.inputs)});
+      head = std::max(head, dim / stage.heads);
+      for (int i = 0; i < stage.depth; i++) {
+        inputs = std::max(inputs, size_t(stage.blocks[i].sr_ratio) * dim);
+        hidden = std::max(hidden, size_t(stage.blocks[i].fc1.outputs));
+      }
+    }
+  }
+};
+
+struct MapSizes {
+  size_t map = 0, key_values = 0, windows = 0, channels = 0;  // of one picture
+
+  MapSizes(const Network& network, size_t height, size_t width) {
+    for (int s = 0; s < network.depth; s++) {
+      const Stage& stage = network.stages[s];
+      height = std::max<size_t>(height / stage.patch, 1);
+      width = std::max<size_t>(width / stage.patch, 1);
+      channels = stage.dim;
+      map = std::max(map, height * width * channels);
+      for (int i = 0; i < stage.depth; i++) {
+        const size_t ratio = stage.blocks[i].sr_ratio;
+        const size_t keys = std::max<size_t>(height / ratio, 1) * std::max<size_t>(width / ratio, 1);
+        key_values = std::max(key_values, keys * 2 * channels);
+      }
+      const size_t side = std::max(network.window, 1);
+      windows = std::max(windows, ((height + side - 1) / side) * ((width + side - 1) / side));
+    }
+  }
+};
+
+std::mutex guard;
+std::vector<std::unique_ptr<Workspace>> idle;
+
+}  // namespace
+
+void Arena::Free::operator()(void* memory) const { std::free(memory); }
+
+void Arena::reserve(size_t floats) {
+  const size_t needed = (floats * sizeof(float) + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+  if (needed > size) {
+    memory.reset();
+    memory.reset(static_cast<uint8_t*>(std::aligned_alloc(HUGE_PAGE, needed)));
+    if (!memory) throw std::bad_alloc();
+    size = needed;
+#ifdef MADV_HUGEPAGE
+    madvise(memory.get(), size, MADV_HUGEPAGE);
+#endif
+  }
+  next = memory.get();
+}
+
+void Workspace::prepare(const Network& network, const GroupSize& size, int workers, int group_count) {
+  const Widths widths(network);
+  const MapSizes maps(network, size.height, size.width);
+  const bool quantised = network.dtype == Dtype::int8;
+  const size_t inputs = MOST_ROWS * (widths.inputs + ROW_PADDING), hidden = MOST_ROWS * (widths.hidden + ROW_PADDING);
+  const size_t qkv = MOST_ROWS * (widths.qkv + ROW_PADDING);
+  const size_t map = maps.map * size.pictures, key_values = maps.key_values * size.pictures;
+  const size_t pooled = maps.channels * size.pictures, tiles = maps.windows * size.pictures + 1;
+
+  const size_t of_worker[] = {inputs, quantised ? inputs : 0, hidden, quantised ? hidden : 0, qkv,
+                              KEY_BLOCK * widths.head, QUERY_BLOCK * KEY_BLOCK, MOST_ROWS * widths.head,
+                              MOST_ROWS, MOST_ROWS, MOST_ROWS, MOST_ROWS};
+  const size_t of_group[] = {map, map, key_values, pooled, tiles};
+  size_t floats = 0;
+  for (size_t part : of_worker) floats += workers * Arena::padded(part * sizeof(float)) / sizeof(float);
+  for (size_t part : of_group) floats += group_count * Arena::padded(part * sizeof(float)) / sizeof(float);
+  arena.reserve(floats);
+
+  scratch.clear();
+  for (int worker = 0; worker < workers; worker++) {
+    float* parts[std::size(of_worker)];
+    for (size_t i = 0; i < std::size(parts); i++) parts[i] = arena.take<float>(of_worker[i]);
+    scratch.push_back({parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], parts[6], parts[7], parts[8],
+                       parts[9], parts[10], parts[11]});
+  }
+  groups.clear();
+  for (int group = 0; group < group_count; group++) {
+    float* parts[4];
+    for (size_t i = 0; i < std::size(parts); i++) parts[i] = arena.take<float>(of_group[i]);
+    groups.push_back({parts[0], parts[1], parts[2], parts[3], arena.take<int>(tiles)});
+  }
+}
+
+Lent::Lent() {
+  std::lock_guard<std::mutex> lock(guard);
+  if (idle.empty()) {
+    workspace = std::make_unique<Workspace>();
+  } else {
+    workspace = std::move(idle.back());
+    idle.pop_back();
+  }
+}
+
+Lent::~Lent() {
+  std::lock_guard<std::mutex> lock(guard);
+  idle.push_back(std::move(workspace));
+}
+
+}  // namespace twins

@@ -1,0 +1,60 @@
+// The memory of forward passes, kept from one call to the next, so that no call waits for fresh pages.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "workspace.h"
+
+namespace twins {
+
+// A stretch of memory that grows to the largest size it was ever asked for.
+class Arena {
+ public:
+  // Room for so many floats in parts, each starting a line of the cache; to be called before `take`.
+  void reserve(size_t floats);
+  template <class T> T* take(size_t count) {
+    T* taken = reinterpret_cast<T*>(next);
+    next += padded(count * sizeof(T));
+    return taken;
+  }
+  static size_t padded(size_t bytes) { return (bytes + 127) / 64 * 64; }
+
+ private:
+  struct Free {
+    void operator()(void* memory) const;
+  };
+  std::unique_ptr<uint8_t[], Free> memory;
+  size_t size = 0;
+  uint8_t* next = nullptr;
+};
+
+// How large pictures and maps are that a group works on together.
+struct GroupSize {
+  int pictures, height, width;
+};
+
+// All buffers of one call: a scratch a worker, and maps for a number of groups.
+class Workspace {
+ public:
+  void prepare(const Network& network, const GroupSize& size, int workers, int groups);
+  std::vector<Scratch> scratch;
+  std::vector<GroupMemory> groups;
+
+ private:
+  Arena arena;
+};
+
+// Lends a workspace for the time of a call; there are as many as there were calls at a time.
+class Lent {
+ public:
+  Lent();
+  ~Lent();
+  Lent(const Lent&) = delete;
+  Workspace& operator*() { return *workspace; }
+
+ private:
+  std::unique_ptr<Workspace> workspace;
+};
+
+}  // namespace twins

@@ -1,0 +1,106 @@
+// The whole network over a group of pictures, top to bottom.
+#pragma once
+
+#include "sublayers.h"
+
+namespace twins::TWINS_ISA {
+
+inline void norm_maps(const Group& group, const Norm& norm, const Maps& maps) {
+  const int parts = tiles_of(maps.tokens_in_all(), *group.workers);
+  for_each(*group.workers, parts, [&](int part, int) {
+    const auto [first, end] = share(maps.tokens_in_all(), part, parts);
+    for (int i = first; i < end; i++) {
+      float* token = maps.tokens + ptrdiff_t(i) * maps.channels;
+      layer_norm(token, maps.channels, norm, [&](int c, Vec value) { store(token + c, value); });
+    }
+  });
+}
+
+// One picture whose map is a single window has one tile of windows: all cores can share it only as global attention.
+inline bool is_one_window(const Group& group, const Maps& maps) {
+  const Windows windows(*group.network, maps);
+  return maps.count == 1 && windows.each() == 1 && windows.keys(0) == windows.real(0) && group.workers->size > 1;
+}
+
+// Answers the stage's maps, which lie in one of the group's two buffers.
+template <class D> Maps run_stage(const Group& group, const Stage& stage, const Maps& before, bool first) {
+  float *here = group.memory.map, *there = group.memory.other_map;
+  if (before.tokens == here) {
+    float* swapped = here;
+    here = there;
+    there = swapped;
+  }
+  Maps maps = {here, before.count, larger(before.height / stage.patch, 1), larger(before.width / stage.patch, 1), stage.dim};
+  embed<D>(group, stage, before, maps, first);
+  for (int i = 0; i < stage.depth; i++) {
+    const Block& block = stage.blocks[i];
+    if (block.local && !is_one_window(group, maps))
+      local_block<D>(group, stage, block, maps);
+    else
+      global_block<D>(group, stage, block, maps);
+    if (i == 0) {
+      const Maps encoded = {there, maps.count, maps.height, maps.width, maps.channels};
+      encode_positions(group, stage, maps, encoded);
+      maps = encoded;
+    }
+  }
+  if (stage.normed) norm_maps(group, stage.norm, maps);
+  return maps;
+}
+
+// Norm, mean over all tokens, head.
+template <class D> void classify(const Group& group, const Maps& maps, float* logits) {
+  const Network& network = *group.network;
+  const Linear& head = network.head;
+  const int channels = maps.channels;
+  float* pooled = head.outputs ? group.memory.pooled : logits;
+  for_each(*group.workers, maps.count, [&](int picture, int) {
+    float* mean = pooled + ptrdiff_t(picture) * channels;
+    for (int c = 0; c < channels; c += LANES) store(mean + c, Vec{});
+    for (int i = 0; i < maps.tokens_each(); i++)
+      layer_norm(maps.tokens + (ptrdiff_t(picture) * maps.tokens_each() + i) * channels, channels, network.norm,
+                 [&](int c, Vec value) { store(mean + c, load(mean + c) + value); });
+    for (int c = 0; c < channels; c += LANES) store(mean + c, load(mean + c) * (1.0f / maps.tokens_each()));
+  });
+  if (!head.outputs) return;
+  const int parts = smaller(panels_of(head), group.workers->size);
+  for_each(*group.workers, parts, [&](int part, int worker) {
+    const Rows<D> rows = input_rows<D>(group.scratch[worker], channels);
+    for (int picture = 0; picture < maps.count; picture++)
+      for (int c = 0; c < channels; c += LANES) rows.put(picture, c, load(pooled + ptrdiff_t(picture) * channels + c));
+    rows.seal(maps.count, channels);
+    const auto [first, end] = share(panels_of(head), part, parts);
+    multiply(rows, maps.count, head, first, end, [&](int picture, int column, Vec value) {
+      float* to = logits + ptrdiff_t(picture) * head.outputs;
+      for (int lane = 0; lane < LANES && column + lane < head.outputs; lane++) to[column + lane] = value[lane];
+    });
+  });
+}
+
+template <class D> void run_group(const Group& group) {
+  const Network& network = *group.network;
+  Maps maps = {const_cast<float*>(group.images), group.count, group.height, group.width, network.in_chans};
+  float* const* answer = group.answers;
+  for (int s = 0; s < network.depth; s++) {
+    maps = run_stage<D>(group, network.stages[s], maps, s == 0);
+    if (network.stages[s].wanted) __builtin_memcpy(*answer++, maps.tokens, sizeof(float) * maps.tokens_in_all() * ptrdiff_t(maps.channels));
+  }
+  if (network.classifies) classify<D>(group, maps, *answer);
+}
+
+template <class D> void run_product(const Linear& linear, int count, int repeats, const Scratch& scratch) {
+  const Rows<D> rows = input_rows<D>(scratch, linear.inputs);
+  for (int row = 0; row < count; row++)
+    for (int c = 0; c < linear.inputs; c += LANES) rows.put(row, c, broadcast(1.0f + row));
+  rows.seal(count, linear.inputs);
+  for (int i = 0; i < repeats; i++)
+    multiply(rows, count, linear, [&](int row, int column, Vec value) {
+      store(scratch.qkv + row * linear.outputs + column, value);
+    });
+}
+
+constexpr Kernels kernels() {
+  return {{run_group<Fp32>, run_group<Bf16>, run_group<Int8>}, {run_product<Fp32>, run_product<Bf16>, run_product<Int8>}};
+}
+
+}  // namespace twins::TWINS_ISA

@@ -1,0 +1,290 @@
+// The sublayers of the network, each over tiles of tokens that stay in a core's own cache from end to end.
+#pragma once
+
+#include "attention.h"
+#include "norm.h"
+
+namespace twins::TWINS_ISA {
+
+// Channels-last maps of a group of pictures.
+struct Maps {
+  float* tokens;
+  int count, height, width, channels;
+  int tokens_each() const { return height * width; }
+  int tokens_in_all() const { return count * height * width; }
+};
+
+template <class F> TWINS_INLINE void for_each(Workers& workers, int count, F task) {
+  workers.run(count, [](void* context, int index, int worker) { (*static_cast<F*>(context))(index, worker); }, &task);
+}
+
+// The part of `count` that falls to one of `parts`.
+struct Share {
+  int first, end;
+};
+TWINS_INLINE Share share(int count, int part, int parts) {
+  return {int(int64_t(count) * part / parts), int(int64_t(count) * (part + 1) / parts)};
+}
+
+// Tiles of at most MOST_ROWS, and at least one a worker.
+TWINS_INLINE int tiles_of(int rows, const Workers& workers) {
+  return larger((rows + MOST_ROWS - 1) / MOST_ROWS, smaller(workers.size, rows));
+}
+
+template <class D> TWINS_INLINE Rows<D> rows_of(float* data, float* exact, const Scratch& scratch, int columns) {
+  return {reinterpret_cast<typename D::Activation*>(data), columns + ROW_PADDING, exact, scratch.scales, scratch.zeros};
+}
+
+template <class D> TWINS_INLINE Rows<D> input_rows(const Scratch& scratch, int columns) {
+  return rows_of<D>(scratch.rows, scratch.rows_exact, scratch, columns);
+}
+
+template <class D> TWINS_INLINE Rows<D> hidden_rows(const Scratch& scratch, int columns) {
+  return rows_of<D>(scratch.hidden, scratch.hidden_exact, scratch, columns);
+}
+
+TWINS_INLINE AttentionScratch attention_scratch(const Scratch& scratch) {
+  return {scratch.keys, scratch.scores, scratch.outputs, scratch.most, scratch.total};
+}
+
+// The normed tokens as sealed rows.
+template <class D>
+TWINS_INLINE Rows<D> normed(float* const* tokens, int count, int channels, const Norm& norm, const Scratch& scratch) {
+  const Rows<D> rows = input_rows<D>(scratch, channels);
+  for (int row = 0; row < count; row++)
+    layer_norm(tokens[row], channels, norm, [&](int c, Vec value) { rows.put(row, c, value); });
+  rows.seal(count, channels);
+  return rows;
+}
+
+// tokens += proj(attended); tokens += fc2(gelu(fc1(norm2(tokens)))). `attended` is not sealed yet.
+template <class D>
+void finish_block(float* const* tokens, const Rows<D>& attended, int count, const Block& block, const Scratch& scratch) {
+  const int channels = block.proj.outputs;
+  const auto add_to_token = [&](int row, int column, Vec value) {
+    float* token = tokens[row] + column;
+    store(token, load(token) + value);
+  };
+  attended.seal(count, channels);
+  multiply(attended, count, block.proj, add_to_token);
+
+  const Rows<D> rows = normed<D>(tokens, count, channels, block.norm2, scratch);
+  const Rows<D> hidden = hidden_rows<D>(scratch, block.fc1.outputs);
+  multiply(rows, count, block.fc1, [&](int row, int column, Vec value) { hidden.put(row, column, gelu(value)); });
+  hidden.seal(count, block.fc1.outputs);
+  multiply(hidden, count, block.fc2, add_to_token);
+}
+
+// Patch embedding, from pictures (first stage) or from the map before: (H, W) -> (H / patch, W / patch).
+template <class D> void embed(const Group& group, const Stage& stage, const Maps& from, const Maps& to, bool pictures) {
+  const int patch = stage.patch, inputs = stage.embed.inputs, channels = to.channels;
+  const int tiles = tiles_of(to.tokens_in_all(), *group.workers);
+  for_each(*group.workers, tiles, [&](int tile, int worker) {
+    const Scratch& scratch = group.scratch[worker];
+    const auto [first, end] = share(to.tokens_in_all(), tile, tiles);
+    const Rows<D> rows = input_rows<D>(scratch, inputs);
+    for (int row = 0; row < end - first; row++) {
+      const int place = (first + row) % to.tokens_each(), picture = (first + row) / to.tokens_each();
+      const int top = place / to.width * patch, left = place % to.width * patch;
+      // What lies outside, where an axis is shorter than the kernel, is zero.
+      if (pictures) {
+        float* line = scratch.qkv;  // channel, row and column of the patch, as the pictures lie
+        for (int k = 0; k < inputs; k++) {
+          const int y = top + k / patch % patch, x = left + k % patch;
+          const ptrdiff_t plane = ptrdiff_t(picture) * from.channels + k / (patch * patch);
+          line[k] = y < from.height && x < from.width ? from.tokens[(plane * from.height + y) * from.width + x] : 0.0f;
+        }
+        for (int k = 0; k < inputs; k += LANES) rows.put(row, k, load(line + k));
+      } else {
+        for (int i = 0; i < patch * patch; i++) {
+          const int y = top + i / patch, x = left + i % patch;
+          const bool inside = y < from.height && x < from.width;
+          const float* token = from.tokens + ((ptrdiff_t(picture) * from.height + y) * from.width + x) * from.channels;
+          for (int c = 0; c < from.channels; c += LANES)
+            rows.put(row, i * from.channels + c, inside ? load(token + c) : Vec{});
+        }
+      }
+    }
+    rows.seal(end - first, inputs);
+    float* projected = scratch.qkv;
+    multiply(rows, end - first, stage.embed,
+             [&](int row, int column, Vec value) { store(projected + row * channels + column, value); });
+    for (int row = 0; row < end - first; row++) {
+      float* token = to.tokens + ptrdiff_t(first + row) * channels;
+      layer_norm(projected + row * channels, channels, stage.embed_norm, [&](int c, Vec v) { store(token + c, v); });
+    }
+  });
+}
+
+// Positional encoding generator: a 3x3 depthwise convolution, with the identity in the middle of its kernel.
+inline void encode_positions(const Group& group, const Stage& stage, const Maps& from, const Maps& to) {
+  const int channels = from.channels, lines = from.count * from.height;
+  const int parts = smaller(lines, 4 * group.workers->size);
+  for_each(*group.workers, parts, [&](int part, int) {
+    const auto [first, end] = share(lines, part, parts);
+    for (int line = first; line < end; line++)
+      for (int x = 0; x < from.width; x++) {
+        const int y = line % from.height;
+        const int top = y > 0 ? -1 : 0, bottom = y < from.height - 1 ? 1 : 0;
+        const int left = x > 0 ? -1 : 0, right = x < from.width - 1 ? 1 : 0;
+        const ptrdiff_t here = (ptrdiff_t(line) * from.width + x) * channels;
+        for (int c = 0; c < channels; c += LANES) {
+          Vec sum = load(stage.peg_bias + c);
+          for (int i = top; i <= bottom; i++)
+            for (int j = left; j <= right; j++)
+              sum += load(from.tokens + here + (ptrdiff_t(i) * from.width + j) * channels + c) *
+                     load(stage.peg_weight + (3 * i + j + 4) * channels + c);
+          store(to.tokens + here + c, sum);
+        }
+      }
+  });
+}
+
+// How windows lie on a map, and what fills those that stick out: see `window_overhang` in geometry.py.
+struct Windows {
+  int side, down, across, height, width;
+  bool clipped;  // real tokens see real ones only; else padded ones take part, as keys and values of zero tokens
+
+  Windows(const Network& network, const Maps& maps)
+      : side(network.window), down((maps.height + side - 1) / side), across((maps.width + side - 1) / side),
+        height(maps.height), width(maps.width) {
+    const bool below = height % side, beside = width % side;
+    clipped = network.padding == Padding::mask || (network.padding == Padding::mask_both ? below == beside : !(below || beside));
+  }
+  int each() const { return down * across; }
+  int top(int window) const { return window % each() / across * side; }
+  int left(int window) const { return window % across * side; }
+  int rows(int window) const { return smaller(side, height - top(window)); }
+  int columns(int window) const { return smaller(side, width - left(window)); }
+  int real(int window) const { return rows(window) * columns(window); }
+  int keys(int window) const { return clipped ? real(window) : side * side; }
+};
+
+// Windows in a row make a tile while their keys fit into MOST_ROWS, or into a worker's share; `first` of each goes to
+// `tiles`. Answers how many there are.
+inline int tile_windows(const Windows& windows, int count, int most_rows, int* tiles) {
+  int tile_count = 0, filled = most_rows + 1;
+  for (int window = 0; window < count; window++) {
+    const int keys = windows.keys(window);
+    if (filled + keys > most_rows) {
+      tiles[tile_count++] = window;
+      filled = 0;
+    }
+    filled += keys;
+  }
+  tiles[tile_count] = count;
+  return tile_count;
+}
+
+// LSA and the MLP after it, whole blocks of windows at a time: no window is ever copied out of the map.
+template <class D> void local_block(const Group& group, const Stage& stage, const Block& block, const Maps& maps) {
+  const Windows windows(*group.network, maps);
+  const int channels = maps.channels, width = channels / stage.heads, count = maps.count * windows.each();
+  const int fair = (maps.tokens_in_all() + group.workers->size - 1) / group.workers->size;
+  int* tiles = group.memory.tiles;
+  const int tile_count = tile_windows(windows, count, smaller(MOST_ROWS, fair), tiles);
+
+  for_each(*group.workers, tile_count, [&](int tile, int worker) {
+    const Scratch& scratch = group.scratch[worker];
+    const ptrdiff_t stride = 3 * channels + ROW_PADDING;
+    float* tokens[MOST_ROWS];
+    float* slots[MOST_ROWS];  // of a token's queries, keys and values; a window's real tokens come first in its part
+    int rows = 0;
+    float* slot = scratch.qkv;
+    for (int window = tiles[tile]; window < tiles[tile + 1]; window++) {
+      const ptrdiff_t corner = (ptrdiff_t(window / windows.each()) * maps.height + windows.top(window)) * maps.width + windows.left(window);
+      for (int y = 0; y < windows.rows(window); y++)
+        for (int x = 0; x < windows.columns(window); x++, slot += stride) {
+          slots[rows] = slot;
+          tokens[rows++] = maps.tokens + (corner + ptrdiff_t(y) * maps.width + x) * channels;
+        }
+      for (int padded = windows.real(window); padded < windows.keys(window); padded++, slot += stride)
+        for (int c = 0; c < 3 * channels; c += LANES) store(slot + c, load(block.qkv.bias + c));
+    }
+    multiply(normed<D>(tokens, rows, channels, block.norm1, scratch), rows, block.qkv,
+             [&](int row, int column, Vec value) { store(slots[row] + column, value); });
+
+    const Rows<D> attended = input_rows<D>(scratch, channels);
+    int first = 0;
+    for (int window = tiles[tile]; window < tiles[tile + 1]; first += windows.real(window), window++)
+      for (int h = 0; h < stage.heads; h++) {
+        const float* queries = slots[first] + h * width;
+        attend({queries, stride, windows.real(window), queries + channels, queries + 2 * channels, stride,
+                windows.keys(window), width},
+               attention_scratch(scratch),
+               [&](int query, int c, Vec value) { attended.put(first + query, h * width + c, value); });
+      }
+    finish_block(tokens, attended, rows, block, scratch);
+  });
+}
+
+// Keys and values of a group's pictures: shrunk summaries of their maps, or the tokens themselves where the ratio is 1.
+template <class D>
+void summarise(const Group& group, const Block& block, const Maps& maps, int down, int across) {
+  const int channels = maps.channels, ratio = block.sr_ratio, each = down * across, in_all = maps.count * each;
+  const int tiles = tiles_of(in_all, *group.workers);
+  for_each(*group.workers, tiles, [&](int tile, int worker) {
+    const Scratch& scratch = group.scratch[worker];
+    const auto [first, end] = share(in_all, tile, tiles);
+    float* summaries[MOST_ROWS];
+    for (int row = 0; row < end - first; row++)
+      summaries[row] = block.sr ? scratch.qkv + row * channels : maps.tokens + ptrdiff_t(first + row) * channels;
+    for (int i = 0; block.sr && i < ratio; i++) {  // a row of the convolution's kernel at a time
+      const Rows<D> rows = input_rows<D>(scratch, ratio * channels);
+      for (int row = 0; row < end - first; row++) {
+        const int place = (first + row) % each, picture = (first + row) / each;
+        const int y = place / across * ratio + i;
+        for (int j = 0; j < ratio; j++) {
+          const int x = place % across * ratio + j, at = j * channels;
+          const float* token = maps.tokens + ((ptrdiff_t(picture) * maps.height + y) * maps.width + x) * channels;
+          if (y < maps.height && x < maps.width)
+            layer_norm(token, channels, block.norm1, [&](int c, Vec value) { rows.put(row, at + c, value); });
+          else
+            for (int c = 0; c < channels; c += LANES) rows.put(row, at + c, Vec{});
+        }
+      }
+      rows.seal(end - first, ratio * channels);
+      multiply(rows, end - first, block.sr[i], [&](int row, int column, Vec value) {
+        float* sum = summaries[row] + column;
+        store(sum, i ? load(sum) + value : value);
+      });
+    }
+    float* key_values = group.memory.key_values + ptrdiff_t(first) * 2 * channels;
+    multiply(normed<D>(summaries, end - first, channels, block.sr ? block.sr_norm : block.norm1, scratch), end - first,
+             block.kv, [&](int row, int column, Vec value) { store(key_values + row * 2 * channels + column, value); });
+  });
+}
+
+// GSA and the MLP after it: first the summaries, then tiles of tokens end to end. Also LSA of a map that is one window.
+template <class D> void global_block(const Group& group, const Stage& stage, const Block& block, const Maps& maps) {
+  const int channels = maps.channels, width = channels / stage.heads, ratio = block.sr_ratio;
+  const int down = larger(maps.height / ratio, 1), across = larger(maps.width / ratio, 1), keys = down * across;
+  summarise<D>(group, block, maps, down, across);
+
+  const int tiles = tiles_of(maps.tokens_in_all(), *group.workers);
+  for_each(*group.workers, tiles, [&](int tile, int worker) {
+    const Scratch& scratch = group.scratch[worker];
+    const auto [first, end] = share(maps.tokens_in_all(), tile, tiles);
+    const int rows = end - first, stride = channels + ROW_PADDING;
+    float* tokens[MOST_ROWS];
+    for (int row = 0; row < rows; row++) tokens[row] = maps.tokens + ptrdiff_t(first + row) * channels;
+    multiply(normed<D>(tokens, rows, channels, block.norm1, scratch), rows, block.q,
+             [&](int row, int column, Vec value) { store(scratch.qkv + row * stride + column, value); });
+
+    const Rows<D> attended = input_rows<D>(scratch, channels);
+    for (int row = 0; row < rows;) {  // the tile's part in each picture
+      const int picture = (first + row) / maps.tokens_each();
+      const int count = smaller(rows - row, (picture + 1) * maps.tokens_each() - (first + row));
+      for (int h = 0; h < stage.heads; h++) {
+        const float* key = group.memory.key_values + ptrdiff_t(picture) * keys * 2 * channels + h * width;
+        attend({scratch.qkv + row * stride + h * width, stride, count, key, key + channels, 2 * channels, keys, width},
+               attention_scratch(scratch),
+               [&](int query, int c, Vec value) { attended.put(row + query, h * width + c, value); });
+      }
+      row += count;
+    }
+    finish_block(tokens, attended, rows, block, scratch);
+  });
+}
+
+}  // namespace twins::TWINS_ISA

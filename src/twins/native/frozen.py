@@ -1,0 +1,147 @@
+"""`freeze`: a trained network as a module that answers the same, computed by the CPU engine."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..dense import DenseModel
+from ..errors import TwinsError, nearest
+from ..model import PATCH_SIZES, Twins, TwinsBackbone
+from . import library
+from .packing import DTYPES, pack
+from .support import unsupported
+
+
+def freeze(model: nn.Module, dtype: str = "fp32") -> nn.Module:
+    """A copy of the model for inference, as fast as this processor allows; the model itself stays as it is.
+
+    Parameters
+    ----------
+    model:
+        A classifier or backbone of `create_model`; or a segmenter or detector, whose backbone is frozen while its neck
+        and heads are copied and remain PyTorch's.
+    dtype:
+        What the linear layers and convolutions multiply. "fp32" answers as the model does, to rounding; "bf16" rounds
+        their weights (and, where the processor multiplies bfloat16, their inputs) to 8 significant bits; "int8" has
+        weights in 8 bits with a scale a channel, and inputs in 8 bits (7 without VNNI) with a scale a token, found as
+        they come. Attention, norms and sums are in single precision throughout.
+
+    The answer is called as the model is, takes float32 pictures on the CPU, of any size and number, and uses
+    `torch.get_num_threads()` cores. `torch.compile` and `torch.export` accept it, its weights are in its `state_dict`.
+    Where the engine is not there or cannot take the network, PyTorch computes it in float32, and why is logged once;
+    `backend` says which it was.
+
+    Raises TwinsError for an unknown dtype or a model that is none of these.
+    """
+    if dtype not in DTYPES:
+        raise TwinsError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}{nearest(dtype, DTYPES)}")
+    if isinstance(model, DenseModel):
+        # deepcopy takes what its memo holds for copied
+        return copy.deepcopy(model, {id(model.backbone): freeze(model.backbone, dtype)}).eval().requires_grad_(False)
+    if not isinstance(model, Twins | TwinsBackbone):
+        raise TwinsError(
+            f"freeze takes a Twins classifier, backbone, segmenter or detector, not a {type(model).__name__}"
+        )
+    reason = library.missing() or unsupported(model)
+    if reason:
+        _say_once(f"freeze: {reason}; PyTorch computes the network, in float32")
+        return Unfrozen(model)
+    return Frozen(model, dtype)
+
+
+class Frozen(nn.Module):
+    """A packed network. Made by `freeze`, called as the network it was made of."""
+
+    packed: Tensor
+    in_chans: int
+
+    def __init__(self, model: Twins | TwinsBackbone, dtype: str) -> None:
+        super().__init__()
+        self.dtype = dtype
+        _describe_as(model, self)
+        self.stages: list[int] = list(model.out_indices) if isinstance(model, TwinsBackbone) else []
+        if isinstance(model, Twins):
+            self.widths = [model.num_classes or model.num_features]
+        else:
+            self.widths = [model.embed_dims[s] for s in self.stages]
+        self.register_buffer("packed", pack(model, dtype))
+        self.eval()
+
+    @property
+    def backend(self) -> str:
+        """What computes it, in words."""
+        return f"native, {self.dtype}, {library.instruction_set()}"
+
+    def forward(self, images: Tensor) -> Tensor | list[Tensor]:
+        images = _checked(images, self.in_chans)
+        answers: list[Tensor] = torch.ops.twins.frozen(images, self.packed, self.stages, self.widths)
+        return answers if self.stages else answers[0]
+
+    def extra_repr(self) -> str:
+        return f"{self.backend}, {self.packed.numel() / 2**20:.1f} MiB"
+
+
+class Unfrozen(nn.Module):
+    """A copy of the network that PyTorch computes, where the engine cannot."""
+
+    backend = "PyTorch, fp32"
+    in_chans: int
+
+    def __init__(self, model: Twins | TwinsBackbone) -> None:
+        super().__init__()
+        _describe_as(model, self)
+        self.model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Any:
+        return self.model(_checked(images, self.in_chans))
+
+
+@torch.library.custom_op("twins::frozen", mutates_args=(), device_types="cpu")
+def _frozen(images: Tensor, packed: Tensor, stages: Sequence[int], widths: Sequence[int]) -> list[Tensor]:
+    """Logits (B, widths[0]) if there are no `stages`; else a channels-last (B, widths[i], H_s, W_s) map for each."""
+    answers = _empty_answers(images, packed, stages, widths)
+    if images.numel():
+        library.forward(images.contiguous(), packed, answers, torch.get_num_threads())
+    return answers
+
+
+@_frozen.register_fake
+def _empty_answers(images: Tensor, packed: Tensor, stages: Sequence[int], widths: Sequence[int]) -> list[Tensor]:
+    batch, _, height, width = images.shape
+    if not stages:
+        return [images.new_empty(batch, widths[0])]
+    answers = []
+    for s, patch in enumerate(PATCH_SIZES):
+        height, width = max(height // patch, 1), max(width // patch, 1)
+        if s in stages:
+            channels = widths[stages.index(s)]
+            answers.append(images.new_empty(batch, height, width, channels).permute(0, 3, 1, 2))
+    return answers
+
+
+def _checked(images: Tensor, in_chans: int) -> Tensor:
+    if images.ndim != 4 or images.shape[1] != in_chans:
+        raise ValueError(f"a frozen network takes (B, {in_chans}, H, W) pictures, not {tuple(images.shape)}")
+    if images.dtype != torch.float32 or images.device.type != "cpu":
+        raise ValueError(f"a frozen network takes float32 pictures on the CPU, not {images.dtype} on {images.device}")
+    return images
+
+
+def _describe_as(model: nn.Module, frozen: nn.Module) -> None:
+    """Give the frozen network what heads and users ask a network about itself."""
+    for name in ("in_chans", "embed_dims", "feature_info", "out_indices", "num_classes", "num_features"):
+        if hasattr(model, name):
+            setattr(frozen, name, copy.copy(getattr(model, name)))
+
+
+@cache
+def _say_once(text: str) -> None:
+    logging.getLogger(__name__).warning(text)

@@ -1,0 +1,202 @@
+"""A network's weights in one block of memory, laid out as the engine's inner loops read them.
+
+The block starts with a description of the network, 64-bit words one after the other, which `engine/reader.cpp` reads in
+the same order; arrays follow, each at a multiple of 64 bytes. The layout is the same for every instruction set, so that
+a frozen model can move between machines.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..model import (
+    Block,
+    GlobalSubsampledAttention,
+    LocallyGroupedAttention,
+    PositionalEncodingGenerator,
+    Stages,
+    Twins,
+    TwinsBackbone,
+)
+from ..ops import WINDOW_PADDINGS
+
+DTYPES = ("fp32", "bf16", "int8")
+MAGIC = int.from_bytes(b"twins1", "little")
+PANEL = 16  # columns that lie together
+ROWS_OF_STEP = {"fp32": 1, "bf16": 2, "int8": 4}  # that lie together for each column: one element of a dot product
+ALIGNMENT = 64
+LOG2_E = math.log2(math.e)
+
+
+class Words:
+    """Words and arrays in the order in which they are written."""
+
+    def __init__(self) -> None:
+        self.words: list[int | Tensor] = []  # an array stands for its place, known once all words are
+
+    def number(self, *values: int) -> None:
+        self.words.extend(int(value) for value in values)
+
+    def real(self, value: float) -> None:
+        self.words.append(struct.unpack("<q", struct.pack("<d", value))[0])
+
+    def array(self, values: Tensor | None) -> None:
+        self.words.append(0 if values is None else values.detach().contiguous())
+
+    def to_tensor(self) -> Tensor:
+        """The whole block as (bytes,) uint8."""
+        arrays: list[Tensor] = []
+        words: list[int] = []
+        place = _aligned(8 * len(self.words))
+        for word in self.words:
+            if isinstance(word, Tensor):
+                raw = word.reshape(-1).view(torch.uint8)
+                arrays.append(F.pad(raw, (0, _aligned(raw.numel()) - raw.numel())))
+                words.append(place)
+                place += arrays[-1].numel()
+            else:
+                words.append(word)
+        head = torch.tensor(words, dtype=torch.int64).view(torch.uint8)
+        return torch.cat([F.pad(head, (0, _aligned(head.numel()) - head.numel())), *arrays])
+
+
+class Packer(Words):
+    """Writes the parts of a network for products in one dtype."""
+
+    def __init__(self, dtype: str) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def norm(self, norm: nn.Module) -> None:
+        assert isinstance(norm, nn.LayerNorm)
+        self.array(norm.weight.float())
+        self.array(norm.bias.float())
+        self.real(norm.eps)
+
+    def linear(self, weight_NK: Tensor, bias_N: Tensor | None) -> None:
+        outputs, inputs = weight_NK.shape
+        self.number(inputs, outputs)
+        columns = -(-outputs // PANEL) * PANEL
+        weight = F.pad(weight_NK.float(), (0, 0, 0, columns - outputs))
+        scale = None
+        if self.dtype == "bf16":
+            weight = weight.bfloat16()
+        elif self.dtype == "int8":
+            weight, scale = quantise_columns(weight)
+        self.array(to_panels(weight, ROWS_OF_STEP[self.dtype]))
+        self.number(bias_N is not None)
+        self.array(None if bias_N is None else F.pad(bias_N.float(), (0, columns - outputs)))
+        if scale is not None:
+            self.array(scale)
+            self.array(weight.sum(dim=1, dtype=torch.float32))
+
+
+def pack(model: Twins | TwinsBackbone, dtype: str) -> Tensor:
+    """The network as the engine reads it: (bytes,) uint8. `unsupported` says which networks it cannot take."""
+    packer = Packer(dtype)
+    window = next((a.window for a in _attentions(model) if isinstance(a, LocallyGroupedAttention)), 0)
+    padding = next((a.padding for a in _attentions(model) if isinstance(a, LocallyGroupedAttention)), "mask")
+    packer.number(MAGIC, DTYPES.index(dtype), model.in_chans, window, WINDOW_PADDINGS.index(padding))
+    packer.number(len(model.blocks))
+    for s, blocks in enumerate(model.blocks):
+        _pack_stage(packer, model, s)
+        assert isinstance(blocks, nn.ModuleList)
+        for block in blocks:
+            assert isinstance(block, Block)
+            _pack_block(packer, block)
+    packer.number(isinstance(model, Twins))
+    if isinstance(model, Twins):
+        packer.norm(model.norm)
+        if isinstance(model.head, nn.Linear):
+            packer.linear(model.head.weight, model.head.bias)
+        else:
+            packer.linear(torch.zeros(0, model.embed_dims[-1]), None)
+    return packer.to_tensor()
+
+
+def _pack_stage(packer: Packer, model: Stages, s: int) -> None:
+    embed: Any = model.patch_embeds[s]
+    blocks: Any = model.blocks[s]
+    conv: Any = cast(PositionalEncodingGenerator, model.pos_block[s]).proj[0]
+    is_wanted = isinstance(model, TwinsBackbone) and s in model.out_indices
+    is_normed = model.norm_list is not None
+    packer.number(model.embed_dims[s], blocks[0].attn.heads, embed.proj.kernel_size[0], len(blocks))
+    packer.number(is_normed, is_wanted)
+    kernel = embed.proj.weight if s == 0 else embed.proj.weight.permute(0, 2, 3, 1)  # as the picture or the map lies
+    packer.linear(kernel.flatten(1), embed.proj.bias)
+    packer.norm(embed.norm)
+    identity = torch.zeros(3, 3)
+    identity[1, 1] = 1
+    packer.array((conv.weight[:, 0].float() + identity).flatten(1).t())
+    packer.array(conv.bias.float())
+    if model.norm_list is not None:
+        packer.norm(model.norm_list[s])
+
+
+def _pack_block(packer: Packer, block: Block) -> None:
+    is_local = isinstance(block.attn, LocallyGroupedAttention)
+    sr = None if is_local else block.attn.sr
+    packer.number(is_local, sr.kernel_size[0] if isinstance(sr, nn.Conv2d) else 1)
+    packer.norm(block.norm1)
+    packer.norm(block.norm2)
+    if is_local:
+        _pack_local_attention(packer, block.attn)
+    else:
+        _pack_global_attention(packer, block.attn)
+    for layer in (block.attn.proj, block.mlp.fc1, block.mlp.fc2):
+        packer.linear(layer.weight, layer.bias)
+
+
+def _pack_local_attention(packer: Packer, attention: Any) -> None:
+    dim = attention.qkv.in_features
+    scale = torch.ones(3 * dim)
+    scale[:dim] = query_scale(dim // attention.heads)
+    packer.linear(attention.qkv.weight.float() * scale[:, None], attention.qkv.bias.float() * scale)
+
+
+def _pack_global_attention(packer: Packer, attention: Any) -> None:
+    scale = query_scale(attention.q.in_features // attention.heads)
+    packer.linear(attention.q.weight.float() * scale, attention.q.bias.float() * scale)
+    packer.linear(attention.kv.weight, attention.kv.bias)
+    if attention.sr is not None:
+        for i, kernel_row in enumerate(attention.sr.weight.permute(2, 0, 3, 1)):  # (row, out, column, in)
+            packer.linear(kernel_row.flatten(1), None if i else attention.sr.bias)
+        packer.norm(attention.norm)
+
+
+def query_scale(width: int) -> float:
+    """The softmax's scale for heads of this width, and log2(e), since the engine's exponential has base 2."""
+    return width**-0.5 * LOG2_E
+
+
+def to_panels(weight_NK: Tensor, rows_of_step: int) -> Tensor:
+    """(columns, inputs) -> (panels, steps, PANEL, rows_of_step), inputs filled up with zeros to whole steps."""
+    columns, inputs = weight_NK.shape
+    steps = -(-inputs // rows_of_step)
+    weight = F.pad(weight_NK, (0, steps * rows_of_step - inputs))
+    return weight.reshape(columns // PANEL, PANEL, steps, rows_of_step).transpose(1, 2).contiguous()
+
+
+def quantise_columns(weight_NK: Tensor) -> tuple[Tensor, Tensor]:
+    """Each column in whole numbers from -127 to 127, and what a step of it stands for: (N, K) int8, (N,) float32."""
+    scale = weight_NK.abs().amax(dim=1).clamp(min=1e-12) / 127
+    return (weight_NK / scale[:, None]).round().to(torch.int8), scale
+
+
+def _attentions(model: Stages) -> Iterable[LocallyGroupedAttention | GlobalSubsampledAttention]:
+    for blocks in model.blocks:
+        assert isinstance(blocks, nn.ModuleList)
+        for block in blocks:
+            assert isinstance(block, Block)
+            yield block.attn
+
+
+def _aligned(place: int) -> int:
+    return -(-place // ALIGNMENT) * ALIGNMENT
