@@ -355,7 +355,9 @@ def run_bench(args: argparse.Namespace) -> int:
     if args.full:
         cases = full_set(against)
     else:
-        chosen = choose_training(against, args.amp) if args.what == "training" else choose_contenders(args.dtype, against)
+        chosen = (
+            choose_training(against, args.amp) if args.what == "training" else choose_contenders(args.dtype, against)
+        )
         cases = every_case(args.what, networks, args.img_size, args.batch_sizes, chosen)
     finished = run_cases(cases, Pace(args.blocks, args.seconds), Path(args.out), args.threads, args.json)
     return 0 if finished else INTERRUPTED

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..errors import TwinsError
 from ..extras import need
-from ..native import freeze
+from ..native import Frozen, freeze
 from ..zoo import create_model
 from .plan import Case, Contender
 
@@ -109,6 +110,8 @@ def start(contender: Contender, case: Case, weights: Weights, images: Tensor, on
     model = timm_network(case, weights) if contender.engine == "timm" else our_network(case, weights)
     if contender.engine == "frozen":
         model = freeze(model, dtype=contender.dtype)
+        if not isinstance(model, Frozen):
+            raise TwinsError("the engine cannot be used, and PyTorch computes instead")
     return runner(contender, lambda: infer(model, images))
 
 

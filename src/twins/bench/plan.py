@@ -73,11 +73,11 @@ def full_set(against: Sequence[str] = PEERS) -> list[Case]:
     Compiling takes more than a minute a case, so timm's compiled form takes part in those of one network only.
     """
     quick = [peer for peer in against if peer != "timm-compiled"]
-    square, small = [(224, 224)], ["twins_svt_small"]
+    square, small, others = [(224, 224)], ["twins_svt_small"], ["twins_svt_base", "twins_pcpvt_small"]
     dense = [(512, 512), (800, 1216)]
     return [
         *every_case("classifier", small, square, [1, 16], choose_contenders(against=against)),
-        *every_case("classifier", ["twins_svt_base", "twins_pcpvt_small"], square, [1, 16], choose_contenders(against=quick)),
+        *every_case("classifier", others, square, [1, 16], choose_contenders(against=quick)),
         *every_case("backbone", small, dense, [1], choose_contenders(("fp32", "bf16"), quick)),
         *every_case("memory", small, square, [1], choose_contenders(against=quick)),
         *every_case("training", small, square, [16], choose_training(against)),

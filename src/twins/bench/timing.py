@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from ..native import matmul_speed
+from ..native.library import missing as no_engine
 from ..progress import Progress
 
 _PAUSE = 0.05  # seconds in which the threads of the one before stop looking for work
@@ -74,8 +75,10 @@ class Roofline:
     def measure(self) -> None:
         """Once more; the engine's packed products, or PyTorch's where those are quicker."""
         for dtype in self.best:
-            ours = matmul_speed(dtype, torch.get_num_threads(), self._seconds)
-            self.best[dtype] = max(self.best[dtype], ours, _torch_speed(dtype, self._seconds))
+            self.best[dtype] = max(self.best[dtype], self._engine_speed(dtype), _torch_speed(dtype, self._seconds))
+
+    def _engine_speed(self, dtype: str) -> float:
+        return 0.0 if no_engine() else matmul_speed(dtype, torch.get_num_threads(), self._seconds)
 
 
 def _torch_speed(dtype: str, seconds: float, side: int = 1024) -> float:
