@@ -13,8 +13,10 @@ train: $(READY)  ## train a small Twins-SVT on the embedded digits; ARGS="--epoc
 test: $(READY)  ## the fast suite: no GPU, no network
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
 
-bench: $(READY)  ## speed against timm on this machine, written to benchmarks/
-	$(BIN)/python benchmarks/against_timm.py $(ARGS)
+bench: $(READY)  ## speed and memory beside other engines, written to benchmarks/; without ARGS the whole set, 25 minutes
+	@$(BIN)/python -c 'import onnx, onnxscript, onnxruntime, openvino' 2> /dev/null || \
+	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/twins bench $(or $(ARGS),--full)
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

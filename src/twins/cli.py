@@ -1,4 +1,4 @@
-"""The command `twins`: train, eval, predict, data, info."""
+"""The command `twins`: train, eval, predict, data, bench, info."""
 
 from __future__ import annotations
 
@@ -150,6 +150,8 @@ def make_parser(argv: Sequence[str]) -> Parser:
         add_recipe_flags(parser_of_look, recipe, only=_DATA_FLAGS)
         parser_of_look.set_defaults(run=run_data, parser=parser_of_look, recipe=None)
 
+    _add_bench(commands)
+
     info = commands.add_parser("info", help="the six networks: parameters, FLOPs, published accuracy")
     info.add_argument("--task", choices=("classify", "detect", "segment"), default="classify", help=TASKS)
     info.add_argument("--img-size", type=int, metavar="N",
@@ -184,6 +186,42 @@ def _add_predict(commands: Any) -> None:
         predict.add_argument("--" + name.replace("_", "-"), type=kind, metavar={int: "N", float: "X"}[kind],
                              default=argparse.SUPPRESS, help=told)  # fmt: skip
     predict.set_defaults(run=run_predict, parser=predict)
+
+
+def _add_bench(commands: Any) -> None:
+    from .bench.plan import DTYPES, PEERS
+
+    bench = commands.add_parser(
+        "bench", help="speed and memory on this processor, beside timm, ONNX Runtime and OpenVINO",
+        usage="twins bench [--full | --models NAME ... --batch-sizes N ... --img-size SIZE ...] [--FLAG VALUE ...]",
+        description="Measure forward passes, or with --train or --memory those, of every contender by turns in one "
+        "process, with the same weights. Nobody gets a figure whose answer differs from our plain network's.",
+    )  # fmt: skip
+    bench.add_argument("--full", action="store_true", help="the whole set that `make bench` measures, in about 25 "
+                       "minutes on two cores, instead of what the flags of networks and sizes say")  # fmt: skip
+    bench.add_argument("--models", nargs="+", metavar="NAME", default=["twins_svt_small"], help="networks, by any name")
+    bench.add_argument("--batch-sizes", "-b", nargs="+", type=_at_least(int, 1), metavar="N", default=[1, 16],
+                       help="pictures a call")  # fmt: skip
+    bench.add_argument("--img-size", "--imgsz", nargs="+", type=_picture_size, metavar="SIZE", default=[(224, 224)],
+                       help="pixels: a side, or HEIGHTxWIDTH")  # fmt: skip
+    bench.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES),
+                       help="precisions of those contenders that know them")  # fmt: skip
+    bench.add_argument("--against", nargs="+", choices=(*PEERS, "none"), metavar="PEER", default=list(PEERS),
+                       help=f"who else runs, if installed: {', '.join(PEERS)}; or none")  # fmt: skip
+    work = bench.add_mutually_exclusive_group()
+    for flag, what, told in (
+        ("--backbone", "backbone", "the four feature maps instead of a classifier"),
+        ("--train", "training", "training steps, ours and timm's: forward, backward and AdamW's update"),
+        ("--memory", "memory", "memory, each contender in a process of its own"),
+    ):
+        work.add_argument(flag, dest="what", action="store_const", const=what, help=told)
+    bench.add_argument("--amp", action="store_true", help="with --train: under bfloat16 autocast")
+    bench.add_argument("--blocks", type=_at_least(int, 1), metavar="N", default=5, help="blocks of each, by turns")
+    bench.add_argument("--seconds", type=_at_least(float, 0), metavar="X", default=1.0, help="least length of a block")
+    bench.add_argument("--threads", type=_at_least(int, 1), metavar="N", help="of each; PyTorch's number if not given")
+    bench.add_argument("--out", default="benchmarks", metavar="FOLDER", help="where cpu-DATE.json and its chart go")
+    bench.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    bench.set_defaults(run=run_bench, parser=bench, what="classifier")
 
 
 def add_recipe_flags(
@@ -301,6 +339,30 @@ def run_info(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_bench(args: argparse.Namespace) -> int:
+    from .bench import run_cases
+    from .bench.plan import choose_contenders, choose_training, every_case, full_set
+    from .bench.timing import Pace
+    from .zoo import model_name
+
+    if args.amp and args.what != "training":
+        raise TwinsError("--amp is for training steps; add --train")
+    try:
+        networks = [model_name(name) for name in args.models]
+    except TwinsError as error:
+        raise TwinsError(f"--models: {error}") from error
+    against = [] if "none" in args.against else args.against
+    if args.full:
+        cases = full_set(against)
+    else:
+        chosen = (
+            choose_training(against, args.amp) if args.what == "training" else choose_contenders(args.dtype, against)
+        )
+        cases = every_case(args.what, networks, args.img_size, args.batch_sizes, chosen)
+    finished = run_cases(cases, Pace(args.blocks, args.seconds), Path(args.out), args.threads, args.json)
+    return 0 if finished else INTERRUPTED
+
+
 def _recipe(args: argparse.Namespace, changes: dict[str, Any]) -> Recipe:
     """The recipe that is named, or that suits the data, with changes."""
     name = args.recipe or ("digits" if getattr(args, "data", "digits") == "digits" else "pictures")
@@ -385,6 +447,25 @@ def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
 
     read.__name__ = kind.__name__  # what argparse calls a value that cannot be read
     return read
+
+
+def _at_least(kind: Callable[[str], Any], least: float) -> Callable[[str], Any]:
+    """Reads a number that has a lower bound."""
+
+    def read(text: str) -> Any:
+        if (value := kind(text)) < least:
+            raise argparse.ArgumentTypeError(f"must be {least} or more, not {text}")
+        return value
+
+    read.__name__ = getattr(kind, "__name__", "number")  # what argparse calls a value that cannot be read
+    return read
+
+
+def _picture_size(text: str) -> tuple[int, int]:
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a side, as 224, nor HEIGHTxWIDTH, as 800x1216")
+    return int(sides[0]), int(sides[-1])
 
 
 def _key_value(text: str) -> tuple[str, Any]:

@@ -1,0 +1,80 @@
+"""Speed and memory of the networks on this machine, beside other ways to run them.
+
+A case is one network at one size and batch. All contenders of a case get the same weights, the same pictures and as
+many threads, and run by turns in one process; nobody gets a figure whose answer differs from our plain network's.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ..extras import need
+from .chart import draw_chart
+from .contenders import missing
+from .machine import describe_machine, versions
+from .measuring import Say, measure_case
+from .plan import TITLES, Case
+from .results import Row, table_of, write_rows
+from .timing import Pace
+
+__all__ = ["run_cases"]
+
+
+def run_cases(cases: Sequence[Case], pace: Pace, out: Path, threads: int | None = None, as_json: bool = False) -> bool:
+    """Measure every case, print its table, and keep `out`/cpu-DATE.json and a chart beside it up to date.
+
+    Answers whether all of it was measured; after Ctrl-C what there is until then is printed and written as well.
+    Raises TwinsError where `out` cannot be written to.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    machine, libraries = describe_machine(), versions()
+    say = _say_to_errors if as_json else _say
+    cases = _without_missing(cases, say)
+    console = need("rich.console", extra="train").Console(width=120)
+    rows: list[Row] = []
+    path, finished = None, True
+    for number, case in enumerate(cases, 1):
+        say(f"{number}/{len(cases)}: {case.title}")
+        try:
+            measured = measure_case(case, pace, say)
+        except KeyboardInterrupt:
+            finished = False
+            break
+        rows += measured.rows
+        if not as_json:
+            console.print(table_of(case, measured.rows, machine))
+        path = write_rows(measured.rows, machine, libraries, out)
+        if measured.stopped:
+            finished = False
+            break
+    if as_json:
+        print(json.dumps({"machine": machine, "versions": libraries, "rows": rows}, indent=1))
+    if path is not None:
+        chart = draw_chart(path)
+        say(f"written to {path}" + (f" and {chart}" if chart else ""))
+    if not finished:
+        say("stopped before the end")
+    return finished
+
+
+def _without_missing(cases: Sequence[Case], say: Say) -> list[Case]:
+    """The cases without those contenders whose libraries are not installed; says once for each which ones."""
+    absent = {engine: why for engine in TITLES if (why := missing(engine))}
+    for engine in dict.fromkeys(c.engine for case in cases for c in case.contenders if c.engine in absent):
+        say(f"{TITLES[engine]} left out: {absent[engine]}")
+    there = (tuple(c for c in case.contenders if c.engine not in absent) for case in cases)
+    return [case._replace(contenders=contenders) for case, contenders in zip(cases, there, strict=True)]
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _say_to_errors(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,70 @@
+"""A picture of the speeds in a file of results: how many times timm's, a panel for each case."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..extras import need
+from .results import Row
+
+_COLUMNS = 4
+_WHAT = {"classifier": "", "backbone": "backbone ", "training": "training "}
+_COLOURS = {"twins frozen": "#0b6e4f", "twins": "#6cae8f", "timm": "#9aa5b1", "ONNX": "#c98b4b", "OpenVINO": "#5b7db1"}
+
+
+def draw_chart(path: Path) -> Path | None:
+    """Draw the speeds in a file of results beside it, and answer the picture; None where there are none to compare."""
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    panels = _panels([row for row in kept["rows"] if "times_timm" in row])
+    if not panels:
+        return None
+    columns = min(_COLUMNS, len(panels))
+    counts = [len(rows) for rows in panels.values()]
+    lines = [max(counts[i : i + columns]) for i in range(0, len(counts), columns)]
+    figure = need("matplotlib.figure", extra="train").Figure(
+        (max(3.6 * columns, 5.0), 0.24 * sum(lines) + 0.75 * len(lines) + 0.5), layout="constrained"
+    )
+    axes = figure.subplots(len(lines), columns, squeeze=False, height_ratios=[count + 2 for count in lines]).flatten()
+    for place, (title, rows) in enumerate(panels.items()):
+        _draw_panel(axes[place], title, rows, lines[place // columns])
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    machine = kept["machine"]
+    noted = dict.fromkeys(f"* {row['note']}" for rows in panels.values() for row in rows if row["note"])
+    figure.suptitle(f"Times timm's speed, {machine['threads']} threads of {machine['processor']}", fontsize=11)
+    figure.supxlabel("; ".join(noted), fontsize=7.5, color="#666666")
+    picture = path.with_suffix(".png")
+    figure.savefig(picture, dpi=90, pil_kwargs={"optimize": True})
+    return picture
+
+
+def _panels(rows: list[Row]) -> dict[str, list[Row]]:
+    """Rows by case, in the order of the file; training in float32 and bfloat16 shares a panel."""
+    panels: dict[str, list[Row]] = {}
+    for row in rows:
+        size = row["size"].replace("x", " x ")
+        title = f"{_WHAT[row['what']]}{row['network']}\n{size}, batch {row['batch']}"
+        panels.setdefault(title, []).append(row)
+    return panels
+
+
+def _draw_panel(ax: Any, title: str, rows: list[Row], room: int) -> None:
+    """Bars from the top down, as high as if there were `room` of them."""
+    names = [row["contender"] + (" *" if row["note"] else "") for row in rows]
+    speeds = [row["times_timm"] for row in rows]
+    bars = ax.barh(range(len(rows)), speeds, height=0.72, color=[_colour(row["contender"]) for row in rows])
+    ax.bar_label(bars, [f"{speed:.2f}" for speed in speeds], fontsize=7.5, padding=2)
+    ax.axvline(1.0, color="#333333", linewidth=0.8)
+    ax.set_yticks(range(len(rows)), names, fontsize=7.5)
+    ax.set_ylim(room - 0.4, -0.6)
+    ax.set_xlim(0, 1.15 * max(speeds))
+    ax.set_title(title, fontsize=8.5, loc="left")
+    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="x", labelsize=7, colors="#666666")
+    ax.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _colour(contender: str) -> str:
+    return next(colour for start, colour in _COLOURS.items() if contender.startswith(start))

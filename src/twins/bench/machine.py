@@ -1,0 +1,58 @@
+"""The machine that figures come from, as far as the system tells."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..run import provenance
+
+# Those that decide how quickly matrices are multiplied: of x86 processors, then of ARM's.
+_INSTRUCTION_SETS = (
+    *("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
+    *("avx_vnni", "amx_tile", "amx_bf16", "amx_int8"),
+    *("asimd", "asimddp", "sve", "sve2", "i8mm", "bf16"),
+)
+_PACKAGES = ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "openvino")
+
+
+def describe_machine() -> dict[str, Any]:
+    """What makes figures comparable: two runs with equal answers may share a file."""
+    return {"processor": processor(), "instruction_sets": instruction_sets(), "threads": torch.get_num_threads()}
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that are measured, and the state of our own source."""
+    told = provenance()
+    ours = {"twins": told["twins"], "git": str(told["git"]), "python": told["python"]}
+    return ours | {package: found for package in _PACKAGES if (found := _version(package))}
+
+
+def processor() -> str:
+    """The processor's name, or "unknown"."""
+    return next(iter(_cpuinfo("model name")), "unknown")
+
+
+def instruction_sets() -> list[str]:
+    """Those of this processor that matrix products gain from; empty where the system does not tell."""
+    flags = set(" ".join(_cpuinfo("flags") or _cpuinfo("Features")).split())
+    return [name for name in _INSTRUCTION_SETS if name in flags]
+
+
+def _cpuinfo(key: str) -> list[str]:
+    """What the first processor says under a key."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    return [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key][:1]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,131 @@
+"""One case from weights to rows: start everybody, check everybody, then time them by turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple, TypeVar
+
+import torch
+
+from ..flops import count_flops
+from .contenders import Answer, Runner, draw_weights, export_onnx, our_network, start
+from .memory import measure_memory
+from .parity import Parity, compare
+from .plan import Case, Contender
+from .results import Row, add_ratios, row_of, speed_row
+from .timing import Pace, Roofline, alternate
+from .training import start_training
+
+Say = Callable[[str], None]
+T = TypeVar("T")
+
+
+class Checked(NamedTuple):
+    """A runner after its first answer."""
+
+    runner: Runner
+    parity: Parity
+    seconds: float  # that the first answer took
+
+
+class Measured(NamedTuple):
+    """Rows of a case, and whether somebody stopped it before the end."""
+
+    rows: list[Row]
+    stopped: bool = False
+
+
+def measure_case(case: Case, pace: Pace, say: Say) -> Measured:
+    """Speed of every contender, or its memory. One that fails is left out, and `say` gets a line that tells why.
+
+    Ctrl-C while blocks are timed leaves figures of those that are complete.
+    """
+    with TemporaryDirectory(prefix="twins-bench-") as folder:
+        if case.what == "memory":
+            return Measured(_memory_rows(case, Path(folder), say))
+        runners, reference = _start_all(case, Path(folder), say)
+        return time_runners(case, check_all(runners, reference, say), pace)
+
+
+def check_all(runners: Sequence[Runner], reference: Answer, say: Say) -> list[Checked]:
+    """Compare everybody's first answer with the reference."""
+    checked = []
+    for runner in runners:
+        started = time.perf_counter()
+        answer = _or_say(runner.answer, runner.contender, say)
+        if answer is not None:
+            seconds = time.perf_counter() - started
+            checked.append(Checked(runner, compare(runner.contender, answer, reference), seconds))
+    return checked
+
+
+def time_runners(case: Case, checked: Sequence[Checked], pace: Pace) -> Measured:
+    """Time those whose answer is right. Where first answers take longer than the limit, they are the figures."""
+    racing = {c.runner.contender.title: c for c in checked if c.parity.holds}
+    roofline = Roofline({c.runner.ran for c in racing.values()})
+    roofline.measure()
+    times: dict[str, list[float]] = {}
+    stopped = False
+    if sum(c.seconds for c in racing.values()) > pace.limit:
+        times = {title: [c.seconds] for title, c in racing.items()}
+    else:
+        try:
+            alternate({title: c.runner.work for title, c in racing.items()}, pace, times, roofline.measure)
+        except KeyboardInterrupt:
+            stopped = True
+    return Measured(_speed_rows(case, checked, times, roofline.best), stopped)
+
+
+def _start_all(case: Case, folder: Path, say: Say) -> tuple[list[Runner], Answer]:
+    """Everybody that can start, and the answer of our plain network in float32."""
+    weights = draw_weights(case)
+    images = torch.randn(case.batch, 3, *case.size, generator=torch.Generator().manual_seed(1))
+
+    def onnx() -> Path:
+        return export_onnx(our_network(case, weights), images, folder)
+
+    def begin(contender: Contender) -> Runner:
+        if case.what == "training":
+            return start_training(contender, case, weights, images)
+        return start(contender, case, weights, images, onnx)
+
+    started = (_or_say(partial(begin, c), c, say) for c in case.contenders)
+    runners = [runner for runner in started if runner is not None]
+    return runners, [tensor.clone() for tensor in begin(Contender("twins")).answer()]
+
+
+def _speed_rows(
+    case: Case, checked: Sequence[Checked], times: dict[str, list[float]], roofline: dict[str, float]
+) -> list[Row]:
+    backward = 3 if case.what == "training" else 1  # the gradients cost two products for each of the forward
+    flops = 2.0 * backward * count_flops(our_network(case), case.size).total
+    rows = []
+    for runner, agreement, _ in checked:
+        row = row_of(case, runner.contender, runner.note)
+        blocks = times.get(runner.contender.title, [])
+        rows.append(speed_row(row, agreement, blocks, case.batch, roofline.get(runner.ran), flops))
+    add_ratios(rows)
+    return rows
+
+
+def _memory_rows(case: Case, folder: Path, say: Say) -> list[Row]:
+    rows = []
+    for contender in case.contenders:
+        found = _or_say(partial(measure_memory, contender, case, folder), contender, say)
+        if found is not None:
+            rows.append(row_of(case, contender) | {"peak_mb": found.peak, "held_mb": found.held})
+    return rows
+
+
+def _or_say(work: Callable[[], T], contender: Contender, say: Say) -> T | None:
+    """What `work` answers, or a line that says why a contender is left out."""
+    try:
+        return work()
+    except Exception as error:  # converters raise anything at all, and the others are to go on
+        first = next(iter(str(error).strip().splitlines()), "")
+        say(f"{contender.title} left out: {type(error).__name__}: {first[:200]}")
+        return None

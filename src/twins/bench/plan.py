@@ -1,0 +1,85 @@
+"""What is measured: contenders, cases, and the whole set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+DTYPES = ("fp32", "bf16", "int8")
+TITLES = {
+    "twins": "twins",
+    "frozen": "twins frozen",
+    "timm": "timm eager",
+    "timm-compiled": "timm compiled",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+}
+PEERS = ("timm", "timm-compiled", "onnxruntime", "openvino")
+_DTYPES_OF = {"frozen": DTYPES, "openvino": ("fp32", "bf16")}
+
+
+class Contender(NamedTuple):
+    """An engine and the precision that it is asked for."""
+
+    engine: str  # a key of TITLES
+    dtype: str = "fp32"
+
+    @property
+    def title(self) -> str:
+        return f"{TITLES[self.engine]} {self.dtype}"
+
+
+class Case(NamedTuple):
+    """One table: the same work for several contenders."""
+
+    what: str  # "classifier", "backbone", "training" or "memory"
+    network: str
+    size: tuple[int, int]  # height and width, pixels
+    batch: int
+    contenders: tuple[Contender, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.what}, {self.network}, {self.size[0]} x {self.size[1]}, batch {self.batch}"
+
+
+def choose_contenders(dtypes: Sequence[str] = DTYPES, against: Sequence[str] = PEERS) -> tuple[Contender, ...]:
+    """Ours, then the peers, each in those of the precisions that it knows."""
+    engines = ("twins", "frozen", *(peer for peer in PEERS if peer in against))
+    pairs = ((engine, dtype) for engine in engines for dtype in dtypes)
+    return tuple(Contender(e, dtype) for e, dtype in pairs if dtype in _DTYPES_OF.get(e, ("fp32",)))
+
+
+def choose_training(against: Sequence[str] = PEERS, amp: bool = False) -> tuple[Contender, ...]:
+    """Ours and timm's: both in float32, or both under bfloat16 autocast."""
+    dtype = "bf16" if amp else "fp32"
+    return tuple(Contender(engine, dtype) for engine in ("twins", "timm") if engine in ("twins", *against))
+
+
+def every_case(
+    what: str,
+    networks: Iterable[str],
+    sizes: Sequence[tuple[int, int]],
+    batches: Sequence[int],
+    chosen: tuple[Contender, ...],
+) -> list[Case]:
+    """Every combination, one network after the other."""
+    return [Case(what, name, size, batch, chosen) for name in networks for size in sizes for batch in batches]
+
+
+def full_set(against: Sequence[str] = PEERS) -> list[Case]:
+    """What `make bench` measures, in less than half an hour on two cores.
+
+    Compiling takes more than a minute a case, so timm's compiled form takes part in those of one network only.
+    """
+    quick = [peer for peer in against if peer != "timm-compiled"]
+    square, small, others = [(224, 224)], ["twins_svt_small"], ["twins_svt_base", "twins_pcpvt_small"]
+    dense = [(512, 512), (800, 1216)]
+    return [
+        *every_case("classifier", small, square, [1, 16], choose_contenders(against=against)),
+        *every_case("classifier", others, square, [1, 16], choose_contenders(against=quick)),
+        *every_case("backbone", small, dense, [1], choose_contenders(("fp32", "bf16"), quick)),
+        *every_case("memory", small, square, [1], choose_contenders(against=quick)),
+        *every_case("training", small, square, [16], choose_training(against)),
+        *every_case("training", small, square, [16], choose_training(against, amp=True)),
+    ]

@@ -1,0 +1,122 @@
+"""Figures as rows: derived from times, kept in a dated file, printed as a table."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ..errors import TwinsError
+from ..extras import need
+from .parity import Parity
+from .plan import Case, Contender
+
+Row = dict[str, Any]
+_KEY = ("what", "network", "size", "batch", "contender")
+
+
+def row_of(case: Case, contender: Contender, note: str = "") -> Row:
+    """What names a row, and when it was measured."""
+    return {
+        "what": case.what,
+        "network": case.network,
+        "size": f"{case.size[0]}x{case.size[1]}",
+        "batch": case.batch,
+        "contender": contender.title,
+        "note": note,
+        "measured": time.strftime("%Y-%m-%dT%H:%M:%S"),
+    }
+
+
+def speed_row(row: Row, parity: Parity, blocks: Sequence[float], batch: int, peak: float | None, flops: float) -> Row:
+    """Speed of a contender: the median over its blocks, in seconds a call, unless its answer differs.
+
+    `peak` is the roofline in GFLOP/s, `flops` what one picture costs (a multiply-add is two).
+    """
+    row = row | {"error": parity.error, "bound": parity.bound, "parity": parity.holds}
+    if not parity.holds or not blocks:
+        return row
+    speed = batch / statistics.median(blocks)
+    row |= {"images_per_second": speed, "ms_per_image": 1000 / speed, "blocks": len(blocks)}
+    return row | ({"of_roofline": flops * speed / (peak * 1e9), "roofline_gflops": peak} if peak else {})
+
+
+def add_ratios(rows: list[Row]) -> None:
+    """Put every speed of a case beside timm's, of the same precision or else float32, and OpenVINO's of the same."""
+    speeds = {row["contender"]: row["images_per_second"] for row in rows if "images_per_second" in row}
+    for row in rows:
+        if row["contender"] not in speeds:
+            continue
+        dtype = row["contender"].rpartition(" ")[2]
+        timm = speeds.get(f"timm eager {dtype}", speeds.get("timm eager fp32"))
+        for name, theirs in (("times_timm", timm), ("times_openvino", speeds.get(f"OpenVINO {dtype}"))):
+            if theirs is not None:
+                row[name] = row["images_per_second"] / theirs
+
+
+def write_rows(rows: Sequence[Row], machine: Mapping[str, Any], versions: Mapping[str, str], folder: Path) -> Path:
+    """Merge rows into today's file of this machine: a row replaces the one of the same work and contender.
+
+    The file is cpu-DATE.json, or cpu-DATE-2.json ... where that holds figures of another machine or number of threads.
+    Every row keeps the versions that it was measured with. Raises TwinsError where nothing can be written.
+    """
+    rows = [row | {"versions": dict(versions)} for row in rows]
+    path = _file_of_machine(machine, folder)
+    before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    merged = {tuple(row[key] for key in _KEY): row for row in [*before, *rows]}
+    text = json.dumps({"machine": machine, "rows": list(merged.values())}, indent=1, default=str) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".part")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        raise TwinsError(f"--out {folder}: cannot write there ({error.strerror})") from error
+    return path
+
+
+def _file_of_machine(machine: Mapping[str, Any], folder: Path) -> Path:
+    date = time.strftime("%Y-%m-%d")
+    for number in count(1):
+        path = folder / f"cpu-{date}{f'-{number}' if number > 1 else ''}.json"
+        if not path.exists() or json.loads(path.read_text(encoding="utf-8"))["machine"] == machine:
+            return path
+    raise AssertionError("unreachable")
+
+
+def table_of(case: Case, rows: Sequence[Row], machine: Mapping[str, Any]) -> Any:
+    """A rich table of one case."""
+    about = f"{machine['processor']}, {machine['threads']} threads"
+    table = need("rich.table", extra="train").Table(
+        title=f"{case.title}\n{about}", box=need("rich.box", extra="train").SIMPLE
+    )
+    table.add_column("contender", no_wrap=True)
+    columns = [column for column in _COLUMNS if any(column[1] in row for row in rows)]
+    for heading, *_ in columns:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", style="dim")  # notes
+    for row in rows:
+        table.add_row(row["contender"], *(_cell(row, key, form) for _, key, form in columns), row["note"])
+    return table
+
+
+_COLUMNS = (
+    ("images/s", "images_per_second", "{:.2f}"),
+    ("ms/image", "ms_per_image", "{:.1f}"),
+    ("x timm\neager", "times_timm", "{:.2f}"),
+    ("x OpenVINO\nsame type", "times_openvino", "{:.2f}"),
+    ("of\nroofline", "of_roofline", "{:.0%}"),
+    ("error", "error", "{:.1e}"),
+    ("peak MB", "peak_mb", "{:.0f}"),
+    ("held MB", "held_mb", "{:.0f}"),
+)
+
+
+def _cell(row: Row, key: str, form: str) -> str:
+    if key == "images_per_second" and row.get("parity") is False:
+        return "differs"
+    return form.format(row[key]) if key in row else ""

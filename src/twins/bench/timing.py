@@ -1,0 +1,93 @@
+"""Blocks of all contenders by turns in one process, so that a busy moment of the machine falls on all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+
+from ..native import matmul_speed
+from ..native.library import missing as no_engine
+from ..progress import Progress
+
+_PAUSE = 0.05  # seconds in which the threads of the one before stop looking for work
+
+
+class Pace(NamedTuple):
+    """How long to measure."""
+
+    blocks: int = 5
+    seconds: float = 1.0  # least length of a block
+    limit: float = 180.0  # seconds, after which no further round of blocks begins
+
+
+def alternate(
+    calls: Mapping[str, Callable[[], object]],
+    pace: Pace,
+    times: dict[str, list[float]],
+    after_round: Callable[[], None] = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> None:
+    """Time every call by turns; `times` gains seconds a call, one figure a block, and keeps them if this is stopped.
+
+    The first round warms up and does not count; at least one more is measured, whatever the limit.
+    """
+    started = clock()
+    progress = Progress("measuring", (pace.blocks + 1) * len(calls))
+    for round_, name in progress.over(_turns(calls, pace, clock, started)):
+        progress.note = name
+        seconds = _time_block(calls[name], pace.seconds, clock)
+        if round_ > 0:
+            times.setdefault(name, []).append(seconds)
+        if name == list(calls)[-1]:
+            after_round()
+
+
+def _turns(
+    calls: Mapping[str, Callable[[], object]], pace: Pace, clock: Callable[[], float], started: float
+) -> Iterator[tuple[int, str]]:
+    for round_ in range(pace.blocks + 1):
+        if round_ > 1 and clock() - started > pace.limit:
+            return
+        for name in calls:
+            yield round_, name
+
+
+def _time_block(call: Callable[[], object], seconds: float, clock: Callable[[], float]) -> float:
+    """Mean seconds a call, over as many calls as fill the block."""
+    time.sleep(_PAUSE)
+    started, count = clock(), 0
+    while count == 0 or clock() - started < seconds:
+        call()
+        count += 1
+    return (clock() - started) / count
+
+
+class Roofline:
+    """The quickest matrix products seen so far, in GFLOP/s (a multiply-add is two) for each precision."""
+
+    def __init__(self, dtypes: set[str], seconds: float = 0.25) -> None:
+        self.best = dict.fromkeys(sorted(dtypes), 0.0)
+        self._seconds = seconds
+
+    def measure(self) -> None:
+        """Once more; the engine's packed products, or PyTorch's where those are quicker."""
+        for dtype in self.best:
+            self.best[dtype] = max(self.best[dtype], self._engine_speed(dtype), _torch_speed(dtype, self._seconds))
+
+    def _engine_speed(self, dtype: str) -> float:
+        return 0.0 if no_engine() else matmul_speed(dtype, torch.get_num_threads(), self._seconds)
+
+
+def _torch_speed(dtype: str, seconds: float, side: int = 1024) -> float:
+    if dtype == "int8":
+        return 0.0  # no public product of int8 matrices on processors
+    a = torch.ones(side, side, dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype])
+    started, best = time.perf_counter(), float("inf")
+    while time.perf_counter() - started < seconds:
+        before = time.perf_counter()
+        torch.mm(a, a)
+        best = min(best, time.perf_counter() - before)
+    return 2e-9 * side**3 / best
