@@ -41,6 +41,7 @@ __attribute__((noinline)) void multiply_tile(const TileOperands<D>& operands, ty
   const typename D::Activation* row = operands.rows;
   const typename D::Weight* panel = operands.panels;
   const ptrdiff_t row_stride = operands.row_stride, panel_stride = operands.panel_stride;
+#pragma GCC unroll 4
   for (int step = 0; step < operands.steps; step++) {
     typename D::Weights weights[VECTORS];
 #pragma GCC unroll 8
