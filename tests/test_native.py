@@ -23,26 +23,8 @@ from twins.native.packing import DTYPES
 SIZES = [(1, 1), (3, 5), (7, 7), (33, 57), (64, 223), (225, 300)]
 PADDINGS = ("mask", "zero", "mask-both")
 SUBSETS = [subset for n in range(1, 5) for subset in itertools.combinations(range(4), n)]
-INSTRUCTION_SETS = ["portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16"]
 pytestmark = pytest.mark.usefixtures("nan_memory")
 needs_engine = pytest.mark.skipif(library.missing() is not None, reason="the engine is not built")
-
-
-@pytest.fixture(params=INSTRUCTION_SETS)
-def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each of them that this processor runs."""
-    if request.param not in library.instruction_sets():
-        pytest.skip(f"this processor has no {request.param}")
-    monkeypatch.setenv(library.ISA_VARIABLE, request.param)
-    return str(request.param)
-
-
-@pytest.fixture
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

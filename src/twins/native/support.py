@@ -85,8 +85,9 @@ def _is_plain_block(block: Any, dim: int) -> bool:
 
 def _unsupported_attention(model: Stages) -> str | None:
     windows = set()
-    for s, (dim, blocks) in enumerate(zip(model.embed_dims, model.blocks, strict=True)):
-        attentions: list[Any] = [block.attn for block in blocks]  # type: ignore[union-attr]
+    stages: Any = model.blocks
+    for s, (dim, blocks) in enumerate(zip(model.embed_dims, stages, strict=True)):
+        attentions = [block.attn for block in blocks]
         widths = {dim // attention.heads for attention in attentions}
         if len(widths) > 1 or max(widths) % PANEL:
             return (
