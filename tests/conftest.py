@@ -15,6 +15,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from twins.native import library
 from twins.recipes import ClassifyRecipe, DetectRecipe, SegmentRecipe
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers that each take every core only wait for one another
@@ -40,6 +41,13 @@ def nan_memory() -> Iterator[None]:
     assert torch.empty(1).isnan()
     yield
     torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@pytest.fixture(params=() if library.missing() else library.instruction_sets())
+def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each that the CPU engine knows and this processor runs, while the test runs with it."""
+    monkeypatch.setenv(library.ISA_VARIABLE, request.param)
+    return str(request.param)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def freeze(model: nn.Module, dtype: str = "fp32") -> nn.Module:
     Where the engine is not there or cannot take the network, PyTorch computes it in float32, and why is logged once;
     `backend` says which it was.
 
-    Raises TwinsError for an unknown dtype or a model that is none of these.
+    Raises TwinsError for an unknown dtype, a model that is none of these or one on the meta device.
     """
     if dtype not in DTYPES:
         raise TwinsError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}{nearest(dtype, DTYPES)}")
@@ -49,6 +49,8 @@ def freeze(model: nn.Module, dtype: str = "fp32") -> nn.Module:
         raise TwinsError(
             f"freeze takes a Twins classifier, backbone, segmenter or detector, not a {type(model).__name__}"
         )
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise TwinsError("freeze needs the network's weights, and some are on the meta device")
     reason = library.missing() or unsupported(model)
     if reason:
         _say_once(f"freeze: {reason}; PyTorch computes the network, in float32")
@@ -68,7 +70,7 @@ class Frozen(nn.Module):
         _describe_as(model, self)
         self.stages: list[int] = list(model.out_indices) if isinstance(model, TwinsBackbone) else []
         if isinstance(model, Twins):
-            self.widths = [model.num_classes or model.num_features]
+            self.widths = [getattr(model.head, "out_features", model.num_features)]
         else:
             self.widths = [model.embed_dims[s] for s in self.stages]
         self.register_buffer("packed", pack(model, dtype))
