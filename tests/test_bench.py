@@ -21,10 +21,11 @@ from twins.bench.measuring import Checked, check_all, time_runners
 from twins.bench.memory import measure_memory
 from twins.bench.parity import Parity, compare
 from twins.bench.plan import PEERS, Case, Contender, choose_contenders, choose_training, full_set
-from twins.bench.results import Row, add_ratios, row_of, speed_row, table_of, write_rows
+from twins.bench.results import Row, add_ratios, results_file, row_of, speed_row, table_of, write_rows
 from twins.bench.timing import Pace, alternate
 from twins.bench.training import start_training
 from twins.cli import main
+from twins.errors import TwinsError
 
 SMALL = Case("classifier", "twins_svt_small", (56, 56), 1, choose_contenders(("fp32",), ()))
 MACHINE = {"processor": "Abacus", "instruction_sets": ["beads"], "threads": 2}
@@ -173,6 +174,12 @@ def fake_rows(case: Case, **speeds: float) -> list[Row]:
     return rows
 
 
+def keep(rows: list[Row], machine: dict[str, object], versions: dict[str, str], folder: Path) -> Path:
+    path = results_file(machine, folder)
+    write_rows(rows, machine, versions, path)
+    return path
+
+
 def printed(rows: list[Row]) -> str:
     text = StringIO()
     Console(file=text, width=120).print(table_of(SMALL, rows, MACHINE))
@@ -190,10 +197,10 @@ def test_the_table_shows_the_figures() -> None:
 
 
 def test_calls_of_a_day_share_a_file(tmp_path: Path) -> None:
-    first = write_rows(fake_rows(SMALL, twins=1.0, timm=2.0), MACHINE, {"torch": "1"}, tmp_path)
+    first = keep(fake_rows(SMALL, twins=1.0, timm=2.0), MACHINE, {"torch": "1"}, tmp_path)
     other_batch = SMALL._replace(batch=2)
     again = [*fake_rows(SMALL, timm=3.0), *fake_rows(other_batch, timm=4.0)]
-    assert write_rows(again, MACHINE, {"torch": "2"}, tmp_path) == first
+    assert keep(again, MACHINE, {"torch": "2"}, tmp_path) == first
     kept = json.loads(first.read_text())
     assert kept["machine"] == MACHINE
     found = [(r["contender"], r["batch"], round(r["images_per_second"], 6), r["versions"]["torch"])
@@ -202,24 +209,32 @@ def test_calls_of_a_day_share_a_file(tmp_path: Path) -> None:
 
 
 def test_another_machine_gets_a_file_of_its_own(tmp_path: Path) -> None:
-    first = write_rows(fake_rows(SMALL, twins=1.0), MACHINE, {}, tmp_path)
-    second = write_rows(fake_rows(SMALL, twins=9.0), MACHINE | {"threads": 8}, {}, tmp_path)
+    first = keep(fake_rows(SMALL, twins=1.0), MACHINE, {}, tmp_path)
+    second = keep(fake_rows(SMALL, twins=9.0), MACHINE | {"threads": 8}, {}, tmp_path)
     assert second.name == first.stem + "-2.json"
     assert statistics.mean(r["images_per_second"] for r in json.loads(first.read_text())["rows"]) == pytest.approx(1.0)
 
 
+def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    path = results_file(MACHINE, tmp_path)
+    path.write_text("[1, 2]")
+    with pytest.raises(TwinsError, match="not a file of results"):
+        results_file(MACHINE, tmp_path)
+
+
 def test_the_chart_is_a_small_picture(tmp_path: Path) -> None:
     rows: list[Row] = []
-    for batch in range(1, 7):
-        rows += fake_rows(SMALL._replace(batch=batch), twins=12.0, frozen=25.0, timm=10.0, openvino=20.0)
-    chart = draw_chart(write_rows(rows, MACHINE, {}, tmp_path))
+    for batch in range(1, 10):
+        speeds = {"twins": 12.0, "frozen": 25.0, "timm": 10.0, "timm-compiled": 13.0, "openvino": 20.0}
+        rows += fake_rows(SMALL._replace(batch=batch), **speeds)
+    chart = draw_chart(keep(rows, MACHINE, {}, tmp_path))
     assert chart is not None
     assert chart.read_bytes().startswith(b"\x89PNG")
     assert chart.stat().st_size < 60_000
 
 
 def test_nothing_to_compare_makes_no_chart(tmp_path: Path) -> None:
-    assert draw_chart(write_rows(fake_rows(SMALL, twins=1.0), MACHINE, {}, tmp_path)) is None
+    assert draw_chart(keep(fake_rows(SMALL, twins=1.0), MACHINE, {}, tmp_path)) is None
 
 
 def test_contenders_take_the_types_they_know() -> None:
@@ -325,6 +340,7 @@ def test_ctrl_c_between_cases_writes_what_there_is(
     (["--threads", "0"], "argument --threads: must be 1 or more, not 0"),
     (["--dtype", "fp16"], "argument --dtype: invalid choice: 'fp16'"),
     (["--against", "tensorrt"], "argument --against: invalid choice: 'tensorrt'"),
+    (["--out", "/dev/null/x"], "--out /dev/null/x: cannot write there"),
     (["--amp"], "--amp is for training steps; add --train"),
     (["--train", "--memory"], "not allowed with argument"),
     (["--model", "svt_s"], "unknown argument --model (did you mean --models"),

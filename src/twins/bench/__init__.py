@@ -19,7 +19,7 @@ from .contenders import missing
 from .machine import describe_machine, versions
 from .measuring import Say, measure_case
 from .plan import TITLES, Case
-from .results import Row, table_of, write_rows
+from .results import Row, results_file, table_of, write_rows
 from .timing import Pace
 
 __all__ = ["run_cases"]
@@ -34,11 +34,12 @@ def run_cases(cases: Sequence[Case], pace: Pace, out: Path, threads: int | None 
     if threads is not None:
         torch.set_num_threads(threads)
     machine, libraries = describe_machine(), versions()
+    path = results_file(machine, out)
     say = _say_to_errors if as_json else _say
     cases = _without_missing(cases, say)
     console = need("rich.console", extra="train").Console(width=120)
     rows: list[Row] = []
-    path, finished = None, True
+    finished = True
     for number, case in enumerate(cases, 1):
         say(f"{number}/{len(cases)}: {case.title}")
         try:
@@ -49,13 +50,13 @@ def run_cases(cases: Sequence[Case], pace: Pace, out: Path, threads: int | None 
         rows += measured.rows
         if not as_json:
             console.print(table_of(case, measured.rows, machine))
-        path = write_rows(measured.rows, machine, libraries, out)
+        write_rows(measured.rows, machine, libraries, path)
         if measured.stopped:
             finished = False
             break
     if as_json:
         print(json.dumps({"machine": machine, "versions": libraries, "rows": rows}, indent=1))
-    if path is not None:
+    if rows:
         chart = draw_chart(path)
         say(f"written to {path}" + (f" and {chart}" if chart else ""))
     if not finished:

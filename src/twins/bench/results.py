@@ -58,34 +58,43 @@ def add_ratios(rows: list[Row]) -> None:
                 row[name] = row["images_per_second"] / theirs
 
 
-def write_rows(rows: Sequence[Row], machine: Mapping[str, Any], versions: Mapping[str, str], folder: Path) -> Path:
-    """Merge rows into today's file of this machine: a row replaces the one of the same work and contender.
+def results_file(machine: Mapping[str, Any], folder: Path) -> Path:
+    """Today's file of this machine: cpu-DATE.json, or cpu-DATE-2.json ... where that one is of another machine.
 
-    The file is cpu-DATE.json, or cpu-DATE-2.json ... where that holds figures of another machine or number of threads.
-    Every row keeps the versions that it was measured with. Raises TwinsError where nothing can be written.
+    Another number of threads is another machine. Makes the folder; raises TwinsError where it cannot, or for a file of
+    that name that holds something else.
     """
-    rows = [row | {"versions": dict(versions)} for row in rows]
-    path = _file_of_machine(machine, folder)
-    before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    merged = {tuple(row[key] for key in _KEY): row for row in [*before, *rows]}
-    text = json.dumps({"machine": machine, "rows": list(merged.values())}, indent=1, default=str) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".part")
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
     except OSError as error:
         raise TwinsError(f"--out {folder}: cannot write there ({error.strerror})") from error
-    return path
-
-
-def _file_of_machine(machine: Mapping[str, Any], folder: Path) -> Path:
     date = time.strftime("%Y-%m-%d")
-    for number in count(1):
-        path = folder / f"cpu-{date}{f'-{number}' if number > 1 else ''}.json"
-        if not path.exists() or json.loads(path.read_text(encoding="utf-8"))["machine"] == machine:
-            return path
-    raise AssertionError("unreachable")
+    names = (f"cpu-{date}{f'-{number}' if number > 1 else ''}.json" for number in count(1))
+    return next(path for path in map(folder.joinpath, names) if not path.exists() or _machine_of(path) == machine)
+
+
+def _machine_of(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["machine"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise TwinsError(f"{path}: not a file of results; move it, or choose another --out") from error
+
+
+def write_rows(rows: Sequence[Row], machine: Mapping[str, Any], versions: Mapping[str, str], path: Path) -> None:
+    """Merge rows into a file of results: a row replaces the one of the same work and contender.
+
+    Every row keeps the versions that it was measured with. Raises TwinsError where nothing can be written.
+    """
+    before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    fresh = [row | {"versions": dict(versions)} for row in rows]
+    merged = {tuple(row[key] for key in _KEY): row for row in [*before, *fresh]}
+    text = json.dumps({"machine": machine, "rows": list(merged.values())}, indent=1) + "\n"
+    part = path.with_suffix(".part")  # so that a stop leaves the old file or the new one
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise TwinsError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def table_of(case: Case, rows: Sequence[Row], machine: Mapping[str, Any]) -> Any:
