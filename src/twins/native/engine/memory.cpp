@@ -66,8 +66,8 @@ std::vector<std::unique_ptr<Workspace>> idle;
 
 void Arena::Free::operator()(void* memory) const { std::free(memory); }
 
-void Arena::reserve(size_t floats) {
-  const size_t needed = (floats * sizeof(float) + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+void Arena::reserve(size_t bytes) {
+  const size_t needed = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
   if (needed > size) {
     memory.reset();
     memory.reset(static_cast<uint8_t*>(std::aligned_alloc(HUGE_PAGE, needed)));
@@ -85,32 +85,30 @@ void Workspace::prepare(const Network& network, const GroupSize& size, int worke
   const MapSizes maps(network, size.height, size.width);
   const bool quantised = network.dtype == Dtype::int8;
   const size_t inputs = MOST_ROWS * (widths.inputs + ROW_PADDING), hidden = MOST_ROWS * (widths.hidden + ROW_PADDING);
-  const size_t qkv = MOST_ROWS * (widths.qkv + ROW_PADDING);
-  const size_t map = maps.map * size.pictures, key_values = maps.key_values * size.pictures;
-  const size_t pooled = maps.channels * size.pictures, tiles = maps.windows * size.pictures + 1;
+  const size_t qkv = MOST_ROWS * (widths.qkv + ROW_PADDING), head = widths.head, pictures = size.pictures;
 
-  const size_t of_worker[] = {inputs, quantised ? inputs : 0, hidden, quantised ? hidden : 0, qkv,
-                              KEY_BLOCK * widths.head, QUERY_BLOCK * KEY_BLOCK, MOST_ROWS * widths.head,
-                              MOST_ROWS, MOST_ROWS, MOST_ROWS, MOST_ROWS};
-  const size_t of_group[] = {map, map, key_values, pooled, tiles};
-  size_t floats = 0;
-  for (size_t part : of_worker) floats += workers * Arena::padded(part * sizeof(float)) / sizeof(float);
-  for (size_t part : of_group) floats += group_count * Arena::padded(part * sizeof(float)) / sizeof(float);
-  arena.reserve(floats);
-
-  scratch.clear();
-  for (int worker = 0; worker < workers; worker++) {
-    float* parts[std::size(of_worker)];
-    for (size_t i = 0; i < std::size(parts); i++) parts[i] = arena.take<float>(of_worker[i]);
-    scratch.push_back({parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], parts[6], parts[7], parts[8],
-                       parts[9], parts[10], parts[11]});
-  }
-  groups.clear();
-  for (int group = 0; group < group_count; group++) {
-    float* parts[4];
-    for (size_t i = 0; i < std::size(parts); i++) parts[i] = arena.take<float>(of_group[i]);
-    groups.push_back({parts[0], parts[1], parts[2], parts[3], arena.take<int>(tiles)});
-  }
+  const auto lay_out = [&](auto take) {
+    scratch.clear();
+    for (int worker = 0; worker < workers; worker++)
+      scratch.push_back({.rows = take(inputs), .rows_exact = take(quantised ? inputs : 0),
+                         .hidden = take(hidden), .hidden_exact = take(quantised ? hidden : 0),
+                         .qkv = take(qkv),
+                         .keys = take(KEY_BLOCK * head), .scores = take(QUERY_BLOCK * KEY_BLOCK),
+                         .outputs = take(MOST_ROWS * head), .most = take(MOST_ROWS), .total = take(MOST_ROWS),
+                         .scales = take(MOST_ROWS), .zeros = take(MOST_ROWS)});
+    groups.clear();
+    for (int group = 0; group < group_count; group++)
+      groups.push_back({.map = take(maps.map * pictures), .other_map = take(maps.map * pictures),
+                        .key_values = take(maps.key_values * pictures), .pooled = take(maps.channels * pictures),
+                        .tiles = reinterpret_cast<int*>(take(maps.windows * pictures + 1))});
+  };
+  size_t bytes = 0;
+  lay_out([&](size_t floats) -> float* {
+    bytes += Arena::padded(floats);
+    return nullptr;
+  });
+  arena.reserve(bytes);
+  lay_out([&](size_t floats) { return arena.take(floats); });
 }
 
 Lent::Lent() {

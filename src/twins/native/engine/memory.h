@@ -11,14 +11,16 @@ namespace twins {
 // A stretch of memory that grows to the largest size it was ever asked for.
 class Arena {
  public:
-  // Room for so many floats in parts, each starting a line of the cache; to be called before `take`.
-  void reserve(size_t floats);
-  template <class T> T* take(size_t count) {
-    T* taken = reinterpret_cast<T*>(next);
-    next += padded(count * sizeof(T));
-    return taken;
+  // To be called before `take`, with the sum of what the parts will take.
+  void reserve(size_t bytes);
+
+  // Room for so many floats, at the start of a line of the cache.
+  float* take(size_t floats) {
+    uint8_t* taken = next;
+    next += padded(floats);
+    return reinterpret_cast<float*>(taken);
   }
-  static size_t padded(size_t bytes) { return (bytes + 127) / 64 * 64; }
+  static size_t padded(size_t floats) { return (floats * sizeof(float) + 127) / 64 * 64; }
 
  private:
   struct Free {
