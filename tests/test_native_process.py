@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,23 @@ def test_truncated_weights_are_refused(dtype: str) -> None:
     for size in (0, 7, 8, 64, 200, 2048, packed.numel() // 2, packed.numel() - 64):
         with pytest.raises(RuntimeError, match="the CPU engine: packed weights (end too early|are cut off)"):
             call(packed[:size].clone())
+
+
+def try_words(packed: Tensor) -> None:
+    """Each word of the description in turn becomes something else. The answer is an error or a number."""
+    torch.set_num_threads(1)
+    head = int(packed.view(torch.int64)[14]) // 8  # the first array follows the last word
+    for place in range(head):
+        for value in (-1, 0, 1, 2, 3, 5, 17, 2**16, 2**31, 2**32 + 16, 2**62, -(2**63)):
+            with suppress(RuntimeError):
+                call(with_words(packed, {place: value}))
+
+
+@pytest.mark.xfail(reason="the reader trusts the words of its description", strict=True)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_descriptions_that_are_wrong_do_no_harm(dtype: str) -> None:
+    """In a child, so that a crash is a failed test."""
+    child = multiprocessing.get_context("fork").Process(target=try_words, args=(twins.freeze(small(), dtype).packed,))
+    child.start()
+    child.join(timeout=120)
+    assert child.exitcode == 0
