@@ -12,6 +12,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, ExecError, LinkError, PlatformError
 
 ENGINE = Path("src/twins/native/engine")
 FLAGS = ["-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno",
@@ -30,6 +31,16 @@ class BuildEngine(build_ext):
         return str(Path(*ext_name.split("."))) + ".so"
 
     def build_extension(self, ext: Extension) -> None:
+        try:
+            self.build_engine(ext)
+        except (CompileError, ExecError, LinkError, PlatformError) as error:
+            # said as a warning, since the extension is optional
+            raise CompileError(
+                f"{error}. The CPU engine is left out, and twins.freeze will answer by PyTorch; with a C++20 compiler "
+                "(g++ 10 or clang++ 12, or later) install again"
+            ) from error
+
+    def build_engine(self, ext: Extension) -> None:
         def compile_one(source: str) -> list[str]:
             flags = FLAGS + FLAGS_OF_X86.get(Path(source).stem, [])
             return self.compiler.compile(
