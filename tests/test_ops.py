@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twins import ops
+from twins.ops import precision
 
 FORMS = ("eager", "reference")
 WINDOW = 7
@@ -234,6 +235,82 @@ def test_a_batch_may_be_empty(form: str):
             x, identity, identity, layer(nn.Linear(c, 2 * c)), identity, 1, None, None
         )
     assert local.shape == subsampled.shape == (0, 9, 9, 32)
+
+
+# ---- autocast
+
+
+def sublayers(x: Tensor) -> dict[str, tuple[Callable[[], Tensor], list[nn.Module]]]:
+    """Every sublayer on a float32 map of 32 channels, and the modules that hold its parameters."""
+    norm, sr_norm, qkv, kv = nn.LayerNorm(32), nn.LayerNorm(32), nn.Linear(32, 96), nn.Linear(32, 64)
+    q, proj, fc1, fc2 = nn.Linear(32, 32), nn.Linear(32, 32), nn.Linear(32, 128), nn.Linear(128, 32)
+    conv, sr = nn.Conv2d(32, 32, 3, padding=1, groups=32), nn.Conv2d(32, 32, 2, 2)
+    return {
+        "patch_embed": (lambda: ops.patch_embed(x, sr, norm), [sr, norm]),
+        "peg": (lambda: ops.peg(x, conv), [conv]),
+        "window_attention": (
+            lambda: ops.window_attention(x, norm, qkv, proj, 1, WINDOW, "mask"),
+            [norm, qkv, proj],
+        ),
+        "subsampled_attention": (
+            lambda: ops.subsampled_attention(x, norm, q, kv, proj, 1, sr, sr_norm),
+            [norm, q, kv, proj, sr, sr_norm],
+        ),
+        "mlp": (lambda: ops.mlp(x, norm, fc1, fc2), [norm, fc1, fc2]),
+    }
+
+
+SUBLAYERS = ("patch_embed", "peg", "window_attention", "subsampled_attention", "mlp")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", SUBLAYERS)
+def test_autocast_to_a_type_that_the_processor_lacks_stays_in_float32(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(precision.IN_HARDWARE, dtype, False)
+    x = torch.randn(2, 9, 5, 32, requires_grad=True)
+    sublayer, modules = sublayers(x)[name]
+    y_expected = sublayer()
+    with torch.autocast("cpu", dtype):
+        y = sublayer()
+    assert y.dtype == torch.float32
+    assert torch.equal(y, y_expected)
+    expected = gradients(y_expected, x, *modules)
+    assert all(torch.equal(grad, expected[key]) for key, grad in gradients(y, x, *modules).items())
+
+
+def test_a_map_in_that_type_is_widened(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(precision.IN_HARDWARE, torch.bfloat16, False)
+    x = torch.randn(1, 5, 5, 32).bfloat16()
+    for name, (sublayer, _) in sublayers(x).items():
+        with torch.autocast("cpu", torch.bfloat16):
+            assert sublayer().dtype == torch.float32, name
+
+
+@pytest.mark.parametrize("name", ["patch_embed", "mlp"])
+def test_autocast_to_a_type_that_the_processor_has_is_kept(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(precision.IN_HARDWARE, torch.bfloat16, True)
+    sublayer, _ = sublayers(torch.randn(2, 9, 5, 32))[name]
+    exact = sublayer()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = sublayer()
+    assert not torch.equal(rounded.float(), exact)
+    torch.testing.assert_close(rounded.float(), exact, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_sublayers_under_autocast_compile_to_one_graph(form: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(precision.IN_HARDWARE, torch.bfloat16, False)
+    norm, fc1, fc2 = nn.LayerNorm(8), nn.Linear(8, 32), nn.Linear(32, 8)
+
+    def mlp(x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return ops.mlp(x, norm, fc1, fc2)
+
+    x = torch.randn(1, 2, 3, 8)
+    with ops.use(form):
+        torch.testing.assert_close(torch.compile(mlp, backend="eager", fullgraph=True)(x), mlp(x))
 
 
 # ---- the choice of a form

@@ -28,9 +28,19 @@ def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
             momentum=recipe.momentum,
             layer_decay=recipe.layer_decay,
             **{key: value for key, value in settings.items() if value is not None},
+            **_in_one_pass(recipe, model),
         )
     except (AssertionError, ValueError, TypeError) as error:  # timm's answers to unknown names and unfit settings
         raise TwinsError(f"--opt {recipe.opt}: {error or 'no such optimiser in timm'}") from error
+
+
+def _in_one_pass(recipe: Recipe, model: nn.Module) -> dict[str, bool]:
+    """Ask Adam to read and write each weight once an update: the same arithmetic in a third of the time.
+
+    PyTorch does so by itself on no device, and can on these.
+    """
+    devices = {parameter.device.type for parameter in model.parameters()}
+    return {"fused": True} if recipe.opt in ("adam", "adamw") and devices <= {"cpu", "cuda"} else {}
 
 
 def _groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """The quickest form of every sublayer that plain PyTorch operators allow, on any device.
 
 What makes it quick: windows are folded into the batch, since fused attention takes four dimensions and falls back to
-the slow path on five; windows at the border are clipped, so that a mask is never built and no padding is multiplied.
-For the other sublayers the plain form is the quickest already.
+the slow path on five; windows at the border are clipped, so that a mask is never built and no padding is multiplied;
+autocast to a type that the processor lacks is left aside. For the rest the plain form is the quickest already.
 """
 
 from __future__ import annotations
@@ -11,12 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import reference
 from .geometry import window_overhang
-from .reference import mlp, patch_embed, peg
+from .precision import without_emulation
 
 __all__ = ["describe", "mlp", "patch_embed", "peg", "subsampled_attention", "window_attention"]
 
+patch_embed = without_emulation(reference.patch_embed)
+peg = without_emulation(reference.peg)
+mlp = without_emulation(reference.mlp)
 
+
+@without_emulation
 def window_attention(
     x_BHWC: Tensor,
     norm: nn.Module,
@@ -39,6 +45,7 @@ def window_attention(
     return F.dropout(proj(y), dropout)
 
 
+@without_emulation
 def subsampled_attention(
     x_BHWC: Tensor,
     norm: nn.Module,
