@@ -24,7 +24,7 @@ IN_HARDWARE = {
 def without_emulation(sublayer: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Leave autocast aside on a processor that has no instructions for its type: float32 is nearer and far quicker.
 
-    There PyTorch multiplies bfloat16 in plain loops on one core: a step of training takes thirty times as long.
+    There PyTorch multiplies bfloat16 in plain loops on one core: a step of training takes minutes.
     """
 
     @wraps(sublayer)
