@@ -130,7 +130,7 @@ def _empty_answers(images: Tensor, packed: Tensor, stages: Sequence[int], widths
 
 
 def _checked(images: Tensor, in_chans: int) -> Tensor:
-    if images.ndim != 4 or images.shape[1] != in_chans:
+    if images.ndim != 4 or images.shape[1] != in_chans or 0 in images.shape[2:]:
         raise ValueError(f"a frozen network takes (B, {in_chans}, H, W) pictures, not {tuple(images.shape)}")
     if images.dtype != torch.float32 or images.device.type != "cpu":
         raise ValueError(f"a frozen network takes float32 pictures on the CPU, not {images.dtype} on {images.device}")
