@@ -2,18 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+ENGINE := .venv/.engine
 ARGS ?=
 
 .PHONY: train test bench lint
 .DEFAULT_GOAL := train
 
-train: $(READY)  ## train a small Twins-SVT on the embedded digits; ARGS="--epochs 5" adds flags
+train: $(READY) $(ENGINE)  ## train a small Twins-SVT on the embedded digits; ARGS="--epochs 5" adds flags
 	$(BIN)/twins train $(ARGS)
 
-test: $(READY)  ## the fast suite: no GPU, no network
+test: $(READY) $(ENGINE)  ## the fast suite: no GPU, no network
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
 
-bench: $(READY)  ## speed and memory beside other engines, written to benchmarks/; without ARGS the whole set, 25 minutes
+bench: $(READY) $(ENGINE)  ## speed and memory beside other engines, written to benchmarks/; without ARGS the whole set, 25 minutes
 	@$(BIN)/python -c 'import onnx, onnxscript, onnxruntime, openvino' 2> /dev/null || \
 	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/twins bench $(or $(ARGS),--full)
@@ -31,4 +32,9 @@ $(READY): pyproject.toml constraints.txt
 	@# Byte code now, in case writing it is switched off: importing PyTorch without it takes long every time. What does
 	@# not compile are files for other Pythons.
 	@$(BIN)/python -m compileall -q -j 0 .venv/lib > .venv/compile.log || true
+	@touch $@ $(ENGINE)
+
+# pip has built the engine already; this is for those who change it.
+$(ENGINE): setup.py $(wildcard src/twins/native/engine/*) | $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@

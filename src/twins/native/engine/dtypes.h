@@ -30,35 +30,40 @@ struct Fp32 {
   static TWINS_INLINE Sum add(Sum sum, Factor row, Weights column) { return sum + row.value * column.value; }
 };
 
+// Rows and weights as whole words, in each of which a dot-product instruction finds two or four small numbers.
+template <class ActivationType, class WeightType> struct WordOperands {
+  typedef ActivationType Activation;
+  typedef WeightType Weight;
+  static constexpr int GROUP = 4 / sizeof(Weight);
+
+  struct Weights {
+    IntVec words;
+  };
+  static TWINS_INLINE Weights read(const Weight* panel, int vector) {
+    Weights weights;
+    __builtin_memcpy(&weights.words, panel + vector * LANES * GROUP, sizeof weights.words);
+    return weights;
+  }
+  struct Factor {
+    IntVec words;
+  };
+  static TWINS_INLINE Factor spread(const Activation* row) {
+    int32_t word;
+    __builtin_memcpy(&word, row, sizeof word);
+    return {broadcast(word)};
+  }
+};
+
 #if defined(TWINS_BF16_DOT)
 
 // bfloat16 on both sides, two rows a step, summed in single precision.
-struct Bf16 {
-  typedef uint16_t Activation;
-  typedef uint16_t Weight;
+struct Bf16 : WordOperands<uint16_t, uint16_t> {
   typedef Vec Sum;
-  static constexpr int GROUP = 2;
   static constexpr bool QUANTISED = false;
   typedef Bf16 Tile;
 
-  struct Weights {
-    IntVec pairs;
-  };
-  static TWINS_INLINE Weights read(const Weight* panel, int vector) {
-    Weights w;
-    __builtin_memcpy(&w.pairs, panel + vector * LANES * 2, sizeof w.pairs);
-    return w;
-  }
-  struct Factor {
-    IntVec pairs;
-  };
-  static TWINS_INLINE Factor spread(const Activation* row) {
-    int32_t pair;
-    __builtin_memcpy(&pair, row, sizeof pair);
-    return {broadcast(pair)};
-  }
   static TWINS_INLINE Sum add(Sum sum, Factor row, Weights column) {
-    return TWINS_BF16_DOT(sum, row.pairs, column.pairs);
+    return TWINS_BF16_DOT(sum, row.words, column.words);
   }
 };
 
@@ -89,40 +94,20 @@ struct Bf16 {
 #endif
 
 // Rows of unsigned bytes with a scale and a zero point each, signed bytes of weights, four rows a step, whole sums.
-struct Int8 {
-  typedef uint8_t Activation;
-  typedef int8_t Weight;
+struct Int8 : WordOperands<uint8_t, int8_t> {
   typedef IntVec Sum;
-  static constexpr int GROUP = 4;
   static constexpr bool QUANTISED = true;
   typedef Int8 Tile;
-
-  struct Weights {
-    IntVec fours;
-  };
-  static TWINS_INLINE Weights read(const Weight* panel, int vector) {
-    Weights w;
-    __builtin_memcpy(&w.fours, panel + vector * LANES * 4, sizeof w.fours);
-    return w;
-  }
-  struct Factor {
-    IntVec fours;
-  };
-  static TWINS_INLINE Factor spread(const Activation* row) {
-    int32_t four;
-    __builtin_memcpy(&four, row, sizeof four);
-    return {broadcast(four)};
-  }
 
 #if defined(TWINS_INT8_DOT)
   static constexpr float MOST = 255;
   static TWINS_INLINE Sum add(Sum sum, Factor row, Weights column) {
-    return TWINS_INT8_DOT(sum, row.fours, column.fours);
+    return TWINS_INT8_DOT(sum, row.words, column.words);
   }
 #elif defined(__AVX512BW__) && TWINS_LANES == 16
   static constexpr float MOST = 127;  // see below
   static TWINS_INLINE Sum add(Sum sum, Factor row, Weights column) {
-    const __m512i pairs = _mm512_maddubs_epi16(bits_of<__m512i>(row.fours), bits_of<__m512i>(column.fours));
+    const __m512i pairs = _mm512_maddubs_epi16(bits_of<__m512i>(row.words), bits_of<__m512i>(column.words));
     return sum + bits_of<IntVec>(_mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
   }
 #elif defined(__AVX2__) && TWINS_LANES == 8
@@ -130,18 +115,18 @@ struct Int8 {
   // use 7 bits here.
   static constexpr float MOST = 127;
   static TWINS_INLINE Sum add(Sum sum, Factor row, Weights column) {
-    const __m256i pairs = _mm256_maddubs_epi16(bits_of<__m256i>(row.fours), bits_of<__m256i>(column.fours));
+    const __m256i pairs = _mm256_maddubs_epi16(bits_of<__m256i>(row.words), bits_of<__m256i>(column.words));
     return sum + bits_of<IntVec>(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
   }
 #else
   static constexpr float MOST = 255;
   static TWINS_INLINE Sum add(Sum sum, Factor row, Weights column) {
     typedef uint32_t UnsignedVec __attribute__((vector_size(4 * LANES)));
-    const UnsignedVec bytes = bits_of<UnsignedVec>(row.fours);
-    sum += bits_of<IntVec>(bytes & 255u) * (column.fours << 24 >> 24);
-    sum += bits_of<IntVec>(bytes >> 8 & 255u) * (column.fours << 16 >> 24);
-    sum += bits_of<IntVec>(bytes >> 16 & 255u) * (column.fours << 8 >> 24);
-    sum += bits_of<IntVec>(bytes >> 24) * (column.fours >> 24);
+    const UnsignedVec bytes = bits_of<UnsignedVec>(row.words);
+    sum += bits_of<IntVec>(bytes & 255u) * (column.words << 24 >> 24);
+    sum += bits_of<IntVec>(bytes >> 8 & 255u) * (column.words << 16 >> 24);
+    sum += bits_of<IntVec>(bytes >> 16 & 255u) * (column.words << 8 >> 24);
+    sum += bits_of<IntVec>(bytes >> 24) * (column.words >> 24);
     return sum;
   }
 #endif
