@@ -16,11 +16,8 @@
 #include <thread>
 #include <vector>
 
+#include "engine.h"
 #include "instruction_sets.h"
-
-extern "C" int twins_forward(const uint8_t* packed, int64_t bytes, const char* instruction_set, int threads,
-                             const float* images, int batch, int height, int width, float* const* answers,
-                             int answer_count, char* error, int error_size);
 
 #if defined(WITHOUT_AVX512)
 // Left out of this build: the processors that would choose them do not run it.
@@ -68,14 +65,18 @@ Case case_of(const char* path) {
 double distance(const Case& c, const char* instruction_set, int threads) {
   std::vector<std::vector<float>> answers;
   std::vector<float*> pointers;
+  std::vector<int64_t> sizes;
   answers.reserve(c.answers.size());
   for (const auto& expected : c.answers) {
     answers.emplace_back(expected.size(), std::numeric_limits<float>::quiet_NaN());
     pointers.push_back(answers.back().data());
+    sizes.push_back(int64_t(expected.size()) / c.batch);
   }
+  const int channels = int(int64_t(c.images.size()) / (c.batch * c.height * c.width));
   char error[256];
   if (twins_forward(c.packed.data(), int64_t(c.packed.size()), instruction_set, threads, c.images.data(), int(c.batch),
-                    int(c.height), int(c.width), pointers.data(), int(pointers.size()), error, sizeof error) != 0) {
+                    channels, int(c.height), int(c.width), pointers.data(), sizes.data(), int(pointers.size()), error,
+                    sizeof error) != 0) {
     std::printf("%s\n", error);
     return std::numeric_limits<double>::infinity();
   }

@@ -1,4 +1,5 @@
-// What Python calls: plain C functions over packed weights.
+#include "engine.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -97,19 +98,12 @@ template <class Work> int guarded(char* error, int error_size, Work work) {
 
 }  // namespace twins
 
-extern "C" {
+const char* twins_instruction_sets() { return twins::instruction_set_names(); }
 
-#define TWINS_EXPORT __attribute__((visibility("default")))
-
-// Names of the instruction sets that this processor has and this build knows, slowest first, with blanks between.
-TWINS_EXPORT const char* twins_instruction_sets() { return twins::instruction_set_names(); }
-
-// images: (batch, channels, height, width); answers: channels-last maps of the wanted stages, or logits (batch, classes),
-// of `answer_sizes` floats a picture.
-TWINS_EXPORT int twins_forward(const uint8_t* packed, int64_t bytes, const char* instruction_set, int threads,
+int twins_forward(const uint8_t* packed, int64_t bytes, const char* instruction_set, int threads,
                                const float* images, int batch, int channels, int height, int width,
-                               float* const* answers, const int64_t* answer_sizes, int answer_count, char* error,
-                               int error_size) {
+                  float* const* answers, const int64_t* answer_sizes, int answer_count, char* error,
+                  int error_size) {
   return twins::guarded(error, error_size, [&] {
     const twins::PackedNetwork packed_network(packed, bytes);
     const twins::Network& network = packed_network.network();
@@ -122,11 +116,9 @@ TWINS_EXPORT int twins_forward(const uint8_t* packed, int64_t bytes, const char*
   });
 }
 
-// Seconds that `repeats` products of 98 rows with a packed matrix take when each of `threads` cores computes its own:
-// `weight` is packed as the dtype asks, `inputs` x `outputs`.
-TWINS_EXPORT int twins_time_product(const char* instruction_set, int dtype, const void* weight, const float* columns,
-                                    int inputs, int outputs, int repeats, int threads, double* seconds, char* error,
-                                    int error_size) {
+int twins_time_product(const char* instruction_set, int dtype, const void* weight, const float* columns,
+                       int inputs, int outputs, int repeats, int threads, double* seconds, char* error,
+                       int error_size) {
   return twins::guarded(error, error_size, [&] {
     const twins::Linear linear = {inputs, outputs, weight, columns, columns, columns};
     twins::Block block = {};
@@ -151,6 +143,4 @@ TWINS_EXPORT int twins_time_product(const char* instruction_set, int dtype, cons
              const_cast<void*>(static_cast<const void*>(&product)));
     *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   });
-}
-
 }
