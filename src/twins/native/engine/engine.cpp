@@ -101,7 +101,7 @@ template <class Work> int guarded(char* error, int error_size, Work work) {
 const char* twins_instruction_sets() { return twins::instruction_set_names(); }
 
 int twins_forward(const uint8_t* packed, int64_t bytes, const char* instruction_set, int threads,
-                               const float* images, int batch, int channels, int height, int width,
+                  const float* images, int batch, int channels, int height, int width,
                   float* const* answers, const int64_t* answer_sizes, int answer_count, char* error,
                   int error_size) {
   return twins::guarded(error, error_size, [&] {
