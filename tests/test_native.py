@@ -361,6 +361,10 @@ def test_segmenters_answer_alike(make: Any) -> None:
     assert not isinstance(model.backbone, Frozen)
     assert not any(parameter.requires_grad for parameter in answer.parameters())
     assert_close([answer(images)], answers_of(model, images))
+    released = twins.freeze(model, release=True)
+    assert torch.equal(released(images), answer(images))
+    assert sum(parameter.numel() for parameter in model.backbone.blocks.parameters()) == 0
+    assert all(parameter.numel() for parameter in model.decode_head.parameters())
 
 
 @needs_engine
@@ -414,6 +418,17 @@ def test_a_model_without_weights_is_refused() -> None:
         model = twins.create_model("twins_svt_small", **SMALL["twins_svt_small"])
     with pytest.raises(twins.TwinsError, match="meta"):
         twins.freeze(model)
+
+
+@needs_engine
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_released_weights_are_packed_the_same_and_gone_from_the_model(dtype: str) -> None:
+    model = small()
+    kept = twins.freeze(model, dtype)
+    assert torch.equal(twins.freeze(model, dtype, release=True).packed, kept.packed)
+    assert sum(parameter.numel() for parameter in model.blocks.parameters()) == 0
+    with pytest.raises(twins.TwinsError, match="released"):
+        twins.freeze(model, dtype)
 
 
 class Doubled(nn.Linear):

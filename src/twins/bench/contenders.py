@@ -73,21 +73,24 @@ def draw_weights(case: Case) -> Weights:
 
 
 def our_network(case: Case, weights: Weights | None = None) -> nn.Module:
-    """The case's classifier or backbone in plain PyTorch; without weights on the meta device, that is shapes alone."""
+    """The case's classifier or backbone in plain PyTorch, holding these very weights.
+
+    Without weights it is on the meta device, that is shapes alone.
+    """
     with torch.device("meta"):  # saves the time of drawing weights that are not used
         model = create_model(case.network, window_padding="zero", features_only=case.what == "backbone").eval()
     if weights is not None:
-        model.load_state_dict(_copy(weights), assign=True)
+        model.load_state_dict(weights, assign=True)
     return model
 
 
 def timm_network(case: Case, weights: Weights) -> nn.Module:
-    """timm's network with our weights."""
+    """timm's network, holding these very weights."""
     timm = need("timm", extra="bench")
     with torch.device("meta"):
         model: nn.Module = timm.create_model(case.network, features_only=case.what == "backbone").eval()
     inner = model.get_submodule("model") if case.what == "backbone" else model
-    inner.load_state_dict(_copy(weights), assign=True)
+    inner.load_state_dict(weights, assign=True)
     return model
 
 
@@ -99,17 +102,19 @@ def export_onnx(model: nn.Module, images: Tensor, folder: Path) -> Path:
     return path
 
 
-def start(contender: Contender, case: Case, weights: Weights, images: Tensor, onnx: Callable[[], Path]) -> Runner:
+def start(
+    contender: Contender, case: Case, load: Callable[[], Weights], images: Tensor, onnx: Callable[[], Path]
+) -> Runner:
     """Load, convert or compile; `onnx` answers our network as a file. Raises what the library in question raises."""
     if contender.engine == "onnxruntime":
         return _onnxruntime(contender, images, onnx())
     if contender.engine == "openvino":
         return _openvino(contender, images, onnx())
     if contender.engine == "timm-compiled":
-        return _compiled(contender, timm_network(case, weights), images)
-    model = timm_network(case, weights) if contender.engine == "timm" else our_network(case, weights)
+        return _compiled(contender, timm_network(case, load()), images)
+    model = timm_network(case, load()) if contender.engine == "timm" else our_network(case, load())
     if contender.engine == "frozen":
-        model = freeze(model, dtype=contender.dtype)
+        model = freeze(model, dtype=contender.dtype, release=True)
         if not isinstance(model, Frozen):
             raise TwinsError("the engine cannot be used, and PyTorch computes instead")
     return runner(contender, lambda: infer(model, images))
@@ -161,11 +166,6 @@ def _openvino(contender: Contender, images: Tensor, path: Path) -> Runner:
 
     chosen = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     return runner(contender, answer, {theirs: ours for ours, theirs in _OPENVINO_DTYPES.items()}[chosen])
-
-
-def _copy(weights: Weights) -> Weights:
-    """Everybody gets their own, as training changes them."""
-    return {name: weight.clone() for name, weight in weights.items()}
 
 
 def _as_list(answer: Any) -> Answer:

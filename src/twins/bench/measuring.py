@@ -77,7 +77,7 @@ def time_runners(case: Case, checked: Sequence[Checked], pace: Pace) -> Measured
             alternate({title: c.runner.work for title, c in racing.items()}, pace, times, roofline.measure)
         except KeyboardInterrupt:
             stopped = True
-    return Measured(_speed_rows(case, checked, times, roofline.best), stopped)
+    return Measured(_speed_rows(case, checked, times, roofline), stopped)
 
 
 def _start_all(case: Case, folder: Path, say: Say) -> tuple[list[Runner], Answer]:
@@ -91,23 +91,21 @@ def _start_all(case: Case, folder: Path, say: Say) -> tuple[list[Runner], Answer
     def begin(contender: Contender) -> Runner:
         if case.what == "training":
             return start_training(contender, case, weights, images)
-        return start(contender, case, weights, images, onnx)
+        return start(contender, case, lambda: weights, images, onnx)
 
     started = (_or_say(partial(begin, c), c, say) for c in case.contenders)
     runners = [runner for runner in started if runner is not None]
     return runners, [tensor.clone() for tensor in begin(Contender("twins")).answer()]
 
 
-def _speed_rows(
-    case: Case, checked: Sequence[Checked], times: dict[str, list[float]], roofline: dict[str, float]
-) -> list[Row]:
+def _speed_rows(case: Case, checked: Sequence[Checked], times: dict[str, list[float]], roofline: Roofline) -> list[Row]:
     backward = 3 if case.what == "training" else 1  # the gradients cost two products for each of the forward
     flops = 2.0 * backward * count_flops(our_network(case), case.size).total
     rows = []
     for runner, agreement, _ in checked:
         row = row_of(case, runner.contender, runner.note)
         blocks = times.get(runner.contender.title, [])
-        rows.append(speed_row(row, agreement, blocks, case.batch, roofline.get(runner.ran), flops))
+        rows.append(speed_row(row, agreement, blocks, case.batch, roofline.gflops(runner.ran), flops))
     add_ratios(rows)
     return rows
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from ..errors import TwinsError
-from .contenders import Weights, draw_weights, export_onnx, our_network, start
+from .contenders import draw_weights, export_onnx, our_network, start
 from .plan import Case, Contender
 
 _CALLS = 3
@@ -58,11 +58,10 @@ def answer_in_child() -> None:
 def _load_and_run(contender: Contender, case: Case, folder: Path) -> Memory:
     if library := _LIBRARY.get(contender.engine):
         import_module(library)
+    our_network(case)  # imports what only building a network needs
     images = torch.zeros(case.batch, 3, *case.size)
     baseline = _resident("VmRSS")
-    weights: Weights = {} if library in ("onnxruntime", "openvino") else torch.load(folder / "weights.pth", mmap=True)
-    runner = start(contender, case, weights, images, lambda: folder / "network.onnx")
-    del weights
+    runner = start(contender, case, lambda: torch.load(folder / "weights.pth"), images, lambda: folder / "network.onnx")
     for _ in range(_CALLS):
         runner.answer()
     gc.collect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
@@ -66,16 +67,23 @@ def _time_block(call: Callable[[], object], seconds: float, clock: Callable[[], 
 
 
 class Roofline:
-    """The quickest matrix products seen so far, in GFLOP/s (a multiply-add is two) for each precision."""
+    """What matrix products reach between the blocks of a run, in GFLOP/s (a multiply-add is two) for each precision.
+
+    The median, as of the contenders: a machine that others use too lends less to both.
+    """
 
     def __init__(self, dtypes: set[str], seconds: float = 0.25) -> None:
-        self.best = dict.fromkeys(sorted(dtypes), 0.0)
+        self._speeds: dict[str, list[float]] = {dtype: [] for dtype in sorted(dtypes)}
         self._seconds = seconds
 
     def measure(self) -> None:
         """Once more; the engine's packed products, or PyTorch's where those are quicker."""
-        for dtype in self.best:
-            self.best[dtype] = max(self.best[dtype], self._engine_speed(dtype), _torch_speed(dtype, self._seconds))
+        for dtype, speeds in self._speeds.items():
+            speeds.append(max(self._engine_speed(dtype), _torch_speed(dtype, self._seconds)))
+
+    def gflops(self, dtype: str) -> float:
+        """The median so far; 0 for a precision that nobody's products were timed in."""
+        return statistics.median(self._speeds.get(dtype) or [0.0])
 
     def _engine_speed(self, dtype: str) -> float:
         return 0.0 if no_engine() else matmul_speed(dtype, torch.get_num_threads(), self._seconds)
@@ -85,9 +93,5 @@ def _torch_speed(dtype: str, seconds: float, side: int = 1024) -> float:
     if dtype == "int8":
         return 0.0  # no public product of int8 matrices on processors
     a = torch.ones(side, side, dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype])
-    started, best = time.perf_counter(), float("inf")
-    while time.perf_counter() - started < seconds:
-        before = time.perf_counter()
-        torch.mm(a, a)
-        best = min(best, time.perf_counter() - before)
-    return 2e-9 * side**3 / best
+    torch.mm(a, a)
+    return 2e-9 * side**3 / _time_block(lambda: torch.mm(a, a), seconds, time.perf_counter)

@@ -15,7 +15,8 @@ def start_training(contender: Contender, case: Case, weights: Weights, images: T
 
     Parity is judged by the loss of a first step and by gradients at both ends of the network, before any update.
     """
-    model = timm_network(case, weights) if contender.engine == "timm" else our_network(case, weights)
+    own = {name: weight.clone() for name, weight in weights.items()}  # which the steps change
+    model = timm_network(case, own) if contender.engine == "timm" else our_network(case, own)
     model.train()  # no drop-path: both get every block
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
     labels = torch.arange(len(images))

@@ -19,7 +19,7 @@ from .packing import DTYPES, pack
 from .support import unsupported
 
 
-def freeze(model: nn.Module, dtype: str = "fp32") -> nn.Module:
+def freeze(model: nn.Module, dtype: str = "fp32", release: bool = False) -> nn.Module:
     """A copy of the model for inference, as fast as this processor allows; the model itself stays as it is.
 
     Parameters
@@ -32,30 +32,33 @@ def freeze(model: nn.Module, dtype: str = "fp32") -> nn.Module:
         their weights (and, where the processor multiplies bfloat16, their inputs) to 8 significant bits; "int8" has
         weights in 8 bits with a scale a channel, and inputs in 8 bits (7 without VNNI) with a scale a token, found as
         they come. Attention, norms and sums are in single precision throughout.
+    release:
+        Let go of the model's weights while they are packed, so that memory never holds them twice. The model itself,
+        or the backbone of a segmenter or detector, has none afterwards and cannot be used again.
 
     The answer is called as the model is, takes float32 pictures on the CPU, of any size and number, and uses
     `torch.get_num_threads()` cores. `torch.compile` and `torch.export` accept it, its weights are in its `state_dict`.
     Where the engine is not there or cannot take the network, PyTorch computes it in float32, and why is logged once;
     `backend` says which it was.
 
-    Raises TwinsError for an unknown dtype, a model that is none of these or one on the meta device.
+    Raises TwinsError for an unknown dtype, a model that is none of these or one without weights.
     """
     if dtype not in DTYPES:
         raise TwinsError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}{nearest(dtype, DTYPES)}")
     if isinstance(model, DenseModel):
-        # deepcopy takes what its memo holds for copied
-        return copy.deepcopy(model, {id(model.backbone): freeze(model.backbone, dtype)}).eval().requires_grad_(False)
+        copied = {id(model.backbone): freeze(model.backbone, dtype, release)}  # what deepcopy's memo holds stays out
+        return copy.deepcopy(model, copied).eval().requires_grad_(False)
     if not isinstance(model, Twins | TwinsBackbone):
         raise TwinsError(
             f"freeze takes a Twins classifier, backbone, segmenter or detector, not a {type(model).__name__}"
         )
-    if any(parameter.is_meta for parameter in model.parameters()):
-        raise TwinsError("freeze needs the network's weights, and some are on the meta device")
+    if any(parameter.is_meta or parameter.numel() == 0 for parameter in model.parameters()):
+        raise TwinsError("freeze needs the network's weights, and some are on the meta device or were released")
     reason = library.missing() or unsupported(model)
     if reason:
         _say_once(f"freeze: {reason}; PyTorch computes the network, in float32")
         return Unfrozen(model)
-    return Frozen(model, dtype)
+    return Frozen(model, dtype, release)
 
 
 class Frozen(nn.Module):
@@ -64,7 +67,7 @@ class Frozen(nn.Module):
     packed: Tensor
     in_chans: int
 
-    def __init__(self, model: Twins | TwinsBackbone, dtype: str) -> None:
+    def __init__(self, model: Twins | TwinsBackbone, dtype: str, release: bool = False) -> None:
         super().__init__()
         self.dtype = dtype
         _describe_as(model, self)
@@ -73,7 +76,7 @@ class Frozen(nn.Module):
             self.widths = [getattr(model.head, "out_features", model.num_features)]
         else:
             self.widths = [model.embed_dims[s] for s in self.stages]
-        self.register_buffer("packed", pack(model, dtype))
+        self.register_buffer("packed", pack(model, dtype, release))
         self.eval()
 
     @property

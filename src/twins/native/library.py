@@ -74,10 +74,10 @@ def forward(images: Tensor, packed: Tensor, answers: Sequence[Tensor], threads: 
 
 
 def matmul_speed(dtype: str, threads: int, seconds: float = 0.5, inputs: int = 256, outputs: int = 512) -> float:
-    """The engine's best product of 98 rows with a packed matrix, in GFLOP/s over all threads (two a multiply-add).
+    """The engine's product of 98 rows with a packed matrix, in GFLOP/s over all threads (two a multiply-add).
 
-    Nothing that is made of such products can be quicker: the roof over the networks. The best of short repetitions
-    counts. Raises TwinsError for an unknown dtype or where there is no engine.
+    Nothing that is made of such products can be quicker: the roof over the networks. Raises TwinsError for an unknown
+    dtype or where there is no engine.
     """
     if dtype not in DTYPES:
         raise TwinsError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
@@ -87,7 +87,7 @@ def matmul_speed(dtype: str, threads: int, seconds: float = 0.5, inputs: int = 2
     weight = to_panels(torch.ones(outputs, inputs, dtype=types[dtype]), ROWS_OF_STEP[dtype])
     columns = torch.zeros(outputs)
     flops = 2.0 * PRODUCT_ROWS * inputs * outputs * threads
-    best, spent, repeats = 0.0, 0.0, 20
+    spent, calls, repeats = 0.0, 0, 20
     while spent < seconds:
         took = ctypes.c_double()
         _call(
@@ -99,9 +99,8 @@ def matmul_speed(dtype: str, threads: int, seconds: float = 0.5, inputs: int = 2
             *(inputs, outputs, repeats, threads),
             ctypes.byref(took),
         )
-        best = max(best, flops * repeats / took.value / 1e9)
-        spent += took.value
-    return best
+        spent, calls = spent + took.value, calls + 1
+    return flops * repeats * calls / spent / 1e9
 
 
 def _call(function: str, *arguments: object) -> None:

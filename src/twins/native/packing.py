@@ -20,58 +20,57 @@ from ..model import (
     Block,
     GlobalSubsampledAttention,
     LocallyGroupedAttention,
+    Mlp,
     PositionalEncodingGenerator,
     Stages,
     Twins,
     TwinsBackbone,
 )
 from ..ops import WINDOW_PADDINGS
+from .release import release
 
 DTYPES = ("fp32", "bf16", "int8")
-MAGIC = int.from_bytes(b"twins1", "little")
+MAGIC = int.from_bytes(b"twins2", "little")
 PANEL = 16  # columns that lie together
+HIDDEN_PIECE = {"fp32": 256, "bf16": 256, "int8": 1024}  # hidden channels at a time: a tile's fit a core's own cache
 ROWS_OF_STEP = {"fp32": 1, "bf16": 2, "int8": 4}  # that lie together for each column: one element of a dot product
 ALIGNMENT = 64
 LOG2_E = math.log2(math.e)
 
 
 class Words:
-    """Words and arrays in the order in which they are written."""
+    """Words and arrays in the order in which they are written: once to measure them, once into a block of that size.
 
-    def __init__(self) -> None:
-        self.words: list[int | Tensor] = []  # an array stands for its place, known once all words are
+    Arrays go straight to their places, so that no more than one of them lies in memory beside the block.
+    """
+
+    def __init__(self, block: Tensor | None = None, first_place: int = 0) -> None:
+        self.block = block
+        self.words: list[int] = []
+        self.end = first_place  # of the arrays, in bytes
 
     def number(self, *values: int) -> None:
         self.words.extend(int(value) for value in values)
 
     def real(self, value: float) -> None:
-        self.words.append(struct.unpack("<q", struct.pack("<d", value))[0])
+        self.number(*struct.unpack("<q", struct.pack("<d", value)))
 
     def array(self, values: Tensor | None) -> None:
-        self.words.append(0 if values is None else values.detach().contiguous())
-
-    def to_tensor(self) -> Tensor:
-        """The whole block as (bytes,) uint8."""
-        arrays: list[Tensor] = []
-        words: list[int] = []
-        place = _aligned(8 * len(self.words))
-        for word in self.words:
-            if isinstance(word, Tensor):
-                raw = word.reshape(-1).view(torch.uint8)
-                arrays.append(F.pad(raw, (0, _aligned(raw.numel()) - raw.numel())))
-                words.append(place)
-                place += arrays[-1].numel()
-            else:
-                words.append(word)
-        head = torch.tensor(words, dtype=torch.int64).view(torch.uint8)
-        return torch.cat([F.pad(head, (0, _aligned(head.numel()) - head.numel())), *arrays])
+        if values is None:
+            return self.number(0)
+        raw = values.detach().contiguous().reshape(-1).view(torch.uint8)
+        self.number(self.end)
+        if self.block is not None:
+            place = self.block[self.end : self.end + _aligned(raw.numel())]
+            place[: raw.numel()], place[raw.numel() :] = raw, 0
+        self.end += _aligned(raw.numel())
 
 
 class Packer(Words):
     """Writes the parts of a network for products in one dtype."""
 
-    def __init__(self, dtype: str) -> None:
-        super().__init__()
+    def __init__(self, dtype: str, block: Tensor | None = None, first_place: int = 0) -> None:
+        super().__init__(block, first_place)
         self.dtype = dtype
 
     def norm(self, norm: nn.Module) -> None:
@@ -98,12 +97,25 @@ class Packer(Words):
             self.array(weight.sum(dim=1, dtype=torch.float32))
 
 
-def pack(model: Twins | TwinsBackbone, dtype: str) -> Tensor:
-    """The network as the engine reads it: (bytes,) uint8. `unsupported` says which networks it cannot take."""
-    packer = Packer(dtype)
+def pack(model: Twins | TwinsBackbone, dtype: str, releases: bool = False) -> Tensor:
+    """The network as the engine reads it: (bytes,) uint8. `unsupported` says which networks it cannot take.
+
+    With `releases` each block's weights are let go as soon as they are packed.
+    """
+    measure = Packer(dtype)
+    _pack_network(measure, model)
+    head = 8 * len(measure.words)
+    block = torch.empty(_aligned(head) + measure.end, dtype=torch.uint8)  # takes memory as it is written
+    packer = Packer(dtype, block, _aligned(head))
+    _pack_network(packer, model, releases)
+    block[:head], block[head : _aligned(head)] = torch.tensor(packer.words).view(torch.uint8), 0
+    return block
+
+
+def _pack_network(packer: Packer, model: Twins | TwinsBackbone, releases: bool = False) -> None:
     window = next((a.window for a in _attentions(model) if isinstance(a, LocallyGroupedAttention)), 0)
     padding = next((a.padding for a in _attentions(model) if isinstance(a, LocallyGroupedAttention)), "mask")
-    packer.number(MAGIC, DTYPES.index(dtype), model.in_chans, window, WINDOW_PADDINGS.index(padding))
+    packer.number(MAGIC, DTYPES.index(packer.dtype), model.in_chans, window, WINDOW_PADDINGS.index(padding))
     packer.number(len(model.blocks))
     for s, blocks in enumerate(model.blocks):
         _pack_stage(packer, model, s)
@@ -111,6 +123,8 @@ def pack(model: Twins | TwinsBackbone, dtype: str) -> Tensor:
         for block in blocks:
             assert isinstance(block, Block)
             _pack_block(packer, block)
+            if releases:
+                release(block)
     packer.number(isinstance(model, Twins))
     if isinstance(model, Twins):
         packer.norm(model.norm)
@@ -118,7 +132,6 @@ def pack(model: Twins | TwinsBackbone, dtype: str) -> Tensor:
             packer.linear(model.head.weight, model.head.bias)
         else:
             packer.linear(torch.zeros(0, model.embed_dims[-1]), None)
-    return packer.to_tensor()
 
 
 def _pack_stage(packer: Packer, model: Stages, s: int) -> None:
@@ -150,8 +163,18 @@ def _pack_block(packer: Packer, block: Block) -> None:
         _pack_local_attention(packer, block.attn)
     else:
         _pack_global_attention(packer, block.attn)
-    for layer in (block.attn.proj, block.mlp.fc1, block.mlp.fc2):
-        packer.linear(layer.weight, layer.bias)
+    packer.linear(block.attn.proj.weight, block.attn.proj.bias)
+    _pack_mlp(packer, block.mlp)
+
+
+def _pack_mlp(packer: Packer, mlp: Mlp) -> None:
+    """The second layer in pieces: of each, the engine needs but the hidden channels that the piece reads."""
+    packer.linear(mlp.fc1.weight, mlp.fc1.bias)
+    panels = mlp.fc2.weight.unflatten(1, (-1, PANEL))
+    pieces = panels.tensor_split(-(-mlp.fc2.in_features // HIDDEN_PIECE[packer.dtype]), dim=1)
+    packer.number(len(pieces))
+    for i, piece in enumerate(pieces):
+        packer.linear(piece.flatten(1), None if i else mlp.fc2.bias)
 
 
 def _pack_local_attention(packer: Packer, attention: Any) -> None:

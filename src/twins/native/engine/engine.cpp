@@ -123,7 +123,6 @@ int twins_time_product(const char* instruction_set, int dtype, const void* weigh
     const twins::Linear linear = {inputs, outputs, weight, columns, columns, columns};
     twins::Block block = {};
     block.sr_ratio = 1;
-    block.fc1.outputs = outputs;
     twins::Stage stage = {};
     stage.dim = std::max(inputs, outputs);
     stage.heads = stage.patch = stage.depth = 1;

@@ -9,6 +9,14 @@ namespace twins::TWINS_ISA {
 // A panel is met in chunks so long that a chunk stays in the nearest cache while all rows pass by.
 constexpr int CHUNK_BYTES = 16 * 1024;
 
+// Fetches one of `parts` of what lies in [from, from + bytes) into the second cache, to be there when its turn comes.
+TWINS_INLINE void prefetch_part(const void* from, ptrdiff_t bytes, int part, int parts) {
+  constexpr int LINE = 64;
+  const char* line = static_cast<const char*>(from);
+  for (ptrdiff_t at = bytes / LINE * part / parts; at < bytes / LINE * (part + 1) / parts; at++)
+    __builtin_prefetch(line + at * LINE, 0, 2);
+}
+
 // What is added to a sum to make a value of the answer, and what whole sums stand for.
 template <class D>
 TWINS_INLINE Vec value_of(typename D::Sum sum, const Rows<D>& rows, int row, const Linear& linear, int column) {
@@ -50,7 +58,10 @@ void multiply(const Rows<D>& rows, int count, const Linear& linear, int first_pa
       } else {
         operands.panels = piece;
       }
+      const ptrdiff_t length = (to - from) * ptrdiff_t(STEP);
+      const typename D::Weight* next = chunk < chunks - 1 ? piece + length : weight + (panel + panels) * panel_stride;
       for (int tile = 0; tile < tiles; tile++) {
+        for (int p = 0; p < panels; p++) prefetch_part(next + p * panel_stride, length * sizeof *next, tile, tiles);
         const int first = count * tile / tiles, end = count * (tile + 1) / tiles;  // tiles of nearly equal height
         operands.rows = rows.data + first * rows.stride + from * D::GROUP;
         multiply_tile<Tile>(operands, end - first, panels, sums + first * SUM_STRIDE, chunk > 0);

@@ -27,7 +27,8 @@ struct Widths {
       head = std::max(head, dim / stage.heads);
       for (int i = 0; i < stage.depth; i++) {
         inputs = std::max(inputs, size_t(stage.blocks[i].sr_ratio) * dim);
-        hidden = std::max(hidden, size_t(stage.blocks[i].fc1.outputs));
+        for (int piece = 0; piece < stage.blocks[i].pieces; piece++)
+          hidden = std::max(hidden, size_t(stage.blocks[i].fc2[piece].inputs));
       }
     }
   }
@@ -88,14 +89,15 @@ void Workspace::prepare(const Network& network, const GroupSize& size, int worke
   const size_t qkv = MOST_ROWS * (widths.qkv + ROW_PADDING), head = widths.head, pictures = size.pictures;
 
   const auto lay_out = [&](auto take) {
+    const auto rows = [&](size_t floats) -> RowScratch {
+      if (!quantised) return {.data = take(floats), .exact = nullptr, .scales = nullptr, .zeros = nullptr};
+      return {.data = take(floats), .exact = take(floats), .scales = take(MOST_ROWS), .zeros = take(MOST_ROWS)};
+    };
     scratch.clear();
     for (int worker = 0; worker < workers; worker++)
-      scratch.push_back({.rows = take(inputs), .rows_exact = take(quantised ? inputs : 0),
-                         .hidden = take(hidden), .hidden_exact = take(quantised ? hidden : 0),
-                         .qkv = take(qkv),
+      scratch.push_back({.rows = rows(inputs), .hidden = rows(hidden), .qkv = take(qkv),
                          .keys = take(KEY_BLOCK * head), .scores = take(QUERY_BLOCK * KEY_BLOCK),
-                         .outputs = take(MOST_ROWS * head), .most = take(MOST_ROWS), .total = take(MOST_ROWS),
-                         .scales = take(MOST_ROWS), .zeros = take(MOST_ROWS)});
+                         .outputs = take(MOST_ROWS * head), .most = take(MOST_ROWS), .total = take(MOST_ROWS)});
     groups.clear();
     for (int group = 0; group < group_count; group++)
       groups.push_back({.map = take(maps.map * pictures), .other_map = take(maps.map * pictures),

@@ -65,7 +65,7 @@ template <class D> void classify(const Group& group, const Maps& maps, float* lo
   if (!head.outputs) return;
   const int parts = smaller(panels_of(head), group.workers->size);
   for_each(*group.workers, parts, [&](int part, int worker) {
-    const Rows<D> rows = input_rows<D>(group.scratch[worker], channels);
+    const Rows<D> rows = rows_in<D>(group.scratch[worker].rows, channels);
     for (int picture = 0; picture < maps.count; picture++)
       for (int c = 0; c < channels; c += LANES) rows.put(picture, c, load(pooled + ptrdiff_t(picture) * channels + c));
     rows.seal(maps.count, channels);
@@ -89,7 +89,7 @@ template <class D> void run_group(const Group& group) {
 }
 
 template <class D> void run_product(const Linear& linear, int count, int repeats, const Scratch& scratch) {
-  const Rows<D> rows = input_rows<D>(scratch, linear.inputs);
+  const Rows<D> rows = rows_in<D>(scratch.rows, linear.inputs);
   for (int row = 0; row < count; row++)
     for (int c = 0; c < linear.inputs; c += LANES) rows.put(row, c, broadcast(1.0f + row));
   rows.seal(count, linear.inputs);

@@ -35,7 +35,9 @@ struct Block {
   int sr_ratio;      // GSA: how much smaller the map is that keys and values come from; LSA: 1
   const Linear* sr;  // the shrinking convolution, a product for each row of its kernel; none where the ratio is 1
   Norm sr_norm;
-  Linear proj, fc1, fc2;
+  Linear proj, fc1;
+  const Linear* fc2;  // in pieces one after the other: each reads some of the hidden channels, and their answers add up
+  int pieces;
 };
 
 struct Stage {

@@ -7,7 +7,7 @@ namespace twins {
 
 namespace {
 
-constexpr int64_t MAGIC = 0x31736e697774;  // "twins1"
+constexpr int64_t MAGIC = 0x32736e697774;  // "twins2"
 
 // A cursor over 64-bit words; an array stands there as the place of its first byte.
 class Words {
@@ -82,7 +82,7 @@ class NetworkReader : public Words {
     return stage;
   }
 
-  Block block(const Network& network, int dim, std::unique_ptr<Linear[]>& sr) {
+  Block block(const Network& network, int dim, LinearLists& lists) {
     Block block = {};
     block.local = from_to(0, 1);
     require(!block.local || network.window > 0);
@@ -97,16 +97,24 @@ class NetworkReader : public Words {
       block.q = linear(dim, dim);
       block.kv = linear(dim, 2 * dim);
       if (block.sr_ratio > 1) {
-        sr.reset(new Linear[block.sr_ratio]);
-        for (int i = 0; i < block.sr_ratio; i++) sr[i] = linear(block.sr_ratio * dim, dim, i == 0);
-        block.sr = sr.get();
+        std::vector<Linear>& sr = lists.emplace_back();
+        for (int i = 0; i < block.sr_ratio; i++) sr.push_back(linear(block.sr_ratio * dim, dim, i == 0));
+        block.sr = sr.data();
         block.sr_norm = norm(dim);
       }
     }
     block.proj = linear(dim, dim);
     block.fc1 = linear(dim, ANY);
-    block.fc2 = linear(block.fc1.outputs, dim);
-    require(block.fc1.outputs % PANEL == 0);
+    block.pieces = from_to(1, MOST_CHANNELS);
+    std::vector<Linear>& fc2 = lists.emplace_back();
+    int hidden = 0;
+    for (int i = 0; i < block.pieces; i++) {
+      fc2.push_back(linear(ANY, dim, i == 0));
+      require(fc2[i].inputs % PANEL == 0 && fc2[i].inputs <= block.fc1.outputs - hidden);
+      hidden += fc2[i].inputs;
+    }
+    require(hidden == block.fc1.outputs);
+    block.fc2 = fc2.data();
     return block;
   }
 
@@ -132,7 +140,7 @@ class NetworkReader : public Words {
     Linear linear = {};
     linear.inputs = from_to(1, MOST_OUTPUTS);
     linear.outputs = from_to(0, MOST_OUTPUTS);
-    require(linear.inputs == inputs && (outputs == ANY || linear.outputs == outputs));
+    require((inputs == ANY || linear.inputs == inputs) && (outputs == ANY || linear.outputs == outputs));
     const int64_t padded = (int64_t(linear.outputs) + PANEL - 1) / PANEL * PANEL;
     linear.weight = array<uint8_t>(padded * column_bytes(linear));
     const bool has_bias = from_to(0, 1);
@@ -176,10 +184,7 @@ PackedNetwork::PackedNetwork(const uint8_t* memory, int64_t bytes) {
   for (int s = 0; s < whole.depth; s++) {
     Stage stage = reader.stage(whole, s ? stages.back().dim : 0);
     blocks.emplace_back();
-    for (int i = 0; i < stage.depth; i++) {
-      sr.emplace_back();
-      blocks.back().push_back(reader.block(whole, stage.dim, sr.back()));
-    }
+    for (int i = 0; i < stage.depth; i++) blocks.back().push_back(reader.block(whole, stage.dim, lists));
     stage.blocks = blocks.back().data();
     stages.push_back(stage);
   }

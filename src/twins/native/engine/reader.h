@@ -1,12 +1,14 @@
 // Reads the description of a network that `packing.py` writes in front of its weights.
 #pragma once
 
-#include <memory>
 #include <vector>
 
 #include "packed.h"
 
 namespace twins {
+
+// Matrices that stand in a list: the rows of a convolution's kernel, the pieces of a layer.
+typedef std::vector<std::vector<Linear>> LinearLists;
 
 // A network whose weights lie in somebody else's memory. Throws std::runtime_error for memory that holds none.
 class PackedNetwork {
@@ -18,7 +20,7 @@ class PackedNetwork {
   Network whole;
   std::vector<Stage> stages;
   std::vector<std::vector<Block>> blocks;
-  std::vector<std::unique_ptr<Linear[]>> sr;
+  LinearLists lists;
 };
 
 }  // namespace twins

@@ -31,16 +31,9 @@ TWINS_INLINE int tiles_of(int rows, const Workers& workers) {
   return larger((rows + MOST_ROWS - 1) / MOST_ROWS, smaller(workers.size, rows));
 }
 
-template <class D> TWINS_INLINE Rows<D> rows_of(float* data, float* exact, const Scratch& scratch, int columns) {
-  return {reinterpret_cast<typename D::Activation*>(data), columns + ROW_PADDING, exact, scratch.scales, scratch.zeros};
-}
-
-template <class D> TWINS_INLINE Rows<D> input_rows(const Scratch& scratch, int columns) {
-  return rows_of<D>(scratch.rows, scratch.rows_exact, scratch, columns);
-}
-
-template <class D> TWINS_INLINE Rows<D> hidden_rows(const Scratch& scratch, int columns) {
-  return rows_of<D>(scratch.hidden, scratch.hidden_exact, scratch, columns);
+template <class D> TWINS_INLINE Rows<D> rows_in(const RowScratch& scratch, int columns) {
+  return {reinterpret_cast<typename D::Activation*>(scratch.data), columns + ROW_PADDING, scratch.exact, scratch.scales,
+          scratch.zeros};
 }
 
 TWINS_INLINE AttentionScratch attention_scratch(const Scratch& scratch) {
@@ -50,7 +43,7 @@ TWINS_INLINE AttentionScratch attention_scratch(const Scratch& scratch) {
 // The normed tokens as sealed rows.
 template <class D>
 TWINS_INLINE Rows<D> normed(float* const* tokens, int count, int channels, const Norm& norm, const Scratch& scratch) {
-  const Rows<D> rows = input_rows<D>(scratch, channels);
+  const Rows<D> rows = rows_in<D>(scratch.rows, channels);
   for (int row = 0; row < count; row++)
     layer_norm(tokens[row], channels, norm, [&](int c, Vec value) { rows.put(row, c, value); });
   rows.seal(count, channels);
@@ -69,10 +62,14 @@ void finish_block(float* const* tokens, const Rows<D>& attended, int count, cons
   multiply(attended, count, block.proj, add_to_token);
 
   const Rows<D> rows = normed<D>(tokens, count, channels, block.norm2, scratch);
-  const Rows<D> hidden = hidden_rows<D>(scratch, block.fc1.outputs);
-  multiply(rows, count, block.fc1, [&](int row, int column, Vec value) { hidden.put(row, column, gelu(value)); });
-  hidden.seal(count, block.fc1.outputs);
-  multiply(hidden, count, block.fc2, add_to_token);
+  for (int piece = 0, first = 0; piece < block.pieces; first += block.fc2[piece].inputs, piece++) {
+    const Linear& fc2 = block.fc2[piece];
+    const Rows<D> hidden = rows_in<D>(scratch.hidden, fc2.inputs);
+    multiply(rows, count, block.fc1, first / PANEL, (first + fc2.inputs) / PANEL,
+             [&](int row, int column, Vec value) { hidden.put(row, column - first, gelu(value)); });
+    hidden.seal(count, fc2.inputs);
+    multiply(hidden, count, fc2, add_to_token);
+  }
 }
 
 // Patch embedding, from pictures (first stage) or from the map before: (H, W) -> (H / patch, W / patch).
@@ -82,7 +79,7 @@ template <class D> void embed(const Group& group, const Stage& stage, const Maps
   for_each(*group.workers, tiles, [&](int tile, int worker) {
     const Scratch& scratch = group.scratch[worker];
     const auto [first, end] = share(to.tokens_in_all(), tile, tiles);
-    const Rows<D> rows = input_rows<D>(scratch, inputs);
+    const Rows<D> rows = rows_in<D>(scratch.rows, inputs);
     for (int row = 0; row < end - first; row++) {
       const int place = (first + row) % to.tokens_each(), picture = (first + row) / to.tokens_each();
       const int top = place / to.width * patch, left = place % to.width * patch;
@@ -205,7 +202,7 @@ template <class D> void local_block(const Group& group, const Stage& stage, cons
     multiply(normed<D>(tokens, rows, channels, block.norm1, scratch), rows, block.qkv,
              [&](int row, int column, Vec value) { store(slots[row] + column, value); });
 
-    const Rows<D> attended = input_rows<D>(scratch, channels);
+    const Rows<D> attended = rows_in<D>(scratch.rows, channels);
     int first = 0;
     for (int window = tiles[tile]; window < tiles[tile + 1]; first += windows.real(window), window++)
       for (int h = 0; h < stage.heads; h++) {
@@ -231,7 +228,7 @@ void summarise(const Group& group, const Block& block, const Maps& maps, int dow
     for (int row = 0; row < end - first; row++)
       summaries[row] = block.sr ? scratch.qkv + row * channels : maps.tokens + ptrdiff_t(first + row) * channels;
     for (int i = 0; block.sr && i < ratio; i++) {  // a row of the convolution's kernel at a time
-      const Rows<D> rows = input_rows<D>(scratch, ratio * channels);
+      const Rows<D> rows = rows_in<D>(scratch.rows, ratio * channels);
       for (int row = 0; row < end - first; row++) {
         const int place = (first + row) % each, picture = (first + row) / each;
         const int y = place / across * ratio + i;
@@ -272,7 +269,7 @@ template <class D> void global_block(const Group& group, const Stage& stage, con
     multiply(normed<D>(tokens, rows, channels, block.norm1, scratch), rows, block.q,
              [&](int row, int column, Vec value) { store(scratch.qkv + row * stride + column, value); });
 
-    const Rows<D> attended = input_rows<D>(scratch, channels);
+    const Rows<D> attended = rows_in<D>(scratch.rows, channels);
     for (int row = 0; row < rows;) {  // the tile's part in each picture
       const int picture = (first + row) / maps.tokens_each();
       const int count = smaller(rows - row, (picture + 1) * maps.tokens_each() - (first + row));

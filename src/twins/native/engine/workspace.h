@@ -25,13 +25,17 @@ struct Workers {
   ~Workers() = default;
 };
 
+// Rows of a product, see `Rows`; the last three only for int8.
+struct RowScratch {
+  float *data, *exact, *scales, *zeros;
+};
+
 // Buffers of one worker, all of floats. Their sizes stand in `scratch_floats`.
 struct Scratch {
-  float *rows, *rows_exact;      // left operand of most products; before quantising
-  float *hidden, *hidden_exact;  // the same for the second layer of an MLP
-  float* qkv;                    // queries, keys and values, or whatever a product leaves for the next step
+  RowScratch rows;    // left operand of most products
+  RowScratch hidden;  // of the second layer of an MLP
+  float* qkv;         // queries, keys and values, or whatever a product leaves for the next step
   float *keys, *scores, *outputs, *most, *total;  // attention, see `AttentionScratch`
-  float *scales, *zeros;         // int8: of the rows above
 };
 
 // Maps and summaries of the pictures that are worked on together.
