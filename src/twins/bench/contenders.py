@@ -72,13 +72,13 @@ def draw_weights(case: Case) -> Weights:
     return weights
 
 
-def our_network(case: Case, weights: Weights | None = None) -> nn.Module:
+def our_network(case: Case, weights: Weights | None = None, window_padding: str = "zero") -> nn.Module:
     """The case's classifier or backbone in plain PyTorch, holding these very weights.
 
     Without weights it is on the meta device, that is shapes alone.
     """
     with torch.device("meta"):  # saves the time of drawing weights that are not used
-        model = create_model(case.network, window_padding="zero", features_only=case.what == "backbone").eval()
+        model = create_model(case.network, window_padding=window_padding, features_only=case.what == "backbone").eval()
     if weights is not None:
         model.load_state_dict(weights, assign=True)
     return model

@@ -100,7 +100,8 @@ def _start_all(case: Case, folder: Path, say: Say) -> tuple[list[Runner], Answer
 
 def _speed_rows(case: Case, checked: Sequence[Checked], times: dict[str, list[float]], roofline: Roofline) -> list[Row]:
     backward = 3 if case.what == "training" else 1  # the gradients cost two products for each of the forward
-    flops = 2.0 * backward * count_flops(our_network(case), case.size).total
+    needed = count_flops(our_network(case, window_padding="mask"), case.size).total  # whatever padding computes besides
+    flops = 2.0 * backward * needed
     rows = []
     for runner, agreement, _ in checked:
         row = row_of(case, runner.contender, runner.note)

@@ -35,14 +35,15 @@ def row_of(case: Case, contender: Contender, note: str = "") -> Row:
 def speed_row(row: Row, parity: Parity, blocks: Sequence[float], batch: int, peak: float | None, flops: float) -> Row:
     """Speed of a contender: the median over its blocks, in seconds a call, unless its answer differs.
 
-    `peak` is the roofline in GFLOP/s, `flops` what one picture costs (a multiply-add is two).
+    `peak` is the roofline in GFLOP/s, `flops` what one picture needs (a multiply-add is two).
     """
     row = row | {"error": parity.error, "bound": parity.bound, "parity": parity.holds}
     if not parity.holds or not blocks:
         return row
     speed = batch / statistics.median(blocks)
     row |= {"images_per_second": speed, "ms_per_image": 1000 / speed, "blocks": len(blocks)}
-    return row | ({"of_roofline": flops * speed / (peak * 1e9), "roofline_gflops": peak} if peak else {})
+    row |= {"gflops": flops * speed / 1e9}
+    return row | ({"of_roofline": row["gflops"] / peak, "roofline_gflops": peak} if peak else {})
 
 
 def add_ratios(rows: list[Row]) -> None:
@@ -118,6 +119,7 @@ _COLUMNS = (
     ("ms/image", "ms_per_image", "{:.1f}"),
     ("x timm\neager", "times_timm", "{:.2f}"),
     ("x OpenVINO\nsame type", "times_openvino", "{:.2f}"),
+    ("GFLOP/s", "gflops", "{:.0f}"),
     ("of\nroofline", "of_roofline", "{:.0%}"),
     ("error", "error", "{:.1e}"),
     ("peak MB", "peak_mb", "{:.0f}"),

@@ -18,7 +18,8 @@ def start_training(contender: Contender, case: Case, weights: Weights, images: T
     own = {name: weight.clone() for name, weight in weights.items()}  # which the steps change
     model = timm_network(case, own) if contender.engine == "timm" else our_network(case, own)
     model.train()  # no drop-path: both get every block
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05)
+    fused = None if contender.engine == "timm" else True  # as each one's own training script updates
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05, fused=fused)
     labels = torch.arange(len(images))
     parameters = dict(model.named_parameters())
 
