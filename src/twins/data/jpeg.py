@@ -22,7 +22,7 @@ from .images import BROKEN, ImageSet, UnreadableImageError, read_image
 SPARE = 2
 REDUCTIONS = (8, 4, 2)  # those that the decoder has quick forms of
 JPEG_SUFFIXES = (".jpg", ".jpeg")
-_MAY_TURN = (b"Exif\0\0", b"tiff:Orientation")  # where Pillow finds which way is up
+_FORMATS = ("JPEG", "MPO")  # MPO: what cameras write that put several pictures into a file
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
@@ -60,8 +60,8 @@ class JpegPicture:
 
 def reduction_for(part: tuple[int, int], size: tuple[int, int]) -> int:
     """By how much a part of a picture may be reduced before it is resized to `size`: 1, 2, 4 or 8."""
-    spare = min(side / wanted for side, wanted in zip(part, size, strict=True)) / SPARE
-    return next((reduction for reduction in REDUCTIONS if spare >= reduction), 1)
+    most = min(side / wanted for side, wanted in zip(part, size, strict=True)) / SPARE
+    return next((reduction for reduction in REDUCTIONS if most >= reduction), 1)
 
 
 class OpenedPictures:
@@ -97,13 +97,8 @@ def open_jpeg(path: Path) -> JpegPicture | Image.Image:
 def _plain_size(content: bytes) -> tuple[int, int] | None:
     """(width, height) of an upright colour JPEG; None for what needs Pillow."""
     try:
-        height, width, colours, _ = need("simplejpeg", extra="turbo").decode_jpeg_header(content)
-        if colours != "YCbCr" or width * height > (Image.MAX_IMAGE_PIXELS or width * height):
-            return None
-        if any(mark in content for mark in _MAY_TURN):
-            with Image.open(BytesIO(content)) as image:
-                if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-                    return None
+        with Image.open(BytesIO(content)) as image:
+            upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+            return image.size if upright and image.mode == "RGB" and image.format in _FORMATS else None
     except BROKEN:
         return None
-    return width, height

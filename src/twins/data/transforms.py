@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,7 @@ def train_transform(recipe: ClassifyRecipe, turbo: bool = False) -> Transform:
         re_mode=recipe.remode,
         re_count=recipe.recount,
     )
+    mend_posterize(augment.transforms)
     if turbo:
         _quicken(augment.transforms, recipe)
     if recipe.degrees or recipe.shear or recipe.zoom:
@@ -93,11 +95,32 @@ def train_transform(recipe: ClassifyRecipe, turbo: bool = False) -> Transform:
 def _quicken(steps: list[Any], recipe: ClassifyRecipe) -> None:
     """Put quick forms in the place of timm's crop, of those operations that have one, and of the normalisation."""
     steps[0] = _RandomCrop(steps[0])
-    for step in steps:
-        for operation in getattr(step, "ops", ()):  # RandAugment's
-            quicken(operation)
+    for operation in _operations(steps):
+        quicken(operation)
     first = next(place for place, step in enumerate(steps) if isinstance(step, transforms.Normalize))
     steps[first - 1 : first + 1] = [_Normalised(recipe.mean, recipe.std)]
+
+
+def mend_posterize(steps: list[Any]) -> None:
+    """Let timm's operations keep no bits at all, which makes a black picture: newer versions of Pillow refuse that.
+
+    RandAugment with increasing strength asks for it now and then, so that a long run would stop.
+    """
+    for operation in _operations(steps):
+        if operation.name.startswith("Posterize"):
+            operation.aug_fn = partial(_posterize, operation.aug_fn)
+
+
+def _posterize(operation: Callable[..., Image.Image], image: Image.Image, bits: int, **given: Any) -> Image.Image:
+    return operation(image, bits, **given) if bits > 0 else Image.new(image.mode, image.size)
+
+
+def _operations(steps: list[Any]) -> Iterator[Any]:
+    """The operations in timm's RandAugment, AugMix and AutoAugment."""
+    for step in steps:
+        yield from getattr(step, "ops", ())
+        for policy in getattr(step, "policy", ()):
+            yield from policy
 
 
 class OfPictureAlone:
