@@ -19,7 +19,7 @@ bench: $(READY) $(ENGINE)  ## speed and memory beside other engines, written to 
 	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/twins bench $(or $(ARGS),--full)
 
-bench-data: $(READY)  ## reading JPEG files beside the original's way, written to benchmarks/; two minutes of one core
+bench-data: $(READY)  ## reading JPEG files beside the original's way, written to benchmarks/; a few minutes of one core
 	@$(BIN)/python -c 'import simplejpeg, skimage' 2> /dev/null || \
 	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/twins bench --loading $(ARGS)

@@ -19,6 +19,7 @@ from twins.data.loading import SampleKey
 from twins.data.sliding import quicken
 from twins.data.transforms import Preprocessing, eval_transform, train_transform
 from twins.errors import TwinsError
+from twins.evaluate import recipe_of_weights
 from twins.extras import need
 from twins.recipes import ClassifyRecipe, find_recipe
 from twins.tasks.classify import Classification
@@ -225,6 +226,14 @@ def test_a_run_keeps_the_way_that_it_began_with(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr("twins.recipes.classify.find_spec", lambda name, found=found: found)
         assert PUBLISHED.resolve(1).decoder == decoder
         assert PUBLISHED.replace(decoder="pillow").resolve(1).decoder == "pillow"
+
+
+def test_evaluation_chooses_anew(tmp_path: Path) -> None:
+    """A run that was trained where the library is can be evaluated where it is not."""
+    meta = {"task": "classify", "recipe": PUBLISHED.replace(decoder="turbo").to_dict()}
+    torch.save({"format": 1, "model": {"norm.weight": torch.ones(8)}, "meta": meta}, tmp_path / "checkpoint.pth")
+    assert recipe_of_weights(tmp_path / "checkpoint.pth", "classify", {}).decoder == "auto"
+    assert recipe_of_weights(tmp_path / "checkpoint.pth", "classify", {"decoder": "pillow"}).decoder == "pillow"
 
 
 def test_a_missing_library_is_named_or_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ _DATA_FLAGS = (
     "resize", "scale", "classes_file", "img_suffix", "mask_suffix", "reduce_zero_label", "ignore_index", "max_size",
 )  # fmt: skip
 _EVALUATION_FLAGS = (
-    "data", "dataset", "inat_category", "model", "window_padding", "img_size", "crop_pct", "bad_images",
+    "data", "dataset", "inat_category", "model", "window_padding", "img_size", "crop_pct", "decoder", "bad_images",
     "workers", "device", "amp", "amp_dtype", "output", "name", "exist_ok",
     "head", "head_channels", "resize", "classes_file", "img_suffix", "mask_suffix", "reduce_zero_label",
     "ignore_index", "check", "slide", "slide_stride", "test_scales", "test_flip",

@@ -32,7 +32,7 @@ class ClassifyRecipe(Recipe):
     decoder: str = flag(
         "auto",
         "how JPEG files become pictures: pillow, whole and one step after the other; turbo, only what the crop needs, "
-        "twice as quick and with the same crops; auto: turbo where its library is installed",
+        "quicker and with the same crops; auto: turbo where its library is installed",
         group="data",
         choices=("auto", "pillow", "turbo"),
     )
