@@ -5,7 +5,7 @@ READY := .venv/.ready
 ENGINE := .venv/.engine
 ARGS ?=
 
-.PHONY: train test bench lint
+.PHONY: train test bench bench-data lint
 .DEFAULT_GOAL := train
 
 train: $(READY) $(ENGINE)  ## train a small Twins-SVT on the embedded digits; ARGS="--epochs 5" adds flags
@@ -18,6 +18,11 @@ bench: $(READY) $(ENGINE)  ## speed and memory beside other engines, written to 
 	@$(BIN)/python -c 'import onnx, onnxscript, onnxruntime, openvino' 2> /dev/null || \
 	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/twins bench $(or $(ARGS),--full)
+
+bench-data: $(READY)  ## reading JPEG files beside the original's way, written to benchmarks/; a few minutes of one core
+	@$(BIN)/python -c 'import simplejpeg, skimage' 2> /dev/null || \
+	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/twins bench --loading $(ARGS)
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

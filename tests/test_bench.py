@@ -134,14 +134,14 @@ def test_who_fails_is_named_and_the_others_go_on() -> None:
 
 def test_figures_from_times() -> None:
     """Four pictures in a median of 2 s, of 3 GFLOP each, on 12 GFLOP/s."""
-    row = speed_row(row_of(SMALL, Contender("twins")), Parity(0.0, 1.0), [9.0, 2.0, 1.0], 4, 12.0, 3e9)
+    row = speed_row(row_of(SMALL, "twins fp32"), Parity(0.0, 1.0), [9.0, 2.0, 1.0], 4, 12.0, 3e9)
     assert (row["images_per_second"], row["ms_per_image"], row["blocks"]) == (2.0, 500.0, 3)
     assert row["of_roofline"] == pytest.approx(0.5)
 
 
 def test_ratios_are_to_timm_and_to_the_same_type_of_openvino() -> None:
     speeds = {("timm", "fp32"): 10.0, ("openvino", "fp32"): 20.0, ("openvino", "bf16"): 40.0, ("frozen", "bf16"): 50.0}
-    rows = [row_of(SMALL, Contender(*who)) | {"images_per_second": speed} for who, speed in speeds.items()]
+    rows = [row_of(SMALL, Contender(*who).title) | {"images_per_second": speed} for who, speed in speeds.items()]
     add_ratios(rows)
     assert [row["times_timm"] for row in rows] == [1.0, 2.0, 4.0, 5.0]
     assert [row.get("times_openvino") for row in rows] == [0.5, 1.0, 1.0, 1.25]
@@ -177,7 +177,7 @@ def fake_rows(case: Case, **speeds: float) -> list[Row]:
     rows = []
     for engine, speed in speeds.items():
         peak, flops = 100.0, 1e9
-        row = row_of(case, Contender(engine), "ran fp32" if engine == "openvino" else "")
+        row = row_of(case, Contender(engine).title, "ran fp32" if engine == "openvino" else "")
         rows.append(speed_row(row, Parity(2e-6, 1e-5), [1 / speed], 1, peak, flops))
     add_ratios(rows)
     return rows

@@ -76,7 +76,7 @@ _DATA_FLAGS = (
     "resize", "scale", "classes_file", "img_suffix", "mask_suffix", "reduce_zero_label", "ignore_index", "max_size",
 )  # fmt: skip
 _EVALUATION_FLAGS = (
-    "data", "dataset", "inat_category", "model", "window_padding", "img_size", "crop_pct", "bad_images",
+    "data", "dataset", "inat_category", "model", "window_padding", "img_size", "crop_pct", "decoder", "bad_images",
     "workers", "device", "amp", "amp_dtype", "output", "name", "exist_ok",
     "head", "head_channels", "resize", "classes_file", "img_suffix", "mask_suffix", "reduce_zero_label",
     "ignore_index", "check", "slide", "slide_stride", "test_scales", "test_flip",
@@ -213,13 +213,16 @@ def _add_bench(commands: Any) -> None:
         ("--backbone", "backbone", "the four feature maps instead of a classifier"),
         ("--train", "training", "training steps, ours and timm's: forward, backward and AdamW's update"),
         ("--memory", "memory", "memory, each contender in a process of its own"),
+        ("--loading", "data", "from JPEG files to normalised batches, ours and the original's way, on one core"),
     ):
         work.add_argument(flag, dest="what", action="store_const", const=what, help=told)
     bench.add_argument("--amp", action="store_true", help="with --train: under bfloat16 autocast")
     bench.add_argument("--blocks", type=_at_least(int, 1), metavar="N", default=5, help="blocks of each, by turns")
     bench.add_argument("--seconds", type=_at_least(float, 0), metavar="X", default=1.0, help="least length of a block")
     bench.add_argument("--threads", type=_at_least(int, 1), metavar="N", help="of each; PyTorch's number if not given")
-    bench.add_argument("--out", default="benchmarks", metavar="FOLDER", help="where cpu-DATE.json and its chart go")
+    bench.add_argument(
+        "--out", default="benchmarks", metavar="FOLDER", help="where cpu-DATE.json (data-DATE.json) and its chart go"
+    )
     bench.add_argument("--json", action="store_true", help="print JSON instead of tables")
     bench.set_defaults(run=run_bench, parser=bench, what="classifier")
 
@@ -341,7 +344,7 @@ def run_info(args: argparse.Namespace) -> int:
 
 def run_bench(args: argparse.Namespace) -> int:
     from .bench import run_cases
-    from .bench.plan import choose_contenders, choose_training, every_case, full_set
+    from .bench.plan import DATA_SIZES, choose_contenders, choose_training, data_cases, every_case, full_set
     from .bench.timing import Pace
     from .zoo import model_name
 
@@ -352,14 +355,17 @@ def run_bench(args: argparse.Namespace) -> int:
     except TwinsError as error:
         raise TwinsError(f"--models: {error}") from error
     against = [] if "none" in args.against else args.against
-    if args.full:
+    threads = args.threads
+    if args.what == "data":
+        cases, threads = data_cases(DATA_SIZES), threads or 1
+    elif args.full:
         cases = full_set(against)
     else:
         chosen = (
             choose_training(against, args.amp) if args.what == "training" else choose_contenders(args.dtype, against)
         )
         cases = every_case(args.what, networks, args.img_size, args.batch_sizes, chosen)
-    finished = run_cases(cases, Pace(args.blocks, args.seconds), Path(args.out), args.threads, args.json)
+    finished = run_cases(cases, Pace(args.blocks, args.seconds), Path(args.out), threads, args.json)
     return 0 if finished else INTERRUPTED
 
 

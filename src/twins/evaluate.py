@@ -84,6 +84,8 @@ def recipe_of_weights(weights: Path, task: str, changes: dict[str, Any], publish
     """
     checkpoint = read_checkpoint(weights)
     changes = {"name": "eval", "output": "runs", **changes}
+    if task == "classify":  # how its run decoded decides nothing, and may need a library that is not here
+        changes = {"decoder": "auto", **changes}
     own = recipe_of_checkpoint(checkpoint, task, source=str(weights))
     head = identify_head(checkpoint)
     if own is not None:

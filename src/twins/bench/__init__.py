@@ -26,7 +26,7 @@ __all__ = ["run_cases"]
 
 
 def run_cases(cases: Sequence[Case], pace: Pace, out: Path, threads: int | None = None, as_json: bool = False) -> bool:
-    """Measure every case, print its table, and keep `out`/cpu-DATE.json and a chart beside it up to date.
+    """Measure every case, print its table, and keep `out`/cpu-DATE.json (data-DATE.json) and its chart up to date.
 
     Answers whether all of it was measured; after Ctrl-C what there is until then is printed and written as well.
     Raises TwinsError where `out` cannot be written to.
@@ -34,7 +34,7 @@ def run_cases(cases: Sequence[Case], pace: Pace, out: Path, threads: int | None 
     if threads is not None:
         torch.set_num_threads(threads)
     machine, libraries = describe_machine(), versions()
-    path = results_file(machine, out)
+    path = results_file(machine, out, kind="data" if any(case.what == "data" for case in cases) else "cpu")
     say = _say_to_errors if as_json else _say
     cases = _without_missing(cases, say)
     console = need("rich.console", extra="train").Console(width=120)

@@ -12,8 +12,15 @@ from .results import Row
 
 _COLUMNS = 3
 _TINTS = 48  # of the picture, which keep it small
-_WHAT = {"classifier": "", "backbone": "backbone ", "training": "training "}
-_COLOURS = {"twins frozen": "#0b6e4f", "twins": "#6cae8f", "timm": "#9aa5b1", "ONNX": "#c98b4b", "OpenVINO": "#5b7db1"}
+_WHAT = {"classifier": "", "backbone": "backbone ", "training": "training ", "data": "data, "}
+_COLOURS = {
+    "twins frozen": "#0b6e4f",
+    "twins turbo": "#0b6e4f",
+    "twins": "#6cae8f",
+    "timm": "#9aa5b1",
+    "ONNX": "#c98b4b",
+    "OpenVINO": "#5b7db1",
+}
 
 
 def draw_chart(path: Path) -> Path | None:

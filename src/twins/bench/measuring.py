@@ -15,6 +15,7 @@ from ..flops import count_flops
 from .contenders import Answer, Runner, draw_weights, export_onnx, our_network, start
 from .memory import measure_memory
 from .parity import Parity, compare
+from .pipeline import measure_pipeline
 from .plan import Case, Contender
 from .results import Row, add_ratios, row_of, speed_row
 from .timing import Pace, Roofline, alternate
@@ -47,6 +48,8 @@ def measure_case(case: Case, pace: Pace, say: Say) -> Measured:
     with TemporaryDirectory(prefix="twins-bench-") as folder:
         if case.what == "memory":
             return Measured(_memory_rows(case, Path(folder), say))
+        if case.what == "data":
+            return Measured(*measure_pipeline(case, pace, Path(folder)))
         runners, reference = _start_all(case, Path(folder), say)
         return time_runners(case, check_all(runners, reference, say), pace)
 
@@ -104,7 +107,7 @@ def _speed_rows(case: Case, checked: Sequence[Checked], times: dict[str, list[fl
     flops = 2.0 * backward * needed
     rows = []
     for runner, agreement, _ in checked:
-        row = row_of(case, runner.contender, runner.note)
+        row = row_of(case, runner.contender.title, runner.note)
         blocks = times.get(runner.contender.title, [])
         rows.append(speed_row(row, agreement, blocks, case.batch, roofline.gflops(runner.ran), flops))
     add_ratios(rows)
@@ -116,7 +119,7 @@ def _memory_rows(case: Case, folder: Path, say: Say) -> list[Row]:
     for contender in case.contenders:
         found = _or_say(partial(measure_memory, contender, case, folder), contender, say)
         if found is not None:
-            rows.append(row_of(case, contender) | {"peak_mb": found.peak, "held_mb": found.held})
+            rows.append(row_of(case, contender.title) | {"peak_mb": found.peak, "held_mb": found.held})
     return rows
 
 

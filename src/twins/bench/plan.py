@@ -14,6 +14,8 @@ TITLES = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
 }
+DATA_SIZES = ((375, 500), (1200, 1600))  # height and width: as most of ImageNet, and as from a camera
+FILES = 10  # photographs in a batch of data
 PEERS = ("timm", "timm-compiled", "onnxruntime", "openvino")
 _DTYPES_OF = {"frozen": DTYPES, "openvino": ("fp32", "bf16")}
 
@@ -32,8 +34,8 @@ class Contender(NamedTuple):
 class Case(NamedTuple):
     """One table: the same work for several contenders."""
 
-    what: str  # "classifier", "backbone", "training" or "memory"
-    network: str
+    what: str  # "classifier", "backbone", "training", "memory" or "data"
+    network: str  # of data: "training" or "evaluation"
     size: tuple[int, int]  # height and width, pixels
     batch: int
     contenders: tuple[Contender, ...]
@@ -65,6 +67,11 @@ def every_case(
 ) -> list[Case]:
     """Every combination, one network after the other."""
     return [Case(what, name, size, batch, chosen) for name in networks for size in sizes for batch in batches]
+
+
+def data_cases(sizes: Sequence[tuple[int, int]]) -> list[Case]:
+    """What `make bench-data` measures: from files of these sizes to batches, of training and of evaluation."""
+    return [Case("data", use, size, FILES, ()) for size in sizes for use in ("training", "evaluation")]
 
 
 def full_set(against: Sequence[str] = PEERS) -> list[Case]:

@@ -13,20 +13,20 @@ from typing import Any
 from ..errors import TwinsError
 from ..extras import need
 from .parity import Parity
-from .plan import Case, Contender
+from .plan import Case
 
 Row = dict[str, Any]
 _KEY = ("what", "network", "size", "batch", "contender")
 
 
-def row_of(case: Case, contender: Contender, note: str = "") -> Row:
+def row_of(case: Case, contender: str, note: str = "") -> Row:
     """What names a row, and when it was measured."""
     return {
         "what": case.what,
         "network": case.network,
         "size": f"{case.size[0]}x{case.size[1]}",
         "batch": case.batch,
-        "contender": contender.title,
+        "contender": contender,
         "note": note,
         "measured": time.strftime("%Y-%m-%dT%H:%M:%S"),
     }
@@ -59,8 +59,8 @@ def add_ratios(rows: list[Row]) -> None:
                 row[name] = row["images_per_second"] / theirs
 
 
-def results_file(machine: Mapping[str, Any], folder: Path) -> Path:
-    """Today's file of this machine: cpu-DATE.json, or cpu-DATE-2.json ... where that one is of another machine.
+def results_file(machine: Mapping[str, Any], folder: Path, kind: str = "cpu") -> Path:
+    """Today's file of this machine: KIND-DATE.json, or KIND-DATE-2.json ... where that one is of another machine.
 
     Another number of threads is another machine. Makes the folder; raises TwinsError where it cannot, or for a file of
     that name that holds something else.
@@ -70,7 +70,7 @@ def results_file(machine: Mapping[str, Any], folder: Path) -> Path:
     except OSError as error:
         raise TwinsError(f"--out {folder}: cannot write there ({error.strerror})") from error
     date = time.strftime("%Y-%m-%d")
-    names = (f"cpu-{date}{f'-{number}' if number > 1 else ''}.json" for number in count(1))
+    names = (f"{kind}-{date}{f'-{number}' if number > 1 else ''}.json" for number in count(1))
     return next(path for path in map(folder.joinpath, names) if not path.exists() or _machine_of(path) == machine)
 
 
@@ -122,6 +122,10 @@ _COLUMNS = (
     ("GFLOP/s", "gflops", "{:.0f}"),
     ("of\nroofline", "of_roofline", "{:.0%}"),
     ("error", "error", "{:.1e}"),
+    ("read\nms", "read_ms", "{:.2f}"),
+    ("crop\nms", "crop_ms", "{:.2f}"),
+    ("augment\nms", "augment_ms", "{:.2f}"),
+    ("tensor\nms", "tensor_ms", "{:.2f}"),
     ("peak MB", "peak_mb", "{:.0f}"),
     ("held MB", "held_mb", "{:.0f}"),
 )

@@ -40,8 +40,11 @@ class AnnotatedPictures(Protocol):
     def name(self, index: int) -> str:
         """The picture's file, for messages."""
 
-    def read(self, index: int, channels: int) -> tuple[Image.Image, Any]:
-        """The picture and its annotation. Raises UnreadableImageError, or TwinsError where they do not fit."""
+    def read(self, index: int, channels: int) -> tuple[Any, Any]:
+        """The picture, as the transform takes it, and its annotation.
+
+        Raises UnreadableImageError, or TwinsError where they do not fit.
+        """
 
 
 class Sample(NamedTuple):
@@ -148,13 +151,13 @@ class EvaluationSampler(Sampler[SampleKey]):
 class PicturesAsTensors(Dataset[Sample]):
     """Decode and transform. In training an unreadable picture's place is taken by the next readable one.
 
-    `transform` makes of a PIL image and its annotation what the network and the loss take.
+    `transform` makes of a picture, most often a PIL image, and its annotation what the network and the loss take.
     """
 
     def __init__(
         self,
         images: AnnotatedPictures,
-        transform: Callable[[Image.Image, Any], tuple[Any, Any]],
+        transform: Callable[[Any, Any], tuple[Any, Any]],
         channels: int,
         seed: int,
         training: bool,
@@ -183,18 +186,18 @@ class PicturesAsTensors(Dataset[Sample]):
         return found
 
     def __getitem__(self, key: SampleKey) -> Sample:
-        unreadable = []
+        unreadable: list[str] = []
         candidates = len(self.images) if self.training else 1
         for index in ((key.place + offset) % len(self.images) for offset in range(candidates)):
             try:
                 picture, annotation = self.images.read(index, self.channels)
+                with keyed_randomness("sample", self.seed, key.epoch, key.place, key.repeat):
+                    return Sample(*self.transform(picture, annotation), index, tuple(unreadable))
             except UnreadableImageError as error:
                 unreadable.append(str(error))
                 continue
             except TwinsError as error:
                 return Sample(None, None, index, tuple(unreadable), str(error))
-            with keyed_randomness("sample", self.seed, key.epoch, key.place, key.repeat):
-                return Sample(*self.transform(picture, annotation), index, tuple(unreadable))
         return Sample(None, None, key.place, tuple(unreadable))
 
 

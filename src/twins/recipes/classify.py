@@ -7,6 +7,8 @@ that reproduce the `train_lr` column of the public training logs; `twins train -
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Self
 
 from .recipe import SHARE, SMALL_SVT, SOME, Recipe, flag
 
@@ -27,6 +29,13 @@ class ClassifyRecipe(Recipe):
         224, "side of the square that the network sees", "--imgsz", "--input-size", group="data", within=SOME
     )
     crop_pct: float = flag(0.875, "evaluation: crop this share of the resized short side", group="data")
+    decoder: str = flag(
+        "auto",
+        "how JPEG files become pictures: pillow, whole and one step after the other; turbo, only what the crop needs, "
+        "quicker and with the same crops; auto: turbo where its library is installed",
+        group="data",
+        choices=("auto", "pillow", "turbo"),
+    )
 
     scale: tuple[float, ...] = flag(
         (0.08, 1.0), "random crop: least and largest share of the area", group="augmentation"
@@ -62,6 +71,16 @@ class ClassifyRecipe(Recipe):
     class_weights: tuple[str, ...] | None = flag(
         None, "`auto` (rare classes weigh more), or one number a class in the classes' order", group="loss"
     )
+
+    def resolve(self, processes: int) -> Self:
+        """Settle the decoder as well, so that a run goes on as it began."""
+        return super().resolve(processes).replace(decoder=self.decoder_at_hand())
+
+    def decoder_at_hand(self) -> str:
+        """`pillow` or `turbo`."""
+        if self.decoder != "auto":
+            return self.decoder
+        return "turbo" if find_spec("simplejpeg") else "pillow"
 
 
 def _imagenet(

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from .. import report
 from ..data import ImageSet, open_labelled
+from ..data.jpeg import OpenedPictures
 from ..data.loading import Batch, EvaluationSampler, PicturesAsTensors, UnreadableImages, make_loader
 from ..data.randomness import keyed_randomness
 from ..data.survey import Survey, evenly
-from ..data.transforms import OfPictureAlone, Preprocessing, eval_transform, train_transform
+from ..data.transforms import SMALL, OfPictureAlone, Preprocessing, eval_transform, train_transform
 from ..errors import TwinsError
 from ..extras import need
 from ..metrics import ClassificationFigures
@@ -57,6 +58,10 @@ class Classification:
         self.classes = val.classes
         if train is not None and not evaluation_only:
             self.class_weights = _class_weights(self.recipe.class_weights, train)
+        if self._turbo(val):
+            self.notes.append("JPEG files are decoded by simplejpeg, as far as each crop needs them")
+        elif self.recipe.decoder == "auto" and not val.in_memory:
+            self.notes.append('JPEG files are decoded by Pillow; pip install "twins-vit[turbo]" makes that quicker')
         self.held_out = self._tensors(val, training=False)
         return None if train is None else self._tensors(train, training=True), self.held_out
 
@@ -204,8 +209,18 @@ class Classification:
         return sorted(unreadable.names)
 
     def _tensors(self, images: ImageSet, training: bool) -> PicturesAsTensors:
-        transform = train_transform(self.recipe) if training else eval_transform(self.preprocessing)
-        return PicturesAsTensors(images, OfPictureAlone(transform), self.recipe.in_chans, self.recipe.seed, training)
+        r, turbo = self.recipe, self._turbo(images)
+        transform = train_transform(r, turbo) if training else eval_transform(self.preprocessing)
+        pictures = OpenedPictures(images) if turbo else images
+        return PicturesAsTensors(pictures, OfPictureAlone(transform), r.in_chans, r.seed, training)
+
+    def _turbo(self, images: ImageSet) -> bool:
+        """Whether JPEG files are decoded as the crop needs them. Raises TwinsError where the library is missing."""
+        r = self.recipe
+        if r.decoder_at_hand() == "pillow" or images.in_memory or r.in_chans != 3 or r.img_size <= SMALL:
+            return False
+        need("simplejpeg", extra="turbo")
+        return True
 
 
 def _class_weights(wanted: tuple[str, ...] | None, train: ImageSet) -> Tensor | None:

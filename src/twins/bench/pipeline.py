@@ -1,0 +1,156 @@
+"""From JPEG files to a normalised batch: our two ways, and the original's, by turns on one core.
+
+The original's way is torchvision's ImageFolder, which decodes by Pillow, and the transforms of timm and torchvision.
+Times are those of the processor, so that other work on the core counts for nobody; the files are in memory anyway.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+from ..data.loading import EvaluationSampler, SampleKey, TrainingSampler, make_loader
+from ..data.randomness import keyed_randomness
+from ..data.transforms import Preprocessing, mend_posterize
+from ..extras import need
+from ..recipes import ClassifyRecipe, find_recipe
+from ..tasks import make_task
+from .parity import Parity
+from .photographs import write_photographs
+from .plan import Case
+from .results import Row, row_of, speed_row
+from .timing import Pace, alternate
+
+THEIRS = "timm and ImageFolder"
+OURS = {"twins pillow": "pillow", "twins turbo": "turbo"}
+BOUND = 1.0  # of 255: mean difference from the original's pixels
+_ROUNDS = 5  # over all files, to tell the stages apart and to compare what is drawn
+
+
+class Way(NamedTuple):
+    """One way to read the files."""
+
+    title: str
+    one: Callable[[int, int], Tensor]  # the normalised picture of a place, in an epoch
+    batch: Callable[[], object]  # all files, normalised
+    read: Callable[[int], Any]
+    steps: Sequence[Callable[[Any], Any]]  # of the transform
+
+
+def measure_pipeline(case: Case, pace: Pace, folder: Path) -> tuple[list[Row], bool]:
+    """Rows of all ways, timed by turns, and whether somebody stopped it; nobody whose pixels differ is timed."""
+    recipe = find_recipe("twins_svt_small").replace(data=str(folder), workers=0)
+    assert isinstance(recipe, ClassifyRecipe)
+    training = case.network == "training"
+    files = write_photographs(folder, case.size)
+    ways = [_original(recipe, training), *(_ours(title, recipe, training) for title in OURS)]
+    parities = {way.title: _parity(way, ways[0], files, training) for way in ways}
+    times: dict[str, list[float]] = {}
+    stopped = False
+    try:
+        alternate(
+            {way.title: way.batch for way in ways if parities[way.title].holds}, pace, times, clock=time.process_time
+        )
+    except KeyboardInterrupt:
+        stopped = True
+    rows = [
+        speed_row(row_of(case, way.title), parities[way.title], times.get(way.title, []), files, None, 0.0)
+        | {f"{stage}_ms": spent for stage, spent in _stages(way, files, training).items()}
+        for way in ways
+    ]
+    for row in rows:
+        if {"images_per_second"} <= row.keys() & rows[0].keys():
+            row["times_timm"] = row["images_per_second"] / rows[0]["images_per_second"]
+    return rows, stopped
+
+
+def _original(recipe: ClassifyRecipe, training: bool) -> Way:
+    """As the original's `datasets.py` puts it together."""
+    if training:
+        transform = need("timm.data", extra="train").create_transform(
+            input_size=recipe.img_size, is_training=True, color_jitter=recipe.color_jitter, auto_augment=recipe.aa,
+            interpolation="bicubic", re_prob=recipe.reprob, re_mode=recipe.remode, re_count=recipe.recount,
+        )  # fmt: skip
+        mend_posterize(transform.transforms)
+    else:
+        transform = transforms.Compose(
+            [
+                transforms.Resize(int(256 / 224 * recipe.img_size), transforms.InterpolationMode.BICUBIC),
+                transforms.CenterCrop(recipe.img_size),
+                transforms.ToTensor(),
+                transforms.Normalize(recipe.mean, recipe.std),
+            ]
+        )
+    folder = ImageFolder(str(Path(recipe.data, "train" if training else "val")), transform)
+    loader: DataLoader[Any] = DataLoader(folder, batch_size=len(folder))
+
+    def one(place: int, epoch: int) -> Tensor:
+        with keyed_randomness("sample", recipe.seed, epoch, place, 0):
+            return folder[place][0]
+
+    def read(place: int) -> Any:
+        return folder.loader(folder.samples[place][0])
+
+    return Way(THEIRS, one, lambda: next(iter(loader)), read, transform.transforms)
+
+
+def _ours(title: str, recipe: ClassifyRecipe, training: bool) -> Way:
+    train, held_out = make_task(recipe.replace(decoder=OURS[title])).datasets()
+    dataset = train if training else held_out
+    assert dataset is not None
+    files = len(dataset)
+    sampler = TrainingSampler(files, files, recipe.seed, 0, 1, drop_last=False)
+    loader = make_loader(
+        dataset, sampler if training else EvaluationSampler(files, 0, 1), files, 0, torch.device("cpu")
+    )
+    epochs = count()
+
+    def batch() -> object:
+        sampler.set_epoch(next(epochs))
+        return next(iter(loader))
+
+    def one(place: int, epoch: int) -> Tensor:
+        return dataset[SampleKey(place, epoch)].image
+
+    def read(place: int) -> Any:
+        return dataset.images.read(place, channels=3)[0]
+
+    steps: Any = dataset.transform
+    return Way(title, one, batch, read, steps.transform.transforms)
+
+
+def _parity(way: Way, original: Way, files: int, training: bool) -> Parity:
+    """The mean difference of pixels, of 255: in evaluation that of the worst picture, in training over all views.
+
+    In training all are given the same random numbers: who draws otherwise is tens of 255 away.
+    """
+    std = torch.tensor(Preprocessing().std)[:, None, None]
+    views = [(place, epoch) for place in range(files) for epoch in range(_ROUNDS if training else 1)]
+    differences = [float(((way.one(*view) - original.one(*view)) * std).abs().mean() * 255) for view in views]
+    return Parity(statistics.mean(differences) if training else max(differences), BOUND)
+
+
+def _stages(way: Way, files: int, training: bool) -> dict[str, float]:
+    """Milliseconds a picture of each stage. The quick way only opens a file, and decodes when it crops."""
+    spent: dict[str, float] = defaultdict(float)
+    for place in [*range(files)] * _ROUNDS:
+        started = time.process_time()
+        picture = way.read(place)
+        for number, step in enumerate([None, *way.steps]):
+            picture = step(picture) if step else picture
+            stage = "tensor" if isinstance(picture, Tensor) else "augment" if number > 1 and training else "crop"
+            now = time.process_time()
+            spent["read" if step is None else stage] += now - started
+            started = now
+    return {stage: 1000 * seconds / (files * _ROUNDS) for stage, seconds in spent.items()}

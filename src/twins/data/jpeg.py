@@ -1,0 +1,104 @@
+"""JPEG files that are decoded once it is known what of them is needed, and at which size.
+
+The stored frequencies of a JPEG file give the picture at a half, a quarter or an eighth of its size for less work than
+the whole. So a file is only opened here; who knows the crop and its final size then asks for those pixels.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import ExifTags, Image
+
+from ..extras import need
+from .images import BROKEN, ImageSet, UnreadableImageError, read_image
+
+# A reduced picture keeps at least so many pixels for each one that is asked for, so that the final resizing still
+# decides what is seen: the mean difference from the whole picture, resized, is then below 1 of 255.
+SPARE = 2
+REDUCTIONS = (8, 4, 2)  # those that the decoder has quick forms of
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+_FORMATS = ("JPEG", "MPO")  # MPO: what cameras write that put several pictures into a file
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+
+
+class JpegPicture:
+    """An upright colour picture of (width, height) `size`, not decoded yet."""
+
+    def __init__(self, path: Path, content: bytes, size: tuple[int, int]) -> None:
+        self.path, self.content, self.size = path, content, size
+
+    def resized(self, size: tuple[int, int], box: Box | None = None, interpolation: str = "bicubic") -> Image.Image:
+        """The part in `box`, or all of it, as an RGB picture of (width, height) `size`.
+
+        `interpolation` is bicubic or bilinear, widened where it shrinks, as Pillow's. Raises UnreadableImageError.
+        """
+        box = box or (0, 0, *self.size)
+        try:
+            pixels, reduction = self._decoded(size, box)
+        except ValueError:  # Pillow forgives some faults, and names the others
+            resampling = Image.Resampling[interpolation.upper()]
+            return read_image(self.path).resize(size, resampling, box)
+        left, top, right, bottom = (round(edge / reduction) for edge in box)
+        part_HWC = torch.from_numpy(pixels)[top : max(bottom, top + 1), left : max(right, left + 1)]
+        wanted = F.interpolate(part_HWC.permute(2, 0, 1)[None], size[::-1], mode=interpolation, antialias=True)
+        # The answer lies in planes; Pillow joins them quicker than it reads pixels that are not side by side.
+        return Image.merge("RGB", [Image.fromarray(plane_HW) for plane_HW in wanted[0].numpy()])
+
+    def _decoded(self, size: tuple[int, int], box: Box) -> tuple[np.ndarray, int]:
+        """(H, W, 3) bytes, reduced as far as `box` allows, and by how much. Raises ValueError for a damaged file."""
+        reduction = reduction_for((box[2] - box[0], box[3] - box[1]), size)
+        width, height = (-(-side // reduction) for side in self.size)
+        pixels = need("simplejpeg", extra="turbo").decode_jpeg(self.content, min_height=height, min_width=width)
+        return pixels, reduction
+
+
+def reduction_for(part: tuple[int, int], size: tuple[int, int]) -> int:
+    """By how much a part of a picture may be reduced before it is resized to `size`: 1, 2, 4 or 8."""
+    most = min(side / wanted for side, wanted in zip(part, size, strict=True)) / SPARE
+    return next((reduction for reduction in REDUCTIONS if most >= reduction), 1)
+
+
+class OpenedPictures:
+    """Labelled pictures whose colour JPEG files are opened only, for transforms that take a `JpegPicture` as well."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self.images, self.in_memory, self.name = images, images.in_memory, images.name
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int, channels: int) -> tuple[Image.Image | JpegPicture, int]:
+        """The picture and its label. Raises UnreadableImageError, for a JPEG file perhaps only once it is decoded."""
+        picture = self.images.pictures[index]
+        if channels == 3 and isinstance(picture, Path) and picture.suffix.lower() in JPEG_SUFFIXES:
+            return open_jpeg(picture), self.images.labels[index]
+        return self.images.read(index, channels)
+
+
+def open_jpeg(path: Path) -> JpegPicture | Image.Image:
+    """A JPEG file in colour, to be decoded later; decoded by Pillow at once if it is anything else, or to be turned.
+
+    Raises UnreadableImageError.
+    """
+    try:
+        content = path.read_bytes()
+        size = _plain_size(content)
+    except OSError as error:
+        raise UnreadableImageError(f"{path}: {error}") from error
+    return read_image(path) if size is None else JpegPicture(path, content, size)
+
+
+def _plain_size(content: bytes) -> tuple[int, int] | None:
+    """(width, height) of an upright colour JPEG; None for what needs Pillow."""
+    try:
+        with Image.open(BytesIO(content)) as image:
+            upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+            return image.size if upright and image.mode == "RGB" and image.format in _FORMATS else None
+    except BROKEN:
+        return None
