@@ -42,7 +42,8 @@ def speed_row(row: Row, parity: Parity, blocks: Sequence[float], batch: int, pea
         return row
     speed = batch / statistics.median(blocks)
     row |= {"images_per_second": speed, "ms_per_image": 1000 / speed, "blocks": len(blocks)}
-    row |= {"gflops": flops * speed / 1e9}
+    if flops:
+        row |= {"gflops": flops * speed / 1e9}
     return row | ({"of_roofline": row["gflops"] / peak, "roofline_gflops": peak} if peak else {})
 
 

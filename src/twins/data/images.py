@@ -81,7 +81,9 @@ def read_image(path: Path, channels: int = 3) -> Image.Image:
         raise TwinsError(f"pictures can be read with 1 or 3 channels (in_chans), not {channels}")
     try:
         with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert(_MODES[channels])
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)  # copies of large pictures take as long as decoding them
+            return image if image.mode == _MODES[channels] else image.convert(_MODES[channels])
     except BROKEN as error:
         raise UnreadableImageError(f"{path}: {error or type(error).__name__}") from error
 
