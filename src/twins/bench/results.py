@@ -58,8 +58,8 @@ def add_ratios(rows: list[Row]) -> None:
                 row[name] = row["images_per_second"] / theirs
 
 
-def results_file(machine: Mapping[str, Any], folder: Path) -> Path:
-    """Today's file of this machine: cpu-DATE.json, or cpu-DATE-2.json ... where that one is of another machine.
+def results_file(machine: Mapping[str, Any], folder: Path, kind: str = "cpu") -> Path:
+    """Today's file of this machine: KIND-DATE.json, or KIND-DATE-2.json ... where that one is of another machine.
 
     Another number of threads is another machine. Makes the folder; raises TwinsError where it cannot, or for a file of
     that name that holds something else.
@@ -69,7 +69,7 @@ def results_file(machine: Mapping[str, Any], folder: Path) -> Path:
     except OSError as error:
         raise TwinsError(f"--out {folder}: cannot write there ({error.strerror})") from error
     date = time.strftime("%Y-%m-%d")
-    names = (f"cpu-{date}{f'-{number}' if number > 1 else ''}.json" for number in count(1))
+    names = (f"{kind}-{date}{f'-{number}' if number > 1 else ''}.json" for number in count(1))
     return next(path for path in map(folder.joinpath, names) if not path.exists() or _machine_of(path) == machine)
 
 

@@ -1,4 +1,4 @@
-"""The form for maps on a GPU: the kernels where they run, else plain PyTorch. Decided, and said, at the first import."""
+"""The form for maps on a GPU: the kernels where they run, else plain PyTorch. Decided, and said, when imported."""
 
 from __future__ import annotations
 

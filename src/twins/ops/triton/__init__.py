@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from .. import eager
 from ..geometry import pad_to_kernel, window_overhang
 from .launch import INTERPRETED
-from .perceptron import fits, normed_mlp
 from .patches import project_patches
+from .perceptron import fits, normed_mlp
 from .positions import add_positions
 from .summary import attend_to_summary
 from .windows import MAX_TOKENS, attend_in_windows
@@ -80,11 +80,12 @@ def subsampled_attention(
 
 
 def mlp(x_BHWC: Tensor, norm: nn.Module, fc1: nn.Module, fc2: nn.Module, dropout: float = 0.0) -> Tensor:
-    C, layers = x_BHWC.shape[3], (norm, fc1, fc2)
-    plain = all(map(_plain, layers, (nn.LayerNorm, nn.Linear, nn.Linear)))
-    biased = all(layer.bias is not None for layer in layers)
-    if dropout or not (_takes(x_BHWC) and plain and biased and fits(C, fc1.weight.shape[0])):
+    C = x_BHWC.shape[3]
+    if dropout or not (_takes(x_BHWC) and _fits_a_kernel(norm, fc1, fc2)):
         return eager.mlp(x_BHWC, norm, fc1, fc2, dropout)
+    assert isinstance(norm, nn.LayerNorm)
+    assert isinstance(fc1, nn.Linear)
+    assert isinstance(fc2, nn.Linear)
     dtype = _dtype_of_products(x_BHWC)
     weights = [weight.to(dtype) for weight in (fc1.weight, fc1.bias, fc2.weight, fc2.bias)]
     return normed_mlp(x_BHWC.reshape(-1, C), norm.weight, norm.bias, norm.eps, *weights).view(x_BHWC.shape)
@@ -108,3 +109,11 @@ def _dtype_of_products(x: Tensor) -> torch.dtype:
 def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether a module does what its parameters say, and nobody watches it being called."""
     return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
+
+
+def _fits_a_kernel(norm: nn.Module, fc1: nn.Module, fc2: nn.Module) -> bool:
+    layers = ((norm, nn.LayerNorm), (fc1, nn.Linear), (fc2, nn.Linear))
+    if not all(_plain(module, kind) and module.bias is not None for module, kind in layers):
+        return False
+    hidden, width = fc1.weight.shape  # type: ignore[misc]
+    return fits(width, hidden)

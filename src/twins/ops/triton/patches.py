@@ -16,6 +16,7 @@ def project_patches(x_BHWC: Tensor, proj: nn.Conv2d) -> Tensor:
     """(B, H, W, C) -> (B, H // k, W // k, C'); H and W are at least the kernel's k, and a remainder is dropped."""
     height, width = proj.kernel_size
     rows, columns = x_BHWC.shape[1] // height, x_BHWC.shape[2] // width
-    patches = x_BHWC[:, : rows * height, : columns * width].unflatten(2, (columns, width)).unflatten(1, (rows, height))
+    whole = x_BHWC.narrow(1, 0, rows * height).narrow(2, 0, columns * width)
+    patches = whole.unflatten(2, (columns, width)).unflatten(1, (rows, height))
     weight = proj.weight.permute(0, 2, 3, 1).flatten(1)
     return F.linear(patches.transpose(2, 3).flatten(3), weight, proj.bias)

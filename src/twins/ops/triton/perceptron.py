@@ -7,13 +7,15 @@ library multiplies it, which it does best.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op
 
-from .gelu import gelu, gelu_and_slope
+from .activation import gelu, gelu_and_slope
 from .launch import float32_products, on_device_of, startable
 from .tiles import mlp_backward_tile, mlp_tile, power_of_two
 
@@ -130,9 +132,7 @@ def normed_mlp(
 
 
 @triton_op("twins::normed_mlp", mutates_args={})
-def _mlp(
-    x: Tensor, gain: Tensor, shift: Tensor, eps: float, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor
-) -> Tensor:
+def _mlp(x: Tensor, gain: Tensor, shift: Tensor, eps: float, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
     x, w1, w2 = x.contiguous(), w1.contiguous(), w2.contiguous()
     N, C = x.shape
     y = x.new_empty(N, C, dtype=w1.dtype)
@@ -167,14 +167,14 @@ def _mlp_backward(
     return dx, normed, g, dh, dnorm
 
 
-def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    x, gain, shift, ctx.eps, w1, b1, w2, b2 = inputs  # type: ignore[attr-defined]
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    x, gain, shift, ctx.eps, w1, b1, w2, b2 = inputs
     ctx.save_for_backward(x, gain, shift, w1, b1, w2, b2)
 
 
-def _gradients(ctx: torch.autograd.function.FunctionCtx, dy: Tensor) -> tuple[Tensor | None, ...]:
-    x, gain, shift, w1, b1, w2, b2 = ctx.saved_tensors  # type: ignore[attr-defined]
-    dx, normed, g, dh, parts = _mlp_backward(dy, x, gain, shift, ctx.eps, w1, b1, w2)  # type: ignore[attr-defined]
+def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    x, gain, shift, w1, b1, w2, b2 = ctx.saved_tensors
+    dx, normed, g, dh, parts = _mlp_backward(dy, x, gain, shift, ctx.eps, w1, b1, w2)
     dgain, dshift = parts.sum(dim=0).unbind()
     return (
         dx, dgain.to(gain.dtype), dshift.to(shift.dtype), None,

@@ -6,6 +6,8 @@ summed in parts, one a program, and those in a fixed order.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -109,15 +111,15 @@ def _run(x: Tensor, weight: Tensor, bias: Tensor, turned: bool) -> Tensor:
     return y
 
 
-def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _gradients(ctx: torch.autograd.function.FunctionCtx, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    x, weight, bias = ctx.saved_tensors  # type: ignore[attr-defined]
+def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    x, weight, bias = ctx.saved_tensors
     dx, parts = _peg_backward(dy, x, weight)
-    sums = parts.sum(dim=0)
-    return dx, sums[:9].T.reshape(weight.shape).to(weight.dtype), sums[9].to(bias.dtype)
+    taps, shift = parts.sum(dim=0).split((9, 1))
+    return dx, taps.T.reshape(weight.shape).to(weight.dtype), shift.flatten().to(bias.dtype)
 
 
 _peg.register_autograd(_gradients, setup_context=_save)

@@ -7,6 +7,8 @@ afterwards in a fixed order, without atomics, so that a run repeats to the bit.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -146,7 +148,7 @@ def attend_to_summary(q_BNC: Tensor, kv_BMX: Tensor, heads: int) -> Tensor:
 def _attend(q: Tensor, kv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     """The answer, and for the way back the logarithm of each softmax's denominator (B, N, heads)."""
     q, kv = q.contiguous(), kv.contiguous()
-    (B, N, C), M, D = q.shape, kv.shape[1], q.shape[2] // heads
+    (B, N, _), M, D = q.shape, kv.shape[1], q.shape[2] // heads
     y, lse = torch.empty_like(q), q.new_empty(B, N, heads, dtype=torch.float32)
     tile = key_tile(D, q.dtype)
     blocks = -(-N // tile.rows)
@@ -160,12 +162,10 @@ def _attend(q: Tensor, kv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
 
 
 @triton_op("twins::attend_to_summary_backward", mutates_args={})
-def _attend_backward(
-    dy: Tensor, q: Tensor, kv: Tensor, y: Tensor, lse: Tensor, heads: int
-) -> tuple[Tensor, Tensor]:
+def _attend_backward(dy: Tensor, q: Tensor, kv: Tensor, y: Tensor, lse: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     """Gradients by the queries, and by keys and values in parts (parts, B, M, 2C)."""
     dy, q, kv, y = dy.contiguous(), q.contiguous(), kv.contiguous(), y.contiguous()
-    (B, N, C), M, D = q.shape, kv.shape[1], q.shape[2] // heads
+    (B, N, _), M, D = q.shape, kv.shape[1], q.shape[2] // heads
     tile = key_tile(D, q.dtype)
     blocks, key_blocks = -(-N // tile.rows), -(-M // tile.columns)
     parts = max(1, min(blocks, _PROGRAMS // max(1, B * heads * key_blocks)))
@@ -187,19 +187,15 @@ def _attend_backward(
     return dq, dkv
 
 
-def _save(
-    ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Tensor]
-) -> None:
-    q, kv, ctx.heads = inputs  # type: ignore[attr-defined]
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+    q, kv, ctx.heads = inputs
     ctx.save_for_backward(q, kv, *output)
     ctx.mark_non_differentiable(output[1])
 
 
-def _gradients(
-    ctx: torch.autograd.function.FunctionCtx, dy: Tensor, _: Tensor | None
-) -> tuple[Tensor, Tensor, None]:
-    q, kv, y, lse = ctx.saved_tensors  # type: ignore[attr-defined]
-    dq, parts = _attend_backward(dy, q, kv, y, lse, ctx.heads)  # type: ignore[attr-defined]
+def _gradients(ctx: Any, dy: Tensor, _: Tensor | None) -> tuple[Tensor, Tensor, None]:
+    q, kv, y, lse = ctx.saved_tensors
+    dq, parts = _attend_backward(dy, q, kv, y, lse, ctx.heads)
     return dq, parts.sum(dim=0).to(kv.dtype), None
 
 

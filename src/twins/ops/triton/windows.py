@@ -9,6 +9,8 @@ input. Each token lies in one window, so that its gradient is written once.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -131,9 +133,7 @@ def _attend(qkv: Tensor, fill: Tensor | None, heads: int, window: int) -> Tensor
 
 
 @triton_op("twins::attend_in_windows_backward", mutates_args={})
-def _attend_backward(
-    dy: Tensor, qkv: Tensor, fill: Tensor | None, heads: int, window: int
-) -> tuple[Tensor, Tensor]:
+def _attend_backward(dy: Tensor, qkv: Tensor, fill: Tensor | None, heads: int, window: int) -> tuple[Tensor, Tensor]:
     """Gradients by qkv, and by the fill: a part a window, keys then values; they are summed outside, in order."""
     dy, qkv = dy.contiguous(), qkv.contiguous()
     B, H, W, X = qkv.shape
@@ -159,14 +159,14 @@ def _scale(X: int, heads: int) -> float:
     return float((X // 3 // heads) ** -0.5)
 
 
-def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor | None, int, int], output: Tensor) -> None:
-    qkv, fill, ctx.heads, ctx.window = inputs  # type: ignore[attr-defined]
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor | None, int, int], output: Tensor) -> None:
+    qkv, fill, ctx.heads, ctx.window = inputs
     ctx.save_for_backward(qkv, fill)
 
 
-def _gradients(ctx: torch.autograd.function.FunctionCtx, dy: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
-    qkv, fill = ctx.saved_tensors  # type: ignore[attr-defined]
-    dqkv, parts = _attend_backward(dy, qkv, fill, ctx.heads, ctx.window)  # type: ignore[attr-defined]
+def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+    qkv, fill = ctx.saved_tensors
+    dqkv, parts = _attend_backward(dy, qkv, fill, ctx.heads, ctx.window)
     if fill is None:
         return dqkv, None, None, None
     keys_values = parts.sum(dim=0)
