@@ -32,7 +32,7 @@ from .parity import compare
 from .plan import Case, Contender
 from .results import Row, results_file, row_of, write_rows
 
-_COMPILE = {"": None, "compiled": "default", "max-autotune": "max-autotune-no-cudagraphs"}
+_COMPILE = {"compiled": "default", "max-autotune": "max-autotune"}
 WORK = (
     ("classifier", (224, 224), 256),
     ("classifier", (224, 224), 1),
@@ -45,7 +45,7 @@ class GpuContender(NamedTuple):
     """Whose network, and how it is run."""
 
     whose: str  # "twins", "timm" or "timm repaired"
-    how: str = ""  # a key of _COMPILE, or "graphed"
+    how: str = ""  # a key of _COMPILE, or "graphed"; empty: as it is
 
     @property
     def title(self) -> str:
@@ -149,15 +149,19 @@ def _network(case: Case, contender: GpuContender, weights: Weights) -> nn.Module
     model = model.cuda().bfloat16()
     if contender.how == "graphed":
         return graphed(model)
-    mode = _COMPILE[contender.how]
-    return model if mode is None else torch.compile(model, mode=mode, dynamic=False)
+    if contender.how:
+        mode = _COMPILE[contender.how]
+        if case.what == "training" and mode == "max-autotune":
+            mode += "-no-cudagraphs"  # gradients outlive the step that they are recorded in
+        model.compile(mode=mode, dynamic=False)
+    return model
 
 
 def repair(model: nn.Module) -> None:
     """Let timm's window attention call PyTorch's with four dimensions: windows and pictures are one batch."""
     for module in model.modules():
         if type(module).__name__ == "LocallyGroupedAttn":
-            module.forward = partial(_attend_in_four_dimensions, module)  # type: ignore[method-assign]
+            module.forward = partial(_attend_in_four_dimensions, module)
 
 
 def _attend_in_four_dimensions(module: Any, x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -207,8 +211,7 @@ def _gradients(model: nn.Module, images: Tensor, pieces: int = 1) -> list[Tensor
         share = F.cross_entropy(model(part).float(), wanted, reduction="sum") / len(images)
         share.backward()
         loss += share.detach()
-    inner = getattr(model, "_orig_mod", model)
-    ends = [inner.get_parameter(name).grad for name in ("patch_embeds.0.proj.weight", "head.weight")]
+    ends = [model.get_parameter(name).grad for name in ("patch_embeds.0.proj.weight", "head.weight")]
     return [loss, *(grad.clone() for grad in ends if grad is not None)]
 
 

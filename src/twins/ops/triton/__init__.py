@@ -1,7 +1,9 @@
 """Every sublayer by Triton kernels, on a GPU; whatever they do not take goes to the eager form, call by call.
 
 A kernel takes float32, float16 and bfloat16, without dropout, and modules as `model` builds them: a module of another
-class (an adapter, a quantised layer) or with hooks is called as a module. Products with wide weights are the library's.
+class (an adapter, a quantised layer) or with hooks is called as a module. Products with wide weights are the library's,
+and so are those of float32 unless TF32 is allowed (`torch.set_float32_matmul_precision("high")`): without tensor cores
+a kernel gains nothing.
 Under autocast each sublayer computes in autocast's type and norms in float32, as the eager form does.
 """
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from .. import eager
 from ..geometry import pad_to_kernel, window_overhang
-from .launch import INTERPRETED
+from .launch import INTERPRETED, float32_products
 from .patches import project_patches
 from .perceptron import fits, normed_mlp
 from .positions import add_positions
@@ -52,7 +54,7 @@ def window_attention(
     dropout: float = 0.0,
 ) -> Tensor:
     _, H, W, C = x_BHWC.shape
-    if not (_takes(x_BHWC) and C // heads in _HEAD_SIZES and window * window <= MAX_TOKENS):
+    if not (_multiplies(x_BHWC) and C // heads in _HEAD_SIZES and window * window <= MAX_TOKENS):
         return eager.window_attention(x_BHWC, norm, qkv, proj, heads, window, padding, dropout)
     below, beside, masked = window_overhang(H, W, window, padding)
     qkv_BHWX = qkv(norm(x_BHWC))
@@ -71,7 +73,7 @@ def subsampled_attention(
     sr_norm: nn.Module | None,
     dropout: float = 0.0,
 ) -> Tensor:
-    if not (_takes(x_BHWC) and x_BHWC.shape[3] // heads in _HEAD_SIZES):
+    if not (_multiplies(x_BHWC) and x_BHWC.shape[3] // heads in _HEAD_SIZES):
         return eager.subsampled_attention(x_BHWC, norm, q, kv, proj, heads, sr, sr_norm, dropout)
     x = norm(x_BHWC)
     summary = x if sr is None or sr_norm is None else patch_embed(x, sr, sr_norm)
@@ -81,7 +83,7 @@ def subsampled_attention(
 
 def mlp(x_BHWC: Tensor, norm: nn.Module, fc1: nn.Module, fc2: nn.Module, dropout: float = 0.0) -> Tensor:
     C = x_BHWC.shape[3]
-    if dropout or not (_takes(x_BHWC) and _fits_a_kernel(norm, fc1, fc2)):
+    if dropout or not (_multiplies(x_BHWC) and _fits_a_kernel(norm, fc1, fc2)):
         return eager.mlp(x_BHWC, norm, fc1, fc2, dropout)
     assert isinstance(norm, nn.LayerNorm)
     assert isinstance(fc1, nn.Linear)
@@ -99,6 +101,12 @@ def describe() -> str:
 def _takes(x: Tensor) -> bool:
     """Whether the kernels run where the map lies, in the type that its products are computed in."""
     return (x.is_cuda or INTERPRETED) and x.dtype in _DTYPES and _dtype_of_products(x) in _DTYPES
+
+
+def _multiplies(x: Tensor) -> bool:
+    """Whether a kernel's products gain from tensor cores, which float32 at its highest precision does not use."""
+    plain = _dtype_of_products(x) == torch.float32 and float32_products() == "ieee"
+    return _takes(x) and (INTERPRETED or not plain)
 
 
 def _dtype_of_products(x: Tensor) -> torch.dtype:

@@ -24,6 +24,7 @@ def on_device_of(x: Tensor) -> AbstractContextManager[Any]:
     return torch.cuda.device(x.device) if x.is_cuda and torch.cuda.is_initialized() else nullcontext()
 
 
+@torch.compiler.assume_constant_result
 def float32_products() -> str:
     """What products of float32 are computed in: the same as PyTorch's own (`torch.set_float32_matmul_precision`)."""
     return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
