@@ -5,7 +5,7 @@ READY := .venv/.ready
 ENGINE := .venv/.engine
 ARGS ?=
 
-.PHONY: train test bench bench-data lint
+.PHONY: train test bench bench-data bench-gpu lint
 .DEFAULT_GOAL := train
 
 train: $(READY) $(ENGINE)  ## train a small Twins-SVT on the embedded digits; ARGS="--epochs 5" adds flags
@@ -23,6 +23,9 @@ bench-data: $(READY)  ## reading JPEG files beside the original's way, written t
 	@$(BIN)/python -c 'import simplejpeg, skimage' 2> /dev/null || \
 	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/twins bench --loading $(ARGS)
+
+bench-gpu: $(READY)  ## the same on a GPU, beside timm and compilers; MODEL=twins_svt_base for another network; 8 minutes a call
+	$(BIN)/twins bench --device cuda --models $(or $(MODEL),twins_svt_small) $(ARGS)
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

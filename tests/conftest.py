@@ -18,6 +18,9 @@ from PIL import Image
 from twins.native import library
 from twins.recipes import ClassifyRecipe, DetectRecipe, SegmentRecipe
 
+if not torch.cuda.is_available():  # kernels run step by step; Triton asks when it is imported, hence here
+    os.environ["TRITON_INTERPRET"] = "1"
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers that each take every core only wait for one another
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # the processes that tests start

@@ -336,7 +336,7 @@ def test_an_error_inside_the_block_ends_the_choice_too():
 
 def test_unknown_names_are_refused():
     with (
-        pytest.raises(ValueError, match="run as one of auto, eager, reference, not as 'quick'"),
+        pytest.raises(ValueError, match="run as one of auto, eager, reference, triton, not as 'quick'"),
         ops.use("quick"),
     ):
         pass

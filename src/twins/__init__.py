@@ -1,6 +1,7 @@
 """Twins vision transformers: the six networks, their training, and everything down to a deployed model."""
 
 from .checkpoint_file import read_checkpoint
+from .cuda_graphs import graphed
 from .detection import mask_rcnn, retinanet
 from .errors import TwinsError
 from .model import Twins, TwinsBackbone
@@ -19,6 +20,7 @@ __all__ = [
     "TwinsError",
     "create_model",
     "freeze",
+    "graphed",
     "identify",
     "list_models",
     "load_weights",

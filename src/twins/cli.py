@@ -192,7 +192,7 @@ def _add_bench(commands: Any) -> None:
     from .bench.plan import DTYPES, PEERS
 
     bench = commands.add_parser(
-        "bench", help="speed and memory on this processor, beside timm, ONNX Runtime and OpenVINO",
+        "bench", help="speed and memory on this machine, beside timm, ONNX Runtime and OpenVINO",
         usage="twins bench [--full | --models NAME ... --batch-sizes N ... --img-size SIZE ...] [--FLAG VALUE ...]",
         description="Measure forward passes, or with --train or --memory those, of every contender by turns in one "
         "process, with the same weights. Nobody gets a figure whose answer differs from our plain network's.",
@@ -220,8 +220,13 @@ def _add_bench(commands: Any) -> None:
     bench.add_argument("--blocks", type=_at_least(int, 1), metavar="N", default=5, help="blocks of each, by turns")
     bench.add_argument("--seconds", type=_at_least(float, 0), metavar="X", default=1.0, help="least length of a block")
     bench.add_argument("--threads", type=_at_least(int, 1), metavar="N", help="of each; PyTorch's number if not given")
+    bench.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: inference, training, batch 1 "
+                       "and dense maps of --models in bfloat16, beside timm, compiled and not; no other flag of "
+                       "what to measure applies; writes gpu-DATE.json")  # fmt: skip
+    bench.add_argument("--limit", type=_at_least(float, 1), metavar="SECONDS", default=400.0, help="with --device "
+                       "cuda: nothing begins after that; another call goes on")  # fmt: skip
     bench.add_argument(
-        "--out", default="benchmarks", metavar="FOLDER", help="where cpu-DATE.json (data-DATE.json) and its chart go"
+        "--out", default="benchmarks", metavar="FOLDER", help="where cpu-DATE.json (data-, gpu-) and its chart go"
     )
     bench.add_argument("--json", action="store_true", help="print JSON instead of tables")
     bench.set_defaults(run=run_bench, parser=bench, what="classifier")
@@ -354,6 +359,8 @@ def run_bench(args: argparse.Namespace) -> int:
         networks = [model_name(name) for name in args.models]
     except TwinsError as error:
         raise TwinsError(f"--models: {error}") from error
+    if args.device == "cuda":
+        return _bench_gpu(networks, Path(args.out), args.limit)
     against = [] if "none" in args.against else args.against
     threads = args.threads
     if args.what == "data":
@@ -367,6 +374,15 @@ def run_bench(args: argparse.Namespace) -> int:
         cases = every_case(args.what, networks, args.img_size, args.batch_sizes, chosen)
     finished = run_cases(cases, Pace(args.blocks, args.seconds), Path(args.out), threads, args.json)
     return 0 if finished else INTERRUPTED
+
+
+def _bench_gpu(networks: list[str], out: Path, limit: float) -> int:
+    from .bench.gpu import bench_gpu
+
+    for network in networks:
+        if not bench_gpu(network, out, limit, print):
+            break
+    return 0
 
 
 def _recipe(args: argparse.Namespace, changes: dict[str, Any]) -> Recipe:

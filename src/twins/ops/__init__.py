@@ -2,8 +2,9 @@
 
 Every function takes a channels-last map `x_BHWC` (batch, height, width, channels) and the modules that hold the
 sublayer's parameters, so that a kernel may fuse the whole of it. Residual additions and drop-path stay with the
-caller. Two forms exist: `reference` says what is computed, `eager` computes the same quicker. The environment variable
-`TWINS_OPS` (`auto`, `eager` or `reference`) or `use()` chooses one; the choice is logged once, when it is made.
+caller. Three forms exist: `reference` says what is computed, `eager` computes the same quicker, and `triton` quicker
+still on a GPU. The environment variable `TWINS_OPS` (`auto`, `eager`, `reference` or `triton`) or `use()` chooses one;
+`auto` is `triton` for maps on a GPU and `eager` elsewhere. The choice is logged once, when it is made.
 """
 
 from __future__ import annotations
@@ -30,14 +31,31 @@ __all__ = [
     "window_attention",
 ]
 
-_FORMS: dict[str, ModuleType] = {"auto": eager, "eager": eager, "reference": reference}
+_NAMES = ("auto", "eager", "reference", "triton")
 
 
-def _choose(name: str) -> ModuleType:
-    if name not in _FORMS:
-        raise ValueError(f"sublayers (TWINS_OPS) run as one of {', '.join(_FORMS)}, not as {name!r}")
-    logging.getLogger(__name__).info("sublayers run as: %s", _FORMS[name].describe())
-    return _FORMS[name]
+def _choose(name: str) -> ModuleType | None:
+    """A form by its name; None where each map's device decides."""
+    if name not in _NAMES:
+        raise ValueError(f"sublayers (TWINS_OPS) run as one of {', '.join(_NAMES)}, not as {name!r}")
+    if name == "auto":
+        return None
+    form = _kernels() if name == "triton" else {"eager": eager, "reference": reference}[name]
+    logging.getLogger(__name__).info("sublayers run as: %s", form.describe())
+    return form
+
+
+def _kernels() -> ModuleType:
+    """Imported when first needed: Triton is heavy, and looking for a GPU would start CUDA."""
+    from .accelerated import form
+
+    return form
+
+
+def _form_for(x: Tensor) -> ModuleType:
+    if _form is not None:
+        return _form
+    return _kernels() if x.is_cuda else eager
 
 
 _form = _choose(os.environ.get("TWINS_OPS", "auto"))
@@ -45,7 +63,7 @@ _form = _choose(os.environ.get("TWINS_OPS", "auto"))
 
 def backend() -> str:
     """Which form computes the sublayers, in words."""
-    return str(_form.describe())
+    return f"{eager.describe()}; kernels for maps on a GPU" if _form is None else str(_form.describe())
 
 
 @contextmanager
@@ -61,12 +79,12 @@ def use(name: str) -> Iterator[None]:
 
 def patch_embed(x_BHWC: Tensor, proj: nn.Conv2d, norm: nn.Module) -> Tensor:
     """norm(proj(x)) for a convolution whose kernel equals its stride k: (B, H, W, C) -> (B, H // k, W // k, C')."""
-    return _form.patch_embed(x_BHWC, proj, norm)
+    return _form_for(x_BHWC).patch_embed(x_BHWC, proj, norm)
 
 
 def peg(x_BHWC: Tensor, conv: nn.Conv2d) -> Tensor:
     """Positional encoding generator: x + a 3x3 depthwise convolution of x, zeros around the map (paper, 3.1)."""
-    return _form.peg(x_BHWC, conv)
+    return _form_for(x_BHWC).peg(x_BHWC, conv)
 
 
 def window_attention(
@@ -83,7 +101,7 @@ def window_attention(
 
     `padding` says what fills the last windows of a map that `window` does not divide: one of WINDOW_PADDINGS.
     """
-    return _form.window_attention(x_BHWC, norm, qkv, proj, heads, window, padding, dropout)
+    return _form_for(x_BHWC).window_attention(x_BHWC, norm, qkv, proj, heads, window, padding, dropout)
 
 
 def subsampled_attention(
@@ -102,9 +120,9 @@ def subsampled_attention(
     Queries come from every token of norm(x), keys and values from sr_norm(sr(norm(x))), a map shrunk by a strided
     convolution, or from norm(x) itself where `sr` is None.
     """
-    return _form.subsampled_attention(x_BHWC, norm, q, kv, proj, heads, sr, sr_norm, dropout)
+    return _form_for(x_BHWC).subsampled_attention(x_BHWC, norm, q, kv, proj, heads, sr, sr_norm, dropout)
 
 
 def mlp(x_BHWC: Tensor, norm: nn.Module, fc1: nn.Module, fc2: nn.Module, dropout: float = 0.0) -> Tensor:
     """fc2(gelu(fc1(norm(x)))), same shape as x, with the exact GELU."""
-    return _form.mlp(x_BHWC, norm, fc1, fc2, dropout)
+    return _form_for(x_BHWC).mlp(x_BHWC, norm, fc1, fc2, dropout)

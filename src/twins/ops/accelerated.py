@@ -1,0 +1,43 @@
+"""The form for maps on a GPU: the kernels where they run, else plain PyTorch. Decided, and said, when imported."""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib.util import find_spec
+from types import ModuleType
+
+import torch
+
+from . import eager
+
+_CAPABILITY = (8, 0)  # Ampere: bfloat16, and enough shared memory for the tiles
+
+
+def why_no_kernels() -> str | None:
+    """What keeps the kernels from running here, in a line; None if nothing does."""
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return None
+    if not torch.cuda.is_available():
+        return "there is no CUDA device"
+    found = torch.cuda.get_device_capability()
+    if torch.version.hip is None and found < _CAPABILITY:
+        return f"the GPU has compute capability {found[0]}.{found[1]}, and they need {_CAPABILITY[0]}.{_CAPABILITY[1]}"
+    return None
+
+
+def _decide() -> ModuleType:
+    log = logging.getLogger(__package__)
+    reason = why_no_kernels()
+    if reason is not None:
+        log.warning("sublayers run in plain PyTorch, not as Triton kernels: %s", reason)
+        return eager
+    from . import triton
+
+    log.info("sublayers on a GPU run as: %s", triton.describe())
+    return triton
+
+
+form = _decide()

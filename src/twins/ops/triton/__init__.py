@@ -1,0 +1,127 @@
+"""Every sublayer by Triton kernels, on a GPU; whatever they do not take goes to the eager form, call by call.
+
+A kernel takes float32, float16 and bfloat16, without dropout, and modules as `model` builds them: a module of another
+class (an adapter, a quantised layer) or with hooks is called as a module. Products with wide weights are the library's,
+and so are those of float32 unless TF32 is allowed (`torch.set_float32_matmul_precision("high")`): without tensor cores
+a kernel gains nothing.
+Under autocast each sublayer computes in autocast's type and norms in float32, as the eager form does.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+import triton
+from torch import Tensor, nn
+
+from .. import eager
+from ..geometry import pad_to_kernel, window_overhang
+from .launch import INTERPRETED, float32_products
+from .patches import project_patches
+from .perceptron import fits, normed_mlp
+from .positions import add_positions
+from .summary import attend_to_summary
+from .windows import MAX_TOKENS, attend_in_windows
+
+__all__ = ["describe", "mlp", "patch_embed", "peg", "subsampled_attention", "window_attention"]
+
+_HEAD_SIZES = (16, 32, 64, 128)
+# The interpreter's bfloat16 products are wrong.
+_DTYPES = (torch.float32, torch.float16) if INTERPRETED else (torch.float32, torch.float16, torch.bfloat16)
+
+
+def patch_embed(x_BHWC: Tensor, proj: nn.Conv2d, norm: nn.Module) -> Tensor:
+    if not (_takes(x_BHWC) and _plain(proj, nn.Conv2d)):
+        return eager.patch_embed(x_BHWC, proj, norm)
+    y: Tensor = norm(project_patches(pad_to_kernel(x_BHWC, proj.kernel_size), proj))
+    return y
+
+
+def peg(x_BHWC: Tensor, conv: nn.Conv2d) -> Tensor:
+    if not (_takes(x_BHWC) and _plain(conv, nn.Conv2d)) or conv.bias is None:
+        return eager.peg(x_BHWC, conv)
+    return add_positions(x_BHWC, conv.weight, conv.bias)
+
+
+def window_attention(
+    x_BHWC: Tensor,
+    norm: nn.Module,
+    qkv: nn.Module,
+    proj: nn.Module,
+    heads: int,
+    window: int,
+    padding: str,
+    dropout: float = 0.0,
+) -> Tensor:
+    _, H, W, C = x_BHWC.shape
+    if not (_multiplies(x_BHWC) and C // heads in _HEAD_SIZES and window * window <= MAX_TOKENS):
+        return eager.window_attention(x_BHWC, norm, qkv, proj, heads, window, padding, dropout)
+    below, beside, masked = window_overhang(H, W, window, padding)
+    qkv_BHWX = qkv(norm(x_BHWC))
+    fill_X = qkv(x_BHWC.new_zeros(C)) if (below or beside) and not masked else None
+    return F.dropout(proj(attend_in_windows(qkv_BHWX, fill_X, heads, window)), dropout)
+
+
+def subsampled_attention(
+    x_BHWC: Tensor,
+    norm: nn.Module,
+    q: nn.Module,
+    kv: nn.Module,
+    proj: nn.Module,
+    heads: int,
+    sr: nn.Conv2d | None,
+    sr_norm: nn.Module | None,
+    dropout: float = 0.0,
+) -> Tensor:
+    if not (_multiplies(x_BHWC) and x_BHWC.shape[3] // heads in _HEAD_SIZES):
+        return eager.subsampled_attention(x_BHWC, norm, q, kv, proj, heads, sr, sr_norm, dropout)
+    x = norm(x_BHWC)
+    summary = x if sr is None or sr_norm is None else patch_embed(x, sr, sr_norm)
+    y = attend_to_summary(q(x).flatten(1, 2), kv(summary).flatten(1, 2), heads)
+    return F.dropout(proj(y.view(x_BHWC.shape)), dropout)
+
+
+def mlp(x_BHWC: Tensor, norm: nn.Module, fc1: nn.Module, fc2: nn.Module, dropout: float = 0.0) -> Tensor:
+    C = x_BHWC.shape[3]
+    if dropout or not (_multiplies(x_BHWC) and _fits_a_kernel(norm, fc1, fc2)):
+        return eager.mlp(x_BHWC, norm, fc1, fc2, dropout)
+    assert isinstance(norm, nn.LayerNorm)
+    assert isinstance(fc1, nn.Linear)
+    assert isinstance(fc2, nn.Linear)
+    dtype = _dtype_of_products(x_BHWC)
+    weights = [weight.to(dtype) for weight in (fc1.weight, fc1.bias, fc2.weight, fc2.bias)]
+    return normed_mlp(x_BHWC.reshape(-1, C), norm.weight, norm.bias, norm.eps, *weights).view(x_BHWC.shape)
+
+
+def describe() -> str:
+    where = "interpreted" if INTERPRETED else "on a GPU"
+    return f"Triton {triton.__version__} kernels {where}, PyTorch {torch.__version__}"
+
+
+def _takes(x: Tensor) -> bool:
+    """Whether the kernels run where the map lies, in the type that its products are computed in."""
+    return (x.is_cuda or INTERPRETED) and x.dtype in _DTYPES and _dtype_of_products(x) in _DTYPES
+
+
+def _multiplies(x: Tensor) -> bool:
+    """Whether a kernel's products gain from tensor cores, which float32 at its highest precision does not use."""
+    plain = _dtype_of_products(x) == torch.float32 and float32_products() == "ieee"
+    return _takes(x) and (INTERPRETED or not plain)
+
+
+def _dtype_of_products(x: Tensor) -> torch.dtype:
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module does what its parameters say, and nobody watches it being called."""
+    return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
+
+
+def _fits_a_kernel(norm: nn.Module, fc1: nn.Module, fc2: nn.Module) -> bool:
+    layers = ((norm, nn.LayerNorm), (fc1, nn.Linear), (fc2, nn.Linear))
+    if not all(_plain(module, kind) and module.bias is not None for module, kind in layers):
+        return False
+    hidden, width = fc1.weight.shape  # type: ignore[misc]
+    return fits(width, hidden)

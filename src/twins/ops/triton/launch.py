@@ -1,0 +1,30 @@
+"""How kernels are started: as nodes that the compiler keeps, on the tensors' own device, at the precision asked for."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+from torch.library import wrap_triton
+
+LOG2_E = 1.4426950408889634  # exp(x) = exp2(x * LOG2_E), and exp2 is what the hardware has
+INTERPRETED = bool(triton.knobs.runtime.interpret)  # TRITON_INTERPRET=1: step by step, on the processor
+
+
+def startable(kernel: Any) -> Any:
+    """A compiled kernel as a node for tracing; an interpreted one as it is, as older releases refuse to wrap those."""
+    return kernel if INTERPRETED else wrap_triton(kernel)
+
+
+def on_device_of(x: Tensor) -> AbstractContextManager[Any]:
+    """Triton starts kernels on the current device, which need not be the tensor's."""
+    return torch.cuda.device(x.device) if x.is_cuda and torch.cuda.is_initialized() else nullcontext()
+
+
+@torch.compiler.assume_constant_result
+def float32_products() -> str:
+    """What products of float32 are computed in: the same as PyTorch's own (`torch.set_float32_matmul_precision`)."""
+    return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"

@@ -1,0 +1,176 @@
+"""Attention inside windows, straight on the map: no copy into windows, and no padding in memory.
+
+One program is one window of one head. It finds its tokens by their coordinates in a (B, H, W, 3C) map of queries, keys
+and values and writes where a (B, H, W, C) map wants them. 49 tokens are padded to 64 rows of the tile, in registers.
+
+All keys of a window fit one tile, so that its softmax is computed afresh on the way back: nothing is saved but the
+input. Each token lies in one window, so that its gradient is written once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.library import triton_op
+
+from .launch import LOG2_E, float32_products, on_device_of, startable
+from .tiles import Tile, power_of_two, window_tile
+
+__all__ = ["MAX_TOKENS", "attend_in_windows"]
+
+MAX_TOKENS = 128  # of a window: its probabilities are held at once
+
+
+@triton.jit
+def _locate(window, H, W, rows, columns, WINDOW: tl.constexpr, TOKENS: tl.constexpr):
+    """Each token of a window: its place among all tokens, whether it lies on the map, whether in the window at all."""
+    token = tl.arange(0, TOKENS)
+    row = window // columns % rows * WINDOW + token // WINDOW
+    column = window % columns * WINDOW + token % WINDOW
+    place = ((window // (columns * rows)).to(tl.int64) * H + row) * W + column
+    in_window = token < WINDOW * WINDOW
+    return place, in_window & (row < H) & (column < W), in_window
+
+
+@triton.jit
+def _load(ptr, fill_ptr, place, on_map, in_window, stride, column, FILLED: tl.constexpr):
+    """Rows of q, k or v (T, D); beyond the map the fill, where there is one, else zeros."""
+    x = tl.load(ptr + place[:, None] * stride + column[None, :], mask=on_map[:, None], other=0.0)
+    if FILLED:
+        fill = tl.load(fill_ptr + column)
+        x = tl.where((in_window & ~on_map)[:, None], fill[None, :], x)
+    return x
+
+
+@triton.jit
+def _exponentials(q, k, is_key, scale, PRECISION: tl.constexpr):
+    """exp(scores - their maximum) of every query (row), and the sum over the keys."""
+    scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
+    scores = tl.where(is_key[None, :], scores, float("-inf"))
+    exponentials = tl.exp2(scores - tl.max(scores, axis=1)[:, None])
+    return exponentials, tl.sum(exponentials, axis=1)
+
+
+@triton.jit
+def _forward(
+    qkv_ptr, fill_ptr, y_ptr, H, W, rows, columns, heads, scale,
+    WINDOW: tl.constexpr, TOKENS: tl.constexpr, D: tl.constexpr, FILLED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    head, window = tl.program_id(0) % heads, tl.program_id(0) // heads
+    C = heads * D
+    place, on_map, in_window = _locate(window, H, W, rows, columns, WINDOW, TOKENS)
+    column = head * D + tl.arange(0, D)
+    q = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, column, False)
+    k = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, C + column, FILLED)
+    v = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, 2 * C + column, FILLED)
+    p, total = _exponentials(q, k, in_window if FILLED else on_map, scale, PRECISION)
+    y = tl.dot(p.to(v.dtype), v, input_precision=PRECISION) / total[:, None]
+    tl.store(y_ptr + place[:, None] * C + column[None, :], y.to(y_ptr.dtype.element_ty), mask=on_map[:, None])
+
+
+@triton.jit
+def _backward(
+    dy_ptr, qkv_ptr, fill_ptr, dqkv_ptr, dfill_ptr, H, W, rows, columns, heads, scale, score_scale,
+    WINDOW: tl.constexpr, TOKENS: tl.constexpr, D: tl.constexpr, FILLED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    head, window = tl.program_id(0) % heads, tl.program_id(0) // heads
+    C = heads * D
+    place, on_map, in_window = _locate(window, H, W, rows, columns, WINDOW, TOKENS)
+    column = head * D + tl.arange(0, D)
+    q = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, column, False)
+    k = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, C + column, FILLED)
+    v = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, 2 * C + column, FILLED)
+    dy = _load(dy_ptr, fill_ptr, place, on_map, in_window, C, column, False)
+
+    p, total = _exponentials(q, k, in_window if FILLED else on_map, score_scale, PRECISION)
+    p = p / total[:, None]
+    dp = tl.dot(dy, tl.trans(v), input_precision=PRECISION)
+    ds = (p * (dp - tl.sum(p * dp, axis=1)[:, None]) * scale).to(q.dtype)
+    dq = tl.dot(ds, k, input_precision=PRECISION)
+    dk = tl.dot(tl.trans(ds), q, input_precision=PRECISION)
+    dv = tl.dot(tl.trans(p.to(dy.dtype)), dy, input_precision=PRECISION)
+
+    out = dqkv_ptr + place[:, None] * 3 * C + column[None, :]
+    dtype = dqkv_ptr.dtype.element_ty
+    tl.store(out, dq.to(dtype), mask=on_map[:, None])
+    tl.store(out + C, dk.to(dtype), mask=on_map[:, None])
+    tl.store(out + 2 * C, dv.to(dtype), mask=on_map[:, None])
+    if FILLED:
+        beyond = (in_window & ~on_map)[:, None]
+        part = dfill_ptr + window.to(tl.int64) * 2 * C + column
+        tl.store(part, tl.sum(tl.where(beyond, dk, 0.0), axis=0))
+        tl.store(part + C, tl.sum(tl.where(beyond, dv, 0.0), axis=0))
+
+
+def attend_in_windows(qkv_BHWX: Tensor, fill_X: Tensor | None, heads: int, window: int) -> Tensor:
+    """Softmax attention inside windows of a map of queries, keys and values: (B, H, W, 3C) -> (B, H, W, C).
+
+    Windows that stick out of the map are clipped, or `fill_X` (3C), where given, stands for tokens beyond it. Heads
+    of 16, 32, 64 or 128 channels; at most MAX_TOKENS tokens a window.
+    """
+    y: Tensor = _attend(qkv_BHWX, fill_X, heads, window)
+    return y
+
+
+@triton_op("twins::attend_in_windows", mutates_args={})
+def _attend(qkv: Tensor, fill: Tensor | None, heads: int, window: int) -> Tensor:
+    qkv = qkv.contiguous()
+    B, H, W, X = qkv.shape
+    y = qkv.new_empty(B, H, W, X // 3)
+    rows, columns, tile = _windows(H, W, X // 3 // heads, window, qkv.dtype)
+    with on_device_of(qkv):
+        if y.numel():
+            startable(_forward)[(B * rows * columns * heads,)](
+                qkv, qkv if fill is None else fill.contiguous(), y, H, W, rows, columns, heads,
+                _scale(X, heads) * LOG2_E, window, power_of_two(window * window), X // 3 // heads, fill is not None,
+                float32_products(), num_warps=tile.warps, num_stages=tile.stages,
+            )  # fmt: skip
+    return y
+
+
+@triton_op("twins::attend_in_windows_backward", mutates_args={})
+def _attend_backward(dy: Tensor, qkv: Tensor, fill: Tensor | None, heads: int, window: int) -> tuple[Tensor, Tensor]:
+    """Gradients by qkv, and by the fill: a part a window, keys then values; they are summed outside, in order."""
+    dy, qkv = dy.contiguous(), qkv.contiguous()
+    B, H, W, X = qkv.shape
+    dqkv = torch.empty_like(qkv)
+    rows, columns, tile = _windows(H, W, X // 3 // heads, window, qkv.dtype)
+    filled = fill is not None
+    dfill = qkv.new_empty(B * rows * columns if filled else 0, 2 * X // 3, dtype=torch.float32)
+    with on_device_of(qkv):
+        if qkv.numel():
+            startable(_backward)[(B * rows * columns * heads,)](
+                dy, qkv, qkv if fill is None else fill.contiguous(), dqkv, dfill, H, W, rows, columns, heads,
+                _scale(X, heads), _scale(X, heads) * LOG2_E, window, power_of_two(window * window), X // 3 // heads,
+                filled, float32_products(), num_warps=tile.warps, num_stages=tile.stages,
+            )  # fmt: skip
+    return dqkv, dfill
+
+
+def _windows(H: int, W: int, head_size: int, window: int, dtype: torch.dtype) -> tuple[int, int, Tile]:
+    return -(-H // window), -(-W // window), window_tile(head_size, dtype)
+
+
+def _scale(X: int, heads: int) -> float:
+    return float((X // 3 // heads) ** -0.5)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, Tensor | None, int, int], output: Tensor) -> None:
+    qkv, fill, ctx.heads, ctx.window = inputs
+    ctx.save_for_backward(qkv, fill)
+
+
+def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+    qkv, fill = ctx.saved_tensors
+    dqkv, parts = _attend_backward(dy, qkv, fill, ctx.heads, ctx.window)
+    if fill is None:
+        return dqkv, None, None, None
+    keys_values = parts.sum(dim=0)
+    return dqkv, torch.cat([keys_values.new_zeros(len(fill) // 3), keys_values]).to(fill.dtype), None, None
+
+
+_attend.register_autograd(_gradients, setup_context=_save)
