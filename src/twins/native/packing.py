@@ -27,7 +27,7 @@ from ..model import (
     TwinsBackbone,
 )
 from ..ops import WINDOW_PADDINGS
-from .release import release
+from .memory import release
 
 DTYPES = ("fp32", "bf16", "int8")
 MAGIC = int.from_bytes(b"twins2", "little")
