@@ -544,3 +544,33 @@ def test_compiling_keeps_the_kernels_and_the_gradients() -> None:
         found = torch.autograd.grad(torch.compile(model, fullgraph=True)(images).sum(), list(model.parameters()))
     for a, e in zip(found, expected, strict=True):
         torch.testing.assert_close(a, e, rtol=2e-2, atol=2e-2)
+
+
+# ---- trust
+
+
+def test_kernels_that_are_right_are_trusted() -> None:
+    from twins.ops.triton.check import fault
+
+    assert fault(DEVICE) is None
+
+
+@pytest.mark.parametrize("name", ["window_attention", "mlp", "peg"])
+def test_kernels_that_are_wrong_are_not(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from twins.ops import triton as kernels
+    from twins.ops.triton.check import fault
+
+    right = getattr(kernels, name)
+    monkeypatch.setattr(kernels, name, lambda *args: 1.1 * right(*args))
+    assert "answers otherwise than plain PyTorch" in (fault(DEVICE) or "")
+
+
+def test_a_kernel_that_does_not_compile_is_named_by_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from twins.ops import triton as kernels
+    from twins.ops.triton.check import fault
+
+    def fail(*_: object) -> Tensor:
+        raise RuntimeError("ptxas fatal: no such card\nand much more")
+
+    monkeypatch.setattr(kernels, "peg", fail)
+    assert fault(DEVICE) == "RuntimeError: ptxas fatal: no such card"

@@ -82,7 +82,7 @@ def bench_gpu(network: str, out: Path, limit: float, say: Say) -> bool:
         if time.perf_counter() - started > limit:
             say(f"{limit:.0f} s have passed; call again to go on with {contender.title}, {case.title}")
             return False
-        row = row_of(case, Contender("twins", "bf16")) | {"contender": contender.title}
+        row = row_of(case, contender.title)
         row |= _measure_or_say(case, contender, say)
         write_rows([row], machine, versions(), path)
         say(_line(case, row))

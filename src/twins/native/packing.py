@@ -27,7 +27,7 @@ from ..model import (
     TwinsBackbone,
 )
 from ..ops import WINDOW_PADDINGS
-from .memory import release
+from .memory import give_back, release
 
 DTYPES = ("fp32", "bf16", "int8")
 MAGIC = int.from_bytes(b"twins2", "little")
@@ -83,7 +83,7 @@ class Packer(Words):
         outputs, inputs = weight_NK.shape
         self.number(inputs, outputs)
         columns = -(-outputs // PANEL) * PANEL
-        weight = F.pad(weight_NK.float(), (0, 0, 0, columns - outputs))
+        weight = _padded(weight_NK.float(), columns, inputs)
         scale = None
         if self.dtype == "bf16":
             weight = weight.bfloat16()
@@ -104,6 +104,8 @@ def pack(model: Twins | TwinsBackbone, dtype: str, releases: bool = False) -> Te
     """
     measure = Packer(dtype)
     _pack_network(measure, model)
+    if releases:
+        give_back()
     head = 8 * len(measure.words)
     block = torch.empty(_aligned(head) + measure.end, dtype=torch.uint8)  # takes memory as it is written
     packer = Packer(dtype, block, _aligned(head))
@@ -203,7 +205,7 @@ def to_panels(weight_NK: Tensor, rows_of_step: int) -> Tensor:
     """(columns, inputs) -> (panels, steps, PANEL, rows_of_step), inputs filled up with zeros to whole steps."""
     columns, inputs = weight_NK.shape
     steps = -(-inputs // rows_of_step)
-    weight = F.pad(weight_NK, (0, steps * rows_of_step - inputs))
+    weight = _padded(weight_NK, columns, steps * rows_of_step)
     return weight.reshape(columns // PANEL, PANEL, steps, rows_of_step).transpose(1, 2).contiguous()
 
 
@@ -219,6 +221,12 @@ def _attentions(model: Stages) -> Iterable[LocallyGroupedAttention | GlobalSubsa
         for block in blocks:
             assert isinstance(block, Block)
             yield block.attn
+
+
+def _padded(weight_NK: Tensor, columns: int, inputs: int) -> Tensor:
+    """Filled up with zeros; itself, not a copy, where nothing is missing."""
+    missing = (0, inputs - weight_NK.shape[1], 0, columns - weight_NK.shape[0])
+    return F.pad(weight_NK, missing) if any(missing) else weight_NK
 
 
 def _aligned(place: int) -> int:

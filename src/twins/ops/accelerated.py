@@ -30,7 +30,7 @@ def why_no_kernels() -> str | None:
 
 def _decide() -> ModuleType:
     log = logging.getLogger(__package__)
-    reason = why_no_kernels()
+    reason = why_no_kernels() or _fault()
     if reason is not None:
         log.warning("sublayers run in plain PyTorch, not as Triton kernels: %s", reason)
         return eager
@@ -38,6 +38,15 @@ def _decide() -> ModuleType:
 
     log.info("sublayers on a GPU run as: %s", triton.describe())
     return triton
+
+
+def _fault() -> str | None:
+    """The kernels are tried on the card before it is left to them; interpreted, they are what the tests ask for."""
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return None
+    from .triton.check import fault
+
+    return fault()
 
 
 form = _decide()

@@ -1,0 +1,81 @@
+"""Whether the kernels are right on this card: asked once, on a small map, before they are trusted with a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from .. import reference, triton
+from .launch import INTERPRETED
+
+_BOUND = 0.05  # of the values' root mean square; rounding alone makes less than 0.01
+_C, _HEADS, _WINDOW = 64, 2, 7
+_SIZE = (2, 9, 12, _C)  # windows stick out at the bottom and at the side
+
+
+def fault(device: str = "cuda") -> str | None:
+    """What is wrong with answers or gradients of the kernels, or what keeps them from running, in a line; else None."""
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
+            return _wrong_sublayer(device)
+    except Exception as error:  # compilers and drivers raise anything at all, and plain PyTorch can go on
+        first = next(iter(str(error).strip().splitlines()), "")
+        return f"{type(error).__name__}: {first[:200]}"
+
+
+def _wrong_sublayer(device: str) -> str | None:
+    dtype = torch.float16 if INTERPRETED else torch.bfloat16
+    for name, (layers, run) in _sublayers(device).items():
+        layers.to(dtype)
+        x = torch.randn(_SIZE, generator=torch.Generator().manual_seed(1)).to(device, dtype)
+        actual = _answer_and_gradients(run, triton, layers, x)
+        expected = _answer_and_gradients(run, reference, layers.float(), x.float())
+        for ours, plain in zip(actual, expected, strict=True):
+            if not _agree(ours, plain):
+                return f"{name} answers otherwise than plain PyTorch on this card"
+    return None
+
+
+def _agree(ours: Tensor, plain: Tensor) -> bool:
+    error, size = (ours.float() - plain).square().mean(), plain.square().mean()
+    return bool(error <= _BOUND**2 * size + 1e-12)
+
+
+def _answer_and_gradients(
+    run: Callable[[ModuleType, Tensor], Tensor], form: ModuleType, layers: nn.Module, x: Tensor
+) -> list[Tensor]:
+    x = x.detach().requires_grad_()
+    y = run(form, x)
+    weights = torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape).to(y.dtype)
+    return [y.detach(), *torch.autograd.grad((y * weights).sum(), [x, *layers.parameters()])]
+
+
+def _sublayers(device: str) -> dict[str, tuple[nn.Module, Callable[[ModuleType, Tensor], Tensor]]]:
+    """Of each its layers, drawn without touching the dice of the run, and how a form computes it."""
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        norm, sr_norm, embed_norm = (nn.LayerNorm(_C) for _ in range(3))
+        qkv, q, kv, proj = (nn.Linear(_C, n * _C) for n in (3, 1, 2, 1))
+        fc1, fc2 = nn.Linear(_C, 4 * _C), nn.Linear(4 * _C, _C)
+        conv, sr, embed = nn.Conv2d(_C, _C, 3, padding=1, groups=_C), nn.Conv2d(_C, _C, 2, 2), nn.Conv2d(_C, _C, 2, 2)
+
+    def window(form: ModuleType, x: Tensor) -> Tensor:
+        y: Tensor = form.window_attention(x, norm, qkv, proj, _HEADS, _WINDOW, "zero")
+        return y
+
+    def summary(form: ModuleType, x: Tensor) -> Tensor:
+        y: Tensor = form.subsampled_attention(x, norm, q, kv, proj, _HEADS, sr, sr_norm)
+        return y
+
+    def on(*layers: nn.Module) -> nn.Module:
+        return nn.ModuleList(layers).to(device)
+
+    return {
+        "window attention": (on(norm, qkv, proj), window),
+        "sub-sampled attention": (on(norm, q, kv, proj, sr, sr_norm), summary),
+        "the MLP": (on(norm, fc1, fc2), lambda form, x: form.mlp(x, norm, fc1, fc2)),
+        "the positional encoding": (on(conv), lambda form, x: form.peg(x, conv)),
+        "the patch embedding": (on(embed, embed_norm), lambda form, x: form.patch_embed(x, embed, embed_norm)),
+    }
