@@ -36,10 +36,13 @@ def draw_chart(path: Path) -> Path | None:
         (max(3.6 * columns, 5.0), 0.24 * sum(lines) + 0.75 * len(lines) + 0.5), layout="constrained"
     )
     axes = figure.subplots(len(lines), columns, squeeze=False, height_ratios=[count + 2 for count in lines]).flatten()
-    best = max(row["times_timm"] for rows in panels.values() for row in rows)
+    best = {
+        trains: max((r["times_timm"] for rows in panels.values() for r in rows if _trains(r) is trains), default=1.0)
+        for trains in (False, True)
+    }  # training has a scale of its own: where bfloat16 is emulated, ratios are of another size
     for place, (title, rows) in enumerate(panels.items()):
         _draw_panel(axes[place], title, rows, lines[place // columns])
-        axes[place].set_xlim(0, 1.15 * best)
+        axes[place].set_xlim(0, 1.15 * best[_trains(rows[0])])
     for ax in axes[len(panels) :]:
         ax.set_axis_off()
     machine = kept["machine"]
@@ -51,6 +54,10 @@ def draw_chart(path: Path) -> Path | None:
     figure.savefig(drawn, dpi=90)
     need("PIL.Image", extra="train").open(drawn).convert("RGB").quantize(_TINTS).save(picture, optimize=True)
     return picture
+
+
+def _trains(row: Row) -> bool:
+    return bool(row["what"] == "training")
 
 
 def _panels(rows: list[Row]) -> dict[str, list[Row]]:
