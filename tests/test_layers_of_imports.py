@@ -165,3 +165,10 @@ def test_importing_twins_loads_torch_and_nothing_else():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert set(json.loads(done.stdout)) - sys.stdlib_module_names - {"torch", "twins"} == set()
+
+
+def test_the_command_line_does_without_what_only_some_commands_need():
+    script = "import sys; from twins.cli import make_parser; make_parser([]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert loaded & {"torchvision", "timm", "sklearn", "skimage", "matplotlib", "onnxruntime", "openvino"} == set()

@@ -36,10 +36,9 @@ def draw_chart(path: Path) -> Path | None:
         (max(3.6 * columns, 5.0), 0.24 * sum(lines) + 0.75 * len(lines) + 0.5), layout="constrained"
     )
     axes = figure.subplots(len(lines), columns, squeeze=False, height_ratios=[count + 2 for count in lines]).flatten()
-    best = {
-        trains: max((r["times_timm"] for rows in panels.values() for r in rows if _trains(r) is trains), default=1.0)
-        for trains in (False, True)
-    }  # training has a scale of its own: where bfloat16 is emulated, ratios are of another size
+    best: dict[bool, float] = {}  # training has a scale of its own: where bfloat16 is emulated, ratios are far larger
+    for row in (row for rows in panels.values() for row in rows):
+        best[_trains(row)] = max(row["times_timm"], best.get(_trains(row), 0.0))
     for place, (title, rows) in enumerate(panels.items()):
         _draw_panel(axes[place], title, rows, lines[place // columns])
         axes[place].set_xlim(0, 1.15 * best[_trains(rows[0])])

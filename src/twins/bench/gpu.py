@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..cuda_graphs import graphed
-from .contenders import Weights, draw_weights, our_network, timm_network
+from .contenders import Weights, draw_weights, infer, our_network, timm_network
 from .machine import versions
-from .measuring import Say
+from .measuring import Say, or_say
 from .parity import compare
 from .plan import Case, Contender
 from .results import Row, results_file, row_of, write_rows
@@ -82,8 +82,7 @@ def bench_gpu(network: str, out: Path, limit: float, say: Say) -> bool:
         if time.perf_counter() - started > limit:
             say(f"{limit:.0f} s have passed; call again to go on with {contender.title}, {case.title}")
             return False
-        row = row_of(case, contender.title)
-        row |= _measure_or_say(case, contender, say)
+        row = row_of(case, contender.title) | _measure_or_say(case, contender, say)
         write_rows([row], machine, versions(), path)
         say(_line(case, row))
     for line in ratios(json.loads(path.read_text(encoding="utf-8"))["rows"], network):
@@ -110,10 +109,7 @@ def _measured(path: Path, network: str) -> set[tuple[Any, ...]]:
 def _measure_or_say(case: Case, contender: GpuContender, say: Say) -> Row:
     """Figures, or a note that tells why there are none; memory is given back either way."""
     try:
-        return _measure(case, contender)
-    except Exception as error:  # compilers raise anything at all, and the others are to go on
-        say(f"{contender.title} left out: {type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
-        return {"note": f"failed: {type(error).__name__}"}
+        return or_say(partial(_measure, case, contender), contender.title, say) or {"note": "failed"}
     finally:
         torch._dynamo.reset()
         gc.collect()
@@ -129,7 +125,7 @@ def _measure(case: Case, contender: GpuContender) -> Row:
     if case.what == "training":
         work, answer = _training_step(model, images.bfloat16())
     else:
-        work = answer = partial(_infer, model, images.bfloat16())
+        work = answer = partial(infer, model, images.bfloat16())
     parity = compare(Contender("twins", "bf16"), [t.float() for t in answer()], reference)
     row: Row = {"error": parity.error, "bound": parity.bound, "parity": parity.holds}
     if not parity.holds:
@@ -182,7 +178,7 @@ def _reference(case: Case, weights: Weights, images: Tensor) -> list[Tensor]:
     with _full_precision():
         if case.what == "training":
             return _gradients(model.train(), images, pieces=8)
-        parts = [_infer(model, part) for part in images.split(16)]
+        parts = [infer(model, part) for part in images.split(16)]
     return [torch.cat(maps) for maps in zip(*parts, strict=True)]
 
 
@@ -194,12 +190,6 @@ def _full_precision() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def _infer(model: nn.Module, images: Tensor) -> list[Tensor]:
-    with torch.no_grad():
-        answer = model(images)
-    return [answer] if isinstance(answer, Tensor) else list(answer)
 
 
 def _gradients(model: nn.Module, images: Tensor, pieces: int = 1) -> list[Tensor]:

@@ -15,7 +15,6 @@ from ..flops import count_flops
 from .contenders import Answer, Runner, draw_weights, export_onnx, our_network, start
 from .memory import measure_memory
 from .parity import Parity, compare
-from .pipeline import measure_pipeline
 from .plan import Case, Contender
 from .results import Row, add_ratios, row_of, speed_row
 from .timing import Pace, Roofline, alternate
@@ -49,6 +48,8 @@ def measure_case(case: Case, pace: Pace, say: Say) -> Measured:
         if case.what == "memory":
             return Measured(_memory_rows(case, Path(folder), say))
         if case.what == "data":
+            from .pipeline import measure_pipeline  # which needs torchvision, as no other command's help does
+
             return Measured(*measure_pipeline(case, pace, Path(folder)))
         runners, reference = _start_all(case, Path(folder), say)
         return time_runners(case, check_all(runners, reference, say), pace)
@@ -59,7 +60,7 @@ def check_all(runners: Sequence[Runner], reference: Answer, say: Say) -> list[Ch
     checked = []
     for runner in runners:
         started = time.perf_counter()
-        answer = _or_say(runner.answer, runner.contender, say)
+        answer = or_say(runner.answer, runner.contender.title, say)
         if answer is not None:
             seconds = time.perf_counter() - started
             checked.append(Checked(runner, compare(runner.contender, answer, reference), seconds))
@@ -96,7 +97,7 @@ def _start_all(case: Case, folder: Path, say: Say) -> tuple[list[Runner], Answer
             return start_training(contender, case, weights, images)
         return start(contender, case, lambda: weights, images, onnx)
 
-    started = (_or_say(partial(begin, c), c, say) for c in case.contenders)
+    started = (or_say(partial(begin, c), c.title, say) for c in case.contenders)
     runners = [runner for runner in started if runner is not None]
     return runners, [tensor.clone() for tensor in begin(Contender("twins")).answer()]
 
@@ -117,17 +118,17 @@ def _speed_rows(case: Case, checked: Sequence[Checked], times: dict[str, list[fl
 def _memory_rows(case: Case, folder: Path, say: Say) -> list[Row]:
     rows = []
     for contender in case.contenders:
-        found = _or_say(partial(measure_memory, contender, case, folder), contender, say)
+        found = or_say(partial(measure_memory, contender, case, folder), contender.title, say)
         if found is not None:
             rows.append(row_of(case, contender.title) | {"peak_mb": found.peak, "held_mb": found.held})
     return rows
 
 
-def _or_say(work: Callable[[], T], contender: Contender, say: Say) -> T | None:
+def or_say(work: Callable[[], T], title: str, say: Say) -> T | None:
     """What `work` answers, or a line that says why a contender is left out."""
     try:
         return work()
     except Exception as error:  # converters raise anything at all, and the others are to go on
         first = next(iter(str(error).strip().splitlines()), "")
-        say(f"{contender.title} left out: {type(error).__name__}: {first[:200]}")
+        say(f"{title} left out: {type(error).__name__}: {first[:200]}")
         return None
