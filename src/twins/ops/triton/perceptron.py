@@ -45,6 +45,15 @@ def _load_tokens(ptr, row, channel, N, C):
 
 
 @triton.jit
+def _norm(x_ptr, norm_ptr, shift_ptr, row, channel, N, C, eps):
+    """Normed tokens (R, C) in float32, and for the way back the standardised ones, one over the deviation, the gain."""
+    xhat, rstd = _standardise(_load_tokens(x_ptr, row, channel, N, C).to(tl.float32), channel, C, eps)
+    gain = tl.load(norm_ptr + channel, mask=channel < C, other=0.0).to(tl.float32)
+    shift = tl.load(shift_ptr + channel, mask=channel < C, other=0.0).to(tl.float32)
+    return xhat * gain[None, :] + shift[None, :], xhat, rstd, gain
+
+
+@triton.jit
 def _store_tokens(ptr, x, row, channel, N, C):
     mask = (row < N)[:, None] & (channel < C)[None, :]
     tl.store(ptr + row.to(tl.int64)[:, None] * C + channel[None, :], x.to(ptr.dtype.element_ty), mask=mask)
@@ -67,11 +76,8 @@ def _forward(
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, WIDTH)
     used = channel < C
-    x = _load_tokens(x_ptr, row, channel, N, C).to(tl.float32)
-    xhat, _ = _standardise(x, channel, C, eps)
-    gain = tl.load(norm_ptr + channel, mask=used, other=0.0).to(tl.float32)
-    shift = tl.load(shift_ptr + channel, mask=used, other=0.0).to(tl.float32)
-    normed = (xhat * gain[None, :] + shift[None, :]).to(w1_ptr.dtype.element_ty)
+    normed, _, _, _ = _norm(x_ptr, norm_ptr, shift_ptr, row, channel, N, C, eps)
+    normed = normed.to(w1_ptr.dtype.element_ty)
     y = tl.zeros([ROWS, WIDTH], tl.float32)
     for first in range(0, HIDDEN, UNITS):
         unit = first + tl.arange(0, UNITS)
@@ -91,11 +97,8 @@ def _backward(
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, WIDTH)
     used = channel < C
-    x = _load_tokens(x_ptr, row, channel, N, C).to(tl.float32)
-    xhat, rstd = _standardise(x, channel, C, eps)
-    gain = tl.load(norm_ptr + channel, mask=used, other=0.0).to(tl.float32)
-    shift = tl.load(shift_ptr + channel, mask=used, other=0.0).to(tl.float32)
-    normed = (xhat * gain[None, :] + shift[None, :]).to(w1_ptr.dtype.element_ty)
+    normed, xhat, rstd, gain = _norm(x_ptr, norm_ptr, shift_ptr, row, channel, N, C, eps)
+    normed = normed.to(w1_ptr.dtype.element_ty)
     _store_tokens(normed_ptr, normed, row, channel, N, C)
     dy = _load_tokens(dy_ptr, row, channel, N, C)
 

@@ -47,6 +47,15 @@ def _load(ptr, fill_ptr, place, on_map, in_window, stride, column, FILLED: tl.co
 
 
 @triton.jit
+def _load_head(qkv_ptr, fill_ptr, place, on_map, in_window, C, column, FILLED: tl.constexpr):
+    """Queries, keys and values (T, D) of the head at these columns."""
+    q = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, column, False)
+    k = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, C + column, FILLED)
+    v = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, 2 * C + column, FILLED)
+    return q, k, v
+
+
+@triton.jit
 def _exponentials(q, k, is_key, scale, PRECISION: tl.constexpr):
     """exp(scores - their maximum) of every query (row), and the sum over the keys."""
     scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
@@ -64,9 +73,7 @@ def _forward(
     C = heads * D
     place, on_map, in_window = _locate(window, H, W, rows, columns, WINDOW, TOKENS)
     column = head * D + tl.arange(0, D)
-    q = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, column, False)
-    k = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, C + column, FILLED)
-    v = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, 2 * C + column, FILLED)
+    q, k, v = _load_head(qkv_ptr, fill_ptr, place, on_map, in_window, C, column, FILLED)
     p, total = _exponentials(q, k, in_window if FILLED else on_map, scale, PRECISION)
     y = tl.dot(p.to(v.dtype), v, input_precision=PRECISION) / total[:, None]
     tl.store(y_ptr + place[:, None] * C + column[None, :], y.to(y_ptr.dtype.element_ty), mask=on_map[:, None])
@@ -81,9 +88,7 @@ def _backward(
     C = heads * D
     place, on_map, in_window = _locate(window, H, W, rows, columns, WINDOW, TOKENS)
     column = head * D + tl.arange(0, D)
-    q = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, column, False)
-    k = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, C + column, FILLED)
-    v = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, 2 * C + column, FILLED)
+    q, k, v = _load_head(qkv_ptr, fill_ptr, place, on_map, in_window, C, column, FILLED)
     dy = _load(dy_ptr, fill_ptr, place, on_map, in_window, C, column, False)
 
     p, total = _exponentials(q, k, in_window if FILLED else on_map, score_scale, PRECISION)
