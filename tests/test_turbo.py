@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torchvision import transforms
 
 from twins.data.images import ImageSet, UnreadableImageError
 from twins.data.jpeg import JpegPicture, OpenedPictures, open_jpeg, reduction_for
+from twins.data.jpeg_head import ending_after
 from twins.data.loading import SampleKey
 from twins.data.sliding import quicken
 from twins.data.transforms import Preprocessing, eval_transform, train_transform
@@ -167,6 +169,54 @@ def test_normalising_is_torchvisions_to_the_last_bit() -> None:
 
 def test_a_picture_is_reduced_only_where_twice_the_pixels_stay() -> None:
     assert [reduction_for(side / 224) for side in (100, 895, 896, 1791, 1792, 4000)] == [1, 1, 2, 2, 4, 8]
+
+
+@needs_turbo
+@pytest.mark.parametrize("form", [{}, {"progressive": True}, {"restart_marker_blocks": 3}, {"comment": b"said"}])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("box", [(0, 0, 40, 48), (31, 7, 250, 100), (3, 60, 223, 300), (100, 250, 400, 359)])
+def test_rows_below_the_crop_change_nothing(
+    photographs: dict[str, list[Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: dict[str, object],
+    subsampling: str,
+    box: tuple[int, int, int, int],
+) -> None:
+    path = tmp_path / "a.jpg"
+    Image.open(photographs["small"][0]).save(path, subsampling=subsampling, **form)
+    decoded = []
+    decode = need("simplejpeg", extra="turbo").decode_jpeg
+    monkeypatch.setattr(
+        "simplejpeg.decode_jpeg", lambda *given, **how: decoded.append(decode(*given, **how)) or decoded[-1]
+    )
+    answers = []
+    for shorten in (True, False):
+        if not shorten:
+            monkeypatch.setattr("twins.data.jpeg.ending_after", lambda content, rows: None)
+        answers.append(
+            [
+                np.asarray(JpegPicture(path, path.read_bytes(), (500, 375)).resized(size, box))
+                for size in ((20, 24), (90, 60))
+            ]
+        )
+    for one, other in zip(*answers, strict=True):
+        assert np.array_equal(one, other)
+    shortened, whole = decoded[:2], decoded[2:]
+    for part, picture in zip(shortened, whole, strict=True):
+        assert len(part) < len(picture) or box[3] == 359
+
+
+def test_the_head_of_a_file_is_told_to_end_earlier(photographs: dict[str, list[Path]]) -> None:
+    content = photographs["odd"][0].read_bytes()
+    shortened = ending_after(content, 300)
+    assert shortened is not None
+    assert Image.open(BytesIO(shortened)).size == (1203, 300)
+    assert sum(one != other for one, other in zip(content, shortened, strict=True)) <= 2
+    for length in (0, 1, 2, 3, 4, 100, 160, len(content) - 1):  # what is missing shall still be noticed
+        assert ending_after(content[:length], 300) is None
+    assert ending_after(b"\xff\xd8 no marker \xff\xd9", 300) is None
+    assert ending_after(b"\xff\xd8\xff\xe0\x00\x04ab\xff\xd9", 300) is None
 
 
 # Files that are not plain

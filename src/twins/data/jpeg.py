@@ -16,6 +16,7 @@ from PIL import ExifTags, Image
 
 from ..extras import need
 from .images import BROKEN, ImageSet, UnreadableImageError, read_image
+from .jpeg_head import ending_after
 
 # A reduced picture keeps at least so many pixels for each one that is asked for, so that the final resizing still
 # decides what is seen: the mean difference from the whole picture, resized, is then below 1 of 255.
@@ -24,6 +25,7 @@ REDUCTIONS = (8, 4, 2)  # those that the decoder has quick forms of
 # Where a picture is decoded whole and then shrunk so many times, two pixels may share their colour, which the file has
 # once for both: resizing smooths it. (Rounding frequencies, the decoder's other shortcut, is seen: 1.2 of 255.)
 ROUGH = 1.5
+MARGIN = 16  # rows below the crop that its last ones take colour from; blocks of frequencies are at most so high
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 _FORMATS = ("JPEG", "MPO")  # MPO: what cameras write that put several pictures into a file
 
@@ -57,10 +59,16 @@ class JpegPicture:
         """(H, W, 3) bytes, reduced as far as `box` allows, and by how much. Raises ValueError for a damaged file."""
         shrinkage = min((box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1])
         reduction = reduction_for(shrinkage)
-        width, height = (-(-side // reduction) for side in self.size)
-        rough = reduction == 1 and shrinkage >= ROUGH
-        decode = need("simplejpeg", extra="turbo").decode_jpeg
-        pixels = decode(self.content, min_height=height, min_width=width, fastupsample=rough)
+        width, height = self.size
+        needed = box[3] + MARGIN
+        shortened = ending_after(self.content, needed) if needed < height else None
+        pixels = need("simplejpeg", extra="turbo").decode_jpeg(
+            shortened or self.content,
+            min_height=-(-(needed if shortened else height) // reduction),
+            min_width=-(-width // reduction),
+            fastupsample=reduction == 1 and shrinkage >= ROUGH,
+            strict=shortened is None,  # else it would complain of the rows that are left over
+        )
         return pixels, reduction
 
 
