@@ -130,6 +130,13 @@ def test_keyed_randomness_gives_the_generators_back() -> None:
         assert draw() == inside
     with keyed_randomness("a", 2):
         assert draw() != inside
+    with keyed_randomness("a", 1):
+        one = draw()
+        with keyed_randomness("b"):
+            draw()
+        other = draw()
+    with keyed_randomness("a", 1):
+        assert [draw(), draw()] == [one, other]
     assert [first, draw()] == undisturbed
 
 
