@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from twins.bench import gpu
+from twins.bench import contenders, gpu, gpu_contenders
 from twins.bench.contenders import draw_weights, infer, timm_network
 from twins.bench.plan import Case
+from twins.bench.timing import Pace
 from twins.cli import main
 
 NETWORK = "twins_svt_small"
@@ -28,7 +32,7 @@ def test_the_repaired_timm_answers_the_same(size: tuple[int, int]) -> None:
     case = Case("classifier", NETWORK, size, 2, ())
     model, images = timm_network(case, draw_weights(case)), torch.randn(2, 3, *size)
     (expected,) = infer(model, images)
-    gpu.repair(model)
+    gpu_contenders.repair(model)
     (found,) = infer(model, images)
     assert not torch.equal(found, torch.zeros_like(found))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -37,47 +41,126 @@ def test_the_repaired_timm_answers_the_same(size: tuple[int, int]) -> None:
 def test_the_repair_changes_every_window_attention() -> None:
     case = Case("classifier", NETWORK, (56, 56), 1, ())
     model = timm_network(case, draw_weights(case))
-    gpu.repair(model)
+    gpu_contenders.repair(model)
     repaired = [module for module in model.modules() if "forward" in vars(module)]
     assert len(repaired) == 9
 
 
-def test_a_second_call_goes_on_with_what_is_missing(tmp_path: Path) -> None:
-    def row(contender: str, batch: int = 256) -> dict[str, object]:
-        return {"network": NETWORK, "what": "classifier", "size": "224x224", "batch": batch, "contender": contender}
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The processor in a card's place: everything of a benchmark happens, small, but for compiling."""
+    for name, answer in {
+        "synchronize": None, "empty_cache": None, "reset_peak_memory_stats": None,
+        "memory_allocated": 1_000_000, "max_memory_allocated": 4_000_000,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
+    monkeypatch.setattr(gpu, "_card", lambda: "a card")
+    for module in (contenders, pytest.importorskip("timm")):
+        monkeypatch.setattr(module, "create_model", partial(module.create_model, **NARROW))
+    monkeypatch.setattr(gpu_contenders, "DEVICE", "cpu")
+    monkeypatch.setattr(gpu, "PACE", Pace(blocks=1, seconds=0))
+    monkeypatch.setattr(gpu, "WORK", SMALL_WORK)
+    monkeypatch.setattr(gpu, "CONTENDERS", tuple(c for c in gpu.CONTENDERS if c.how in ("", "graphed")))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    precision = torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(precision)
 
-    path = tmp_path / "gpu.json"
-    path.write_text(json.dumps({"rows": [row("twins eager bf16"), row("timm eager bf16", batch=1)]}))
-    everything = [(case.what, case.batch, c.title) for case, c in gpu._missing(NETWORK, set())]
-    missing = [(case.what, case.batch, c.title) for case, c in gpu._missing(NETWORK, gpu._measured(path, NETWORK))]
-    assert set(everything) - set(missing) == {
-        ("classifier", 256, "twins eager bf16"), ("classifier", 1, "timm eager bf16"),
+
+NARROW = {"embed_dims": (32, 32, 64, 64), "num_heads": (1, 1, 2, 2), "depths": (2, 2, 2, 1), "sr_ratios": (1, 1, 1, 1)}
+SMALL_WORK = (
+    ("classifier", (32, 32), 2),
+    ("classifier", (32, 32), 1),
+    ("backbone", (32, 64), 1),
+    ("training", (32, 32), 2),
+)
+
+
+def rows_below(folder: Path) -> list[dict[str, Any]]:
+    (path,) = folder.glob("gpu-*.json")
+    return json.loads(path.read_text())["rows"]
+
+
+@pytest.mark.usefixtures("card")
+def test_every_case_is_measured_written_and_not_measured_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    assert gpu.bench_gpu(NETWORK, tmp_path, 400.0, said.append)
+    rows = rows_below(tmp_path)
+    assert [line for line in said if "left out" in line] == []
+    assert len(rows) == 4 * 3 + 2  # recordings where the batch is 1 and nothing is trained
+    assert all(0 < row["error"] < row["bound"] and row["times_anchor"] > 0 for row in rows)
+    assert {row["peak_mb"] for row in rows} == {3.0}  # what others hold is not counted
+    assert sum(row["times_anchor"] == 1 for row in rows) >= 4
+    assert sum(" x timm eager bf16, " in line for line in said) == 4
+    again: list[str] = []
+    assert gpu.bench_gpu(NETWORK, tmp_path, 400.0, again.append)
+    assert rows_below(tmp_path) == rows
+    assert again == said[-5:]
+
+
+@pytest.mark.usefixtures("card")
+def test_another_call_measures_what_one_had_no_time_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "WORK", SMALL_WORK[1:2])
+    said: list[str] = []
+    found = []
+    while not gpu.bench_gpu(NETWORK, tmp_path, 0.0, said.append):
+        assert said[-1] == "0 s have passed; call again to go on with classifier, twins_svt_small, 32 x 32, batch 1"
+        found.append({row["contender"] for row in rows_below(tmp_path)})
+    found.append({row["contender"] for row in rows_below(tmp_path)})
+    first = {"twins eager bf16", "timm eager bf16"}
+    assert found == [first, first | {"timm repaired eager bf16"}, {c.title for c in gpu.CONTENDERS}]
+    assert all(row["times_anchor"] > 0 for row in rows_below(tmp_path))
+
+
+@pytest.mark.usefixtures("card")
+def test_who_fails_or_is_wrong_gets_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(model: torch.nn.Module) -> None:
+        raise RuntimeError("no such mode\nand more")
+
+    def wrong(case: Case, contender: object, material: gpu_contenders.Material) -> gpu_contenders.GpuRunner:
+        runner = start(case, contender, material)
+        if contender != gpu.CONTENDERS[1]:
+            return runner
+        return gpu_contenders.GpuRunner(lambda: [1.1 * tensor for tensor in runner.answer()], runner.work)
+
+    start = gpu.start_on_gpu
+    monkeypatch.setattr(gpu, "WORK", SMALL_WORK[:1])
+    monkeypatch.setattr(gpu_contenders, "repair", fail)
+    monkeypatch.setattr(gpu, "start_on_gpu", wrong)
+    said: list[str] = []
+    assert gpu.bench_gpu(NETWORK, tmp_path, 400.0, said.append)
+    ours, timm, repaired = rows_below(tmp_path)
+    assert ours["images_per_second"] > 0
+    assert timm["parity"] is False
+    assert "images_per_second" not in timm
+    assert repaired["note"] == "failed"
+    assert said[0] == "timm repaired eager bf16 left out: RuntimeError: no such mode"
+    assert any(line.endswith("timm eager bf16: differs, no figure") for line in said)
+
+
+def test_all_ways_take_part_on_a_card() -> None:
+    cases = {(case.what, case.batch): [c.title for c in left] for case, left in gpu._missing(NETWORK, [])}
+    assert {case: len(left) for case, left in cases.items()} == {
+        ("classifier", 256): 7, ("classifier", 1): 8, ("backbone", 1): 8, ("training", 256): 7,
     }  # fmt: skip
-    assert list(gpu._missing("twins_svt_base", gpu._measured(path, "twins_svt_base"))) != []
-    assert len(everything) == 4 * 7 + 2  # graphs where the batch is 1 and nothing is trained
-    assert ("training", 256, "timm max-autotune bf16") in everything
+    assert "timm max-autotune bf16" in cases["training", 256]
 
 
-def test_ratios_are_those_of_our_best_form() -> None:
-    speeds = {
-        "twins eager bf16": 20.0,
-        "twins compiled bf16": 30.0,
-        "timm eager bf16": 10.0,
-        "timm repaired eager bf16": 15.0,
-    }
+def test_ratios_are_those_of_our_best_form_in_the_same_turns() -> None:
     work = {"network": NETWORK, "what": "classifier", "size": "224x224", "batch": 256}
-    rows = [work | {"contender": title, "images_per_second": speed} for title, speed in speeds.items()]
-    rows.append(work | {"contender": "timm compiled bf16", "note": "failed: RuntimeError"})
-    assert gpu.ratios(rows, NETWORK) == [
-        "twins_svt_small, classifier, 224x224, 256: 3.00 x timm eager bf16, 2.00 x timm repaired eager bf16"
+    beside = {"twins eager bf16": 1.0, "twins compiled bf16": 1.5, "timm eager bf16": 0.5, "timm compiled bf16": 0.75}
+    rows = [work | {"contender": title, "times_anchor": times} for title, times in beside.items()]
+    rows.append(work | {"contender": "timm max-autotune bf16", "note": "failed"})
+    assert gpu.ratios(rows) == [
+        "twins_svt_small, classifier, 224x224, 256: 3.00 x timm eager bf16, 2.00 x timm compiled bf16"
     ]
-    assert gpu.ratios(rows, "twins_svt_base") == []
+    assert gpu.ratios(rows[:2]) == gpu.ratios([]) == []
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_rows_are_written_as_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "WORK", (("classifier", (56, 56), 1), ("training", (56, 56), 2)))
+    monkeypatch.setattr(gpu, "WORK", (("classifier", (56, 56), 1), ("training", (32, 32), 2)))
     monkeypatch.setattr(gpu, "CONTENDERS", gpu.CONTENDERS[:2])
     said: list[str] = []
     assert gpu.bench_gpu(NETWORK, tmp_path, 400.0, said.append)

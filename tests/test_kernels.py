@@ -125,9 +125,10 @@ def test_window_attention(dtype: torch.dtype, padding: str, size: tuple[int, int
     assert_right(windows(1, padding), torch.randn(2, *size, head_size), *window_layers(head_size), dtype=dtype)
 
 
+@pytest.mark.parametrize("dtype", BOUNDS, ids=str)
 @pytest.mark.parametrize(("width", "heads"), WIDTHS)
-def test_window_attention_at_every_width(width: int, heads: int) -> None:
-    assert_right(windows(heads, "zero"), torch.randn(1, 5, 7, width), *window_layers(width), dtype=torch.float32)
+def test_window_attention_at_every_width(dtype: torch.dtype, width: int, heads: int) -> None:
+    assert_right(windows(heads, "zero"), torch.randn(1, 5, 7, width), *window_layers(width), dtype=dtype)
 
 
 @pytest.mark.parametrize("window", [1, 4, 11])
@@ -146,9 +147,10 @@ def test_subsampled_attention(dtype: torch.dtype, size: tuple[int, int], sr: int
     assert_right(summary(1), torch.randn(2, *size, head_size), *summary_layers(head_size, sr), dtype=dtype)
 
 
+@pytest.mark.parametrize("dtype", BOUNDS, ids=str)
 @pytest.mark.parametrize(("width", "heads"), WIDTHS)
-def test_subsampled_attention_at_every_width(width: int, heads: int) -> None:
-    assert_right(summary(heads), torch.randn(1, 3, 5, width), *summary_layers(width, 2), dtype=torch.float32)
+def test_subsampled_attention_at_every_width(dtype: torch.dtype, width: int, heads: int) -> None:
+    assert_right(summary(heads), torch.randn(1, 3, 5, width), *summary_layers(width, 2), dtype=dtype)
 
 
 def test_gradients_of_keys_do_not_depend_on_how_queries_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,10 +188,11 @@ def test_peg_sums_weights_over_several_programs(monkeypatch: pytest.MonkeyPatch)
     assert_right(ops.peg, torch.randn(1, 11, 13, 16), conv, dtype=torch.float32)
 
 
+@pytest.mark.parametrize("dtype", BOUNDS, ids=str)
 @pytest.mark.parametrize("width", sorted({width for width, _ in WIDTHS}))
-def test_peg_at_every_width(width: int) -> None:
+def test_peg_at_every_width(dtype: torch.dtype, width: int) -> None:
     conv = drawn(nn.Conv2d(width, width, 3, padding=1, groups=width))
-    assert_right(ops.peg, torch.randn(1, 3, 3, width), conv, dtype=torch.float32)
+    assert_right(ops.peg, torch.randn(1, 3, 3, width), conv, dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", BOUNDS, ids=str)
@@ -423,6 +426,64 @@ print(sorted(Counter(name for name in names if name.startswith("twins.")).items(
         ("twins.attend_in_windows.default", 9), ("twins.attend_to_summary.default", 9),
         ("twins.normed_mlp.default", 4), ("twins.peg.default", 4),
     ])  # fmt: skip
+
+
+KEPT = """
+import sys
+import timm, torch, twins
+import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from twins import ops
+from twins.ops import triton as kernels
+
+torch.__future__.set_overwrite_module_params_on_conversion(True)
+ops._form = kernels
+ON_GPU = {"dtype": torch.bfloat16, "device": "cuda"}
+
+
+class FusedWhereItFits(TorchFunctionMode):
+    # Four-dimensional attention is fused on a card; five-dimensional, timm's in windows, never is.
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is F.scaled_dot_product_attention and args[0].ndim == 4:
+            return torch.ops.aten._scaled_dot_product_flash_attention(*args)[0]
+        return function(*args, **(kwargs or {}))
+
+
+def kept(create, name, pictures=16):
+    model, storages = create(name).train(), {}
+
+    def note(tensor):
+        storages[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
+        return tensor
+
+    with FakeTensorMode(allow_non_fake_inputs=True), FusedWhereItFits():
+        model._apply(lambda weight: torch.empty(weight.shape, **ON_GPU))
+        images, labels = torch.empty(pictures, 3, 224, 224, **ON_GPU), torch.zeros(pictures, dtype=int, device="cuda")
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            loss = F.cross_entropy(model(images), labels)
+        for weight in model.parameters():
+            storages.pop(weight.untyped_storage()._cdata, None)
+        return sum(storage.nbytes() for storage in storages.values()) / pictures / 1e6
+
+
+print(kept(twins.create_model, sys.argv[1]), kept(timm.create_model, sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(GPU, reason="measured there by `twins bench --device cuda`")
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name.endswith("small") else pytest.mark.slow) for name in VARIANTS]
+)
+def test_a_training_step_keeps_less_than_timms(name: str) -> None:
+    """MB a picture at 224 in bfloat16 that wait for the way back, weights not counted (`-s` prints them)."""
+    pytest.importorskip("timm")
+    done = run_python(KEPT, name)
+    assert done.returncode == 0, done.stderr
+    ours, timms = map(float, done.stdout.split())
+    print(f"{name}: {ours:.1f} MB a picture, timm {timms:.1f}")
+    assert 0 < ours < 0.8 * timms
 
 
 COMPILE = """

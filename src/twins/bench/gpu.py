@@ -1,11 +1,8 @@
-"""Speed and memory on a GPU: us, timm as it is and timm with one reshape repaired, eager and compiled, in one run.
+"""Speed and memory on a GPU, beside timm and compilers: a network's cases one after the other.
 
-Everything is in pure bfloat16 with TF32 allowed, the images are on the card, and all have the same weights. The window
-attention of timm hands five-dimensional tensors to PyTorch's, whose fused kernels take four: `repair` folds windows
-into the batch, so that nothing is claimed which is that reshape's merit.
-
-A figure is written as soon as it is there, and a second call goes on with what is missing: compiling for the largest
-networks takes minutes.
+Everything is in pure bfloat16 with TF32 allowed, the images are on the card, and all have the same weights. Contenders
+of a case take turns. Compiling for the largest networks takes minutes, so that a case may be spread over several calls:
+our plain form takes part in each, and ratios are taken through it.
 """
 
 from __future__ import annotations
@@ -14,223 +11,149 @@ import gc
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from ..cuda_graphs import graphed
-from .contenders import Weights, draw_weights, infer, our_network, timm_network
+from ..progress import Progress
+from .gpu_contenders import ANCHOR, CONTENDERS, GpuContender, Material, gather_material, start_on_gpu
 from .machine import versions
 from .measuring import Say, or_say
-from .parity import compare
+from .parity import Parity, compare
 from .plan import Case, Contender
-from .results import Row, results_file, row_of, write_rows
+from .results import Row, results_file, row_of, speed_row, write_rows
+from .timing import Pace, alternate
 
-_COMPILE = {"compiled": "default", "max-autotune": "max-autotune"}
 WORK = (
     ("classifier", (224, 224), 256),
     ("classifier", (224, 224), 1),
     ("backbone", (800, 1216), 1),
     ("training", (224, 224), 256),
 )
+PACE = Pace(blocks=5, seconds=0.5)
 
 
-class GpuContender(NamedTuple):
-    """Whose network, and how it is run."""
+class Entry(NamedTuple):
+    """A contender that has answered."""
 
-    whose: str  # "twins", "timm" or "timm repaired"
-    how: str = ""  # a key of _COMPILE, or "graphed"; empty: as it is
-
-    @property
-    def title(self) -> str:
-        return f"{self.whose} {self.how or 'eager'} bf16"
-
-
-CONTENDERS = (
-    GpuContender("twins"),
-    GpuContender("timm"),
-    GpuContender("twins", "compiled"),
-    GpuContender("timm", "compiled"),
-    GpuContender("timm repaired"),
-    GpuContender("timm repaired", "compiled"),
-    GpuContender("twins", "graphed"),
-    GpuContender("timm", "max-autotune"),
-)
+    work: Callable[[], object]
+    parity: Parity
+    peak_mb: float  # the most that its work takes, weights included
 
 
 def bench_gpu(network: str, out: Path, limit: float, say: Say) -> bool:
-    """Measure what today's file of this card lacks of a network; no contender begins after `limit` seconds.
+    """Measure what today's file of this card lacks of a network; after `limit` seconds nobody else is started.
 
     Answers whether nothing is missing. Without a CUDA device it says so, writes nothing and answers True.
     """
-    if not torch.cuda.is_available():
+    if (card := _card()) is None:
         say("not measured: no CUDA device")
         return True
+    deadline = time.perf_counter() + limit
     torch.set_float32_matmul_precision("high")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((out / ".inductor").resolve()))
-    machine = {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
+    machine = {"gpu": card, "cuda": str(torch.version.cuda)}
     path = results_file(machine, out, kind="gpu")
-    done = _measured(path, network)
-    started = time.perf_counter()
-    for case, contender in _missing(network, done):
-        if time.perf_counter() - started > limit:
-            say(f"{limit:.0f} s have passed; call again to go on with {contender.title}, {case.title}")
+    for case, contenders in _missing(network, _rows(path, network)):
+        rows, complete = _measure_case(case, contenders, deadline, say)
+        write_rows(rows, machine, versions(), path)
+        for row in rows:
+            say(_line(case, row))
+        if not complete:
+            say(f"{limit:.0f} s have passed; call again to go on with {case.title}")
             return False
-        row = row_of(case, contender.title) | _measure_or_say(case, contender, say)
-        write_rows([row], machine, versions(), path)
-        say(_line(case, row))
-    for line in ratios(json.loads(path.read_text(encoding="utf-8"))["rows"], network):
+    for line in ratios(_rows(path, network)):
         say(line)
     say(f"written to {path}")
     return True
 
 
-def _missing(network: str, done: set[tuple[Any, ...]]) -> Iterator[tuple[Case, GpuContender]]:
-    for what, size, batch in WORK:
-        case = Case(what, network, size, batch, ())
-        for contender in CONTENDERS:
-            if contender.how == "graphed" and (what == "training" or batch > 1):
-                continue
-            if (what, f"{size[0]}x{size[1]}", batch, contender.title) not in done:
-                yield case, contender
+def _card() -> str | None:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
-def _measured(path: Path, network: str) -> set[tuple[Any, ...]]:
+def _rows(path: Path, network: str) -> list[Row]:
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    return {(r["what"], r["size"], r["batch"], r["contender"]) for r in rows if r["network"] == network}
+    return [row for row in rows if row["network"] == network]
 
 
-def _measure_or_say(case: Case, contender: GpuContender, say: Say) -> Row:
-    """Figures, or a note that tells why there are none; memory is given back either way."""
+def _missing(network: str, rows: Sequence[Row]) -> Iterator[tuple[Case, list[GpuContender]]]:
+    done = {(row["what"], row["size"], row["batch"], row["contender"]) for row in rows}
+    for what, size, batch in WORK:
+        left = [
+            contender
+            for contender in CONTENDERS
+            if (what, f"{size[0]}x{size[1]}", batch, contender.title) not in done
+            and not (contender.how == "graphed" and (what == "training" or batch > 1))
+        ]
+        if left:
+            yield Case(what, network, size, batch, ()), left
+
+
+def _measure_case(case: Case, contenders: Sequence[GpuContender], deadline: float, say: Say) -> tuple[list[Row], bool]:
+    """A row of everybody that was started in time, with figures or a note why not, and whether that was everybody."""
+    contenders = [ANCHOR, *(contender for contender in contenders if contender != ANCHOR)]
+    entries: dict[str, Entry | None] = {}
+    times: dict[str, list[float]] = {}
     try:
-        return or_say(partial(_measure, case, contender), contender.title, say) or {"note": "failed"}
+        material = gather_material(case)
+        progress = Progress("starting", len(contenders))
+        for contender in progress.over(contenders):
+            progress.note = contender.title
+            if len(entries) > 1 and time.perf_counter() > deadline:  # each call gets on by one at least
+                break
+            entries[contender.title] = or_say(partial(_enter, case, contender, material), contender.title, say)
+        alternate(
+            {title: e.work for title, e in entries.items() if e and e.parity.holds}, PACE, times, clock=_when_idle
+        )
+        rows = [_row(case, title, entry, times.get(title, [])) for title, entry in entries.items()]
+        return _beside_anchor(rows), len(entries) == len(contenders)
     finally:
+        entries.clear()
         torch._dynamo.reset()
-        gc.collect()
-        torch.cuda.empty_cache()
+        _give_back()
 
 
-def _measure(case: Case, contender: GpuContender) -> Row:
-    weights = draw_weights(case)
-    images = torch.randn(case.batch, 3, *case.size, generator=torch.Generator().manual_seed(1)).cuda()
-    reference = _reference(case, weights, images)
-    model = _network(case, contender, weights)
+def _enter(case: Case, contender: GpuContender, material: Material) -> Entry:
+    """Start a contender, hear its answer, and see how much memory its work takes."""
+    _give_back()
+    others = torch.cuda.memory_allocated()
+    runner = start_on_gpu(case, contender, material)
+    parity = compare(Contender("twins", "bf16"), [t.float() for t in runner.answer()], material.reference)
+    runner.work()  # compilers have tuned, and an optimizer has its state
     torch.cuda.reset_peak_memory_stats()
-    if case.what == "training":
-        work, answer = _training_step(model, images.bfloat16())
-    else:
-        work = answer = partial(infer, model, images.bfloat16())
-    parity = compare(Contender("twins", "bf16"), [t.float() for t in answer()], reference)
-    row: Row = {"error": parity.error, "bound": parity.bound, "parity": parity.holds}
-    if not parity.holds:
-        return row
-    seconds = median_seconds(work)
-    row |= {"images_per_second": case.batch / seconds, "ms_per_image": 1000 * seconds / case.batch}
-    return row | {"peak_mb": torch.cuda.max_memory_allocated() / 1e6}
+    runner.work()
+    return Entry(runner.work, parity, (torch.cuda.max_memory_allocated() - others) / 1e6)
 
 
-def _network(case: Case, contender: GpuContender, weights: Weights) -> nn.Module:
-    if contender.whose == "twins":
-        model = our_network(case, weights)
-    else:
-        model = timm_network(case, weights)
-        if contender.whose == "timm repaired":
-            repair(model)
-    model = model.cuda().bfloat16()
-    if contender.how == "graphed":
-        return graphed(model)
-    if contender.how:
-        mode = _COMPILE[contender.how]
-        if case.what == "training" and mode == "max-autotune":
-            mode += "-no-cudagraphs"  # gradients outlive the step that they are recorded in
-        model.compile(mode=mode, dynamic=False)
-    return model
+def _row(case: Case, title: str, entry: Entry | None, blocks: Sequence[float]) -> Row:
+    if entry is None:
+        return row_of(case, title, note="failed")
+    return speed_row(row_of(case, title) | {"peak_mb": entry.peak_mb}, entry.parity, blocks, case.batch, None, 0.0)
 
 
-def repair(model: nn.Module) -> None:
-    """Let timm's window attention call PyTorch's with four dimensions: windows and pictures are one batch."""
-    for module in model.modules():
-        if type(module).__name__ == "LocallyGroupedAttn":
-            module.forward = partial(_attend_in_four_dimensions, module)
+def _beside_anchor(rows: list[Row]) -> list[Row]:
+    """The same rows, each speed put beside that of our plain form in the same turns."""
+    speeds = {row["contender"]: row["images_per_second"] for row in rows if "images_per_second" in row}
+    if anchor := speeds.get(ANCHOR.title):
+        return [
+            row | ({"times_anchor": speed / anchor} if (speed := speeds.get(row["contender"])) else {}) for row in rows
+        ]
+    return rows
 
 
-def _attend_in_four_dimensions(module: Any, x: Tensor, size: tuple[int, int]) -> Tensor:
-    (B, N, C), (H, W), side = x.shape, size, module.ws
-    x = F.pad(x.view(B, H, W, C), (0, 0, 0, -W % side, 0, -H % side))
-    rows, columns = x.shape[1] // side, x.shape[2] // side
-    x = x.view(B, rows, side, columns, side, C).transpose(2, 3).reshape(-1, side * side, C)
-    q, k, v = module.qkv(x).unflatten(2, (3, module.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-    y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, rows, columns, side, side, C)
-    y = y.transpose(2, 3).reshape(B, rows * side, columns * side, C)[:, :H, :W].reshape(B, N, C)
-    answer: Tensor = module.proj(y)
-    return answer
+def _give_back() -> None:
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
-def _reference(case: Case, weights: Weights, images: Tensor) -> list[Tensor]:
-    """timm in float32 proper, so that nothing of ours judges our kernels."""
-    model = timm_network(case, weights).cuda()
-    with _full_precision():
-        if case.what == "training":
-            return _gradients(model.train(), images, pieces=8)
-        parts = [infer(model, part) for part in images.split(16)]
-    return [torch.cat(maps) for maps in zip(*parts, strict=True)]
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def _gradients(model: nn.Module, images: Tensor, pieces: int = 1) -> list[Tensor]:
-    """The loss, and gradients at both ends of the network; in pieces where memory would not do for all at once."""
-    model.zero_grad()
-    loss = torch.zeros((), device=images.device)
-    labels = torch.arange(len(images), device=images.device)
-    for part, wanted in zip(images.chunk(pieces), labels.chunk(pieces), strict=True):
-        share = F.cross_entropy(model(part).float(), wanted, reduction="sum") / len(images)
-        share.backward()
-        loss += share.detach()
-    ends = [model.get_parameter(name).grad for name in ("patch_embeds.0.proj.weight", "head.weight")]
-    return [loss, *(grad.clone() for grad in ends if grad is not None)]
-
-
-def _training_step(model: nn.Module, images: Tensor) -> tuple[Callable[[], object], Callable[[], list[Tensor]]]:
-    model.train()  # no drop-path: both get every block
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05, fused=True)
-
-    def step() -> None:
-        _gradients(model, images)
-        optimizer.step()
-
-    return step, partial(_gradients, model, images)
-
-
-def median_seconds(work: Callable[[], object], blocks: int = 7, seconds: float = 0.5) -> float:
-    """Seconds a call: the median over blocks of calls, each timed between two waits for the card."""
-    for _ in range(3):
-        work()
-    calls = max(1, round(seconds / max(_block(work, 3), 1e-6)))
-    return sorted(_block(work, calls) for _ in range(blocks))[blocks // 2]
-
-
-def _block(work: Callable[[], object], calls: int) -> float:
+def _when_idle() -> float:
+    """Seconds, once the card has done all that it was asked for."""
     torch.cuda.synchronize()
-    started = time.perf_counter()
-    for _ in range(calls):
-        work()
-    torch.cuda.synchronize()
-    return (time.perf_counter() - started) / calls
+    return time.perf_counter()
 
 
 def _line(case: Case, row: Row) -> str:
@@ -240,16 +163,17 @@ def _line(case: Case, row: Row) -> str:
     return f"{case.title}: {row['contender']}: {speed:,.0f} images/s, peak {memory:,.0f} MB, error {row['error']:.1e}"
 
 
-def ratios(rows: Sequence[Row], network: str) -> list[str]:
+def ratios(rows: Sequence[Row]) -> list[str]:
     """For each piece of a network's work, how many times as fast our best form is as each of the peers."""
-    lines = []
-    for what, size, batch in WORK:
-        key = (network, what, f"{size[0]}x{size[1]}", batch)
-        here = [row for row in rows if (row["network"], row["what"], row["size"], row["batch"]) == key]
-        speeds = {row["contender"]: row["images_per_second"] for row in here if "images_per_second" in row}
-        ours = max((speed for title, speed in speeds.items() if title.startswith("twins ")), default=None)
-        peers = {title: speed for title, speed in speeds.items() if not title.startswith("twins ")}
-        if ours is not None and peers:
-            times = ", ".join(f"{ours / speed:.2f} x {title}" for title, speed in peers.items())
-            lines.append(f"{', '.join(map(str, key))}: {times}")
-    return lines
+    cases: dict[tuple[Any, ...], dict[str, float]] = {}
+    for row in rows:
+        if "times_anchor" in row:
+            key = (row["network"], row["what"], row["size"], row["batch"])
+            cases.setdefault(key, {})[row["contender"]] = row["times_anchor"]
+    return [f"{', '.join(map(str, key))}: {line}" for key, speeds in cases.items() if (line := _beside_peers(speeds))]
+
+
+def _beside_peers(speeds: Mapping[str, float]) -> str:
+    ours = max(speed for title, speed in speeds.items() if title.startswith("twins "))
+    peers = {title: speed for title, speed in speeds.items() if not title.startswith("twins ")}
+    return ", ".join(f"{ours / speed:.2f} x {title}" for title, speed in peers.items())
