@@ -175,6 +175,22 @@ def test_mlp(dtype: torch.dtype, width: int, ratio: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", BOUNDS, ids=str)
+@pytest.mark.parametrize(("tokens", "width"), [(1, 32), (700, 64), (1100, 96), (70, 320), (33, 1024), (3, 3000)])
+def test_layer_norm(dtype: torch.dtype, tokens: int, width: int) -> None:
+    """Of one program and several, whose parts of the parameters' gradients are summed."""
+
+    def sublayer(x: Tensor, norm: nn.Module) -> Tensor:
+        from twins.ops.triton import _normed
+
+        return _normed(x, norm) if ops._form is not ops.reference else norm(x)
+
+    seen = Seen()
+    with seen:
+        assert_right(sublayer, 3 * torch.randn(tokens, width) + 1, drawn(nn.LayerNorm(width, eps=1e-3)), dtype=dtype)
+    assert seen.names == {"layer_norm", "layer_norm_backward"}
+
+
+@pytest.mark.parametrize("dtype", BOUNDS, ids=str)
 @pytest.mark.parametrize("size", [(5, 8), (1, 4), (4, 1), (1, 1)], ids=str)
 def test_peg(dtype: torch.dtype, size: tuple[int, int]) -> None:
     assert_right(ops.peg, torch.randn(2, *size, 96), drawn(nn.Conv2d(96, 96, 3, padding=1, groups=96)), dtype=dtype)
@@ -234,7 +250,7 @@ def small_network(**settings: object) -> nn.Module:
     return drawn(twins.create_model("twins_svt_small", num_classes=5, **dims, **settings)).to(DEVICE)
 
 
-EVERY_OPERATOR = {"attend_in_windows", "attend_to_summary", "normed_mlp", "peg"}
+EVERY_OPERATOR = {"attend_in_windows", "attend_to_summary", "layer_norm", "normed_mlp", "peg"}
 
 
 def test_a_network_uses_every_kernel_and_answers_the_same() -> None:
@@ -274,7 +290,9 @@ def test_autocast_computes_in_its_type(name: str) -> None:
         seen = Seen()
         with seen:
             found = values_and_gradients("triton", sublayer, x, layers)
-    assert len(seen.names) == 2, seen.names  # there and back
+    there = {operator for operator in seen.names if not operator.endswith("_backward")}
+    assert there
+    assert seen.names == there | {f"{operator}_backward" for operator in there}
     assert found[0].dtype == (torch.float32 if name == "peg" else torch.float16)
     assert all(gradient.dtype == torch.float32 for gradient in found[1:])
     worst = max(float((a.float() - e).norm() / max(e.norm(), 1.0)) for a, e in zip(found, expected, strict=True))
@@ -324,7 +342,7 @@ def test_what_a_kernel_does_not_take_is_computed_by_pytorch(case: str) -> None:
             return ops.window_attention(x, norm, nn.Linear(C, 3 * C).to(x), nn.Identity(), 2, 7, "mask")
         return ops.mlp(x, norm, fc1, fc2, dropout)
 
-    assert kernels_called(call) == set()
+    assert kernels_called(call) <= {"layer_norm"}
     assert called == (["hook"] if case == "hook" else [])
     if case == "adapter":
         with ops.use("triton"):
@@ -491,7 +509,7 @@ import sys
 import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from twins.ops.triton import perceptron, positions, summary, windows
+from twins.ops.triton import norm, perceptron, positions, summary, windows
 
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16"}
 capability, dtype, D, C, hidden = int(sys.argv[1]), getattr(torch, sys.argv[2]), *map(int, sys.argv[3:])
@@ -506,7 +524,7 @@ class Recorded:
         return lambda *arguments, **options: started.append((self.kernel, arguments, options))
 
 
-for module in (windows, summary, perceptron, positions):
+for module in (windows, summary, norm, perceptron, positions):
     module.startable = Recorded
 
 
@@ -523,6 +541,8 @@ summary._attend_backward._init_fn(q, q, kv, *summary._attend._init_fn(q, kv, 2),
 parts = (t(99, C), t(C), t(C), 1e-6, t(hidden, C), t(hidden), t(C, hidden), t(C))
 perceptron._mlp._init_fn(*parts)
 perceptron._mlp_backward._init_fn(parts[0], *parts[:-1])
+norm._layer_norm._init_fn(*parts[:4], dtype)
+norm._layer_norm_backward._init_fn(*parts[:1], *parts[:4])
 x, weight = t(2, 9, 8, C), t(C, 1, 3, 3)
 positions._peg._init_fn(x, weight, t(C))
 positions._peg_backward._init_fn(x, x, weight)
@@ -556,10 +576,10 @@ def compile_for(capability: int, dtype: str, *sizes: int) -> list[tuple[str, int
 
 def check_compiled(capability: int, dtype: str, *sizes: int) -> None:
     compiled = compile_for(capability, dtype, *sizes)
-    assert len(compiled) == 12
+    assert len(compiled) == 14
     assert all(shared <= SHARED_MEMORY[capability] for _, shared, _ in compiled), compiled
     if dtype == "bfloat16":
-        assert all(mma for name, _, mma in compiled if not name.startswith("positions.")), compiled
+        assert all(mma for name, _, mma in compiled if not name.startswith(("norm.", "positions."))), compiled
 
 
 def test_kernels_compile_for_cards_that_are_not_here() -> None:

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 import triton
 from torch import Tensor, nn
 
-from .. import eager
+from .. import eager, reference
 from ..geometry import pad_to_kernel, window_overhang
 from .launch import INTERPRETED, float32_products
+from .norm import MAX_WIDTH, layer_norm
 from .patches import project_patches
 from .perceptron import fits, normed_mlp
 from .positions import add_positions
@@ -25,6 +26,7 @@ from .windows import MAX_TOKENS, attend_in_windows
 
 __all__ = ["describe", "mlp", "patch_embed", "peg", "subsampled_attention", "window_attention"]
 
+_DONE = nn.Identity()  # the norm of what is normed already
 _HEAD_SIZES = (16, 32, 64, 128)
 # The interpreter's bfloat16 products are wrong.
 _DTYPES = (torch.float32, torch.float16) if INTERPRETED else (torch.float32, torch.float16, torch.bfloat16)
@@ -33,8 +35,7 @@ _DTYPES = (torch.float32, torch.float16) if INTERPRETED else (torch.float32, tor
 def patch_embed(x_BHWC: Tensor, proj: nn.Conv2d, norm: nn.Module) -> Tensor:
     if not (_takes(x_BHWC) and _plain(proj, nn.Conv2d)):
         return eager.patch_embed(x_BHWC, proj, norm)
-    y: Tensor = norm(project_patches(pad_to_kernel(x_BHWC, proj.kernel_size), proj))
-    return y
+    return _normed(project_patches(pad_to_kernel(x_BHWC, proj.kernel_size), proj), norm)
 
 
 def peg(x_BHWC: Tensor, conv: nn.Conv2d) -> Tensor:
@@ -57,7 +58,7 @@ def window_attention(
     if not (_multiplies(x_BHWC) and C // heads in _HEAD_SIZES and window * window <= MAX_TOKENS):
         return eager.window_attention(x_BHWC, norm, qkv, proj, heads, window, padding, dropout)
     below, beside, masked = window_overhang(H, W, window, padding)
-    qkv_BHWX = qkv(norm(x_BHWC))
+    qkv_BHWX = qkv(_normed(x_BHWC, norm, for_a_product=True))
     fill_X = qkv(x_BHWC.new_zeros(C)) if (below or beside) and not masked else None
     return F.dropout(proj(attend_in_windows(qkv_BHWX, fill_X, heads, window)), dropout)
 
@@ -75,7 +76,7 @@ def subsampled_attention(
 ) -> Tensor:
     if not (_multiplies(x_BHWC) and x_BHWC.shape[3] // heads in _HEAD_SIZES):
         return eager.subsampled_attention(x_BHWC, norm, q, kv, proj, heads, sr, sr_norm, dropout)
-    x = norm(x_BHWC)
+    x = _normed(x_BHWC, norm, for_a_product=True)
     summary = x if sr is None or sr_norm is None else patch_embed(x, sr, sr_norm)
     y = attend_to_summary(q(x).flatten(1, 2), kv(summary).flatten(1, 2), heads)
     return F.dropout(proj(y.view(x_BHWC.shape)), dropout)
@@ -83,14 +84,31 @@ def subsampled_attention(
 
 def mlp(x_BHWC: Tensor, norm: nn.Module, fc1: nn.Module, fc2: nn.Module, dropout: float = 0.0) -> Tensor:
     C = x_BHWC.shape[3]
-    if dropout or not (_multiplies(x_BHWC) and _fits_a_kernel(norm, fc1, fc2)):
+    if not _takes(x_BHWC):
         return eager.mlp(x_BHWC, norm, fc1, fc2, dropout)
+    if dropout or not (_multiplies(x_BHWC) and _fits_a_kernel(norm, fc1, fc2)):
+        return reference.mlp(_normed(x_BHWC, norm, for_a_product=True), _DONE, fc1, fc2, dropout)
     assert isinstance(norm, nn.LayerNorm)
     assert isinstance(fc1, nn.Linear)
     assert isinstance(fc2, nn.Linear)
     dtype = _dtype_of_products(x_BHWC)
     weights = [weight.to(dtype) for weight in (fc1.weight, fc1.bias, fc2.weight, fc2.bias)]
     return normed_mlp(x_BHWC.reshape(-1, C), norm.weight, norm.bias, norm.eps, *weights).view(x_BHWC.shape)
+
+
+def _normed(x: Tensor, norm: nn.Module, for_a_product: bool = False) -> Tensor:
+    """A norm's answer: under autocast in float32, or as the product that takes it would round it.
+
+    A compiler gets the norm as it is: it makes one kernel of that and the sums around it.
+    """
+    plain = _takes(x) and _plain(norm, nn.LayerNorm) and norm.bias is not None and x.shape[-1] <= MAX_WIDTH
+    if not plain or torch.compiler.is_compiling():
+        y: Tensor = norm(x)
+        return y
+    assert isinstance(norm, nn.LayerNorm)
+    products = _dtype_of_products(x)
+    dtype = products if for_a_product or products == x.dtype else torch.float32
+    return layer_norm(x, norm.weight, norm.bias, norm.eps, dtype)
 
 
 def describe() -> str:

@@ -17,6 +17,7 @@ from torch.library import triton_op
 
 from .activation import gelu, gelu_and_slope
 from .launch import float32_products, on_device_of, startable
+from .norm import load_tokens, norm_backward, norm_forward, store_tokens
 from .tiles import mlp_backward_tile, mlp_tile, power_of_two
 
 __all__ = ["fits", "normed_mlp"]
@@ -31,35 +32,6 @@ def fits(width: int, hidden: int) -> bool:
 
 
 @triton.jit
-def _standardise(x, channel, C, eps):
-    """Tokens (R, C) less their mean and over their deviation, and one over that; zeros in the tile's idle columns."""
-    centred = tl.where((channel < C)[None, :], x - (tl.sum(x, axis=1) / C)[:, None], 0.0)
-    rstd = tl.rsqrt(tl.sum(centred * centred, axis=1) / C + eps)
-    return centred * rstd[:, None], rstd
-
-
-@triton.jit
-def _load_tokens(ptr, row, channel, N, C):
-    mask = (row < N)[:, None] & (channel < C)[None, :]
-    return tl.load(ptr + row.to(tl.int64)[:, None] * C + channel[None, :], mask=mask, other=0.0)
-
-
-@triton.jit
-def _norm(x_ptr, norm_ptr, shift_ptr, row, channel, N, C, eps):
-    """Normed tokens (R, C) in float32, and for the way back the standardised ones, one over the deviation, the gain."""
-    xhat, rstd = _standardise(_load_tokens(x_ptr, row, channel, N, C).to(tl.float32), channel, C, eps)
-    gain = tl.load(norm_ptr + channel, mask=channel < C, other=0.0).to(tl.float32)
-    shift = tl.load(shift_ptr + channel, mask=channel < C, other=0.0).to(tl.float32)
-    return xhat * gain[None, :] + shift[None, :], xhat, rstd, gain
-
-
-@triton.jit
-def _store_tokens(ptr, x, row, channel, N, C):
-    mask = (row < N)[:, None] & (channel < C)[None, :]
-    tl.store(ptr + row.to(tl.int64)[:, None] * C + channel[None, :], x.to(ptr.dtype.element_ty), mask=mask)
-
-
-@triton.jit
 def _load_units(w1_ptr, w2_ptr, unit, channel, C, HIDDEN: tl.constexpr):
     """The weights into and out of a chunk of hidden units: (C, units) and (units, C)."""
     used = channel < C
@@ -70,13 +42,14 @@ def _load_units(w1_ptr, w2_ptr, unit, channel, C, HIDDEN: tl.constexpr):
 
 @triton.jit
 def _forward(
-    x_ptr, norm_ptr, shift_ptr, w1_ptr, b1_ptr, w2_ptr, b2_ptr, y_ptr, N, C, eps,
+    x_ptr, gain_ptr, shift_ptr, w1_ptr, b1_ptr, w2_ptr, b2_ptr, y_ptr, N, C, eps,
     WIDTH: tl.constexpr, HIDDEN: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, WIDTH)
     used = channel < C
-    normed, _, _, _ = _norm(x_ptr, norm_ptr, shift_ptr, row, channel, N, C, eps)
+    x = load_tokens(x_ptr, row, channel, N, C)
+    normed, _, _, _ = norm_forward(x, gain_ptr, shift_ptr, channel, C, eps)
     normed = normed.to(w1_ptr.dtype.element_ty)
     y = tl.zeros([ROWS, WIDTH], tl.float32)
     for first in range(0, HIDDEN, UNITS):
@@ -85,22 +58,23 @@ def _forward(
         h = tl.dot(normed, w1, input_precision=PRECISION) + tl.load(b1_ptr + unit).to(tl.float32)[None, :]
         y += tl.dot(gelu(h).to(w2.dtype), w2, input_precision=PRECISION)
     y += tl.load(b2_ptr + channel, mask=used, other=0.0).to(tl.float32)[None, :]
-    _store_tokens(y_ptr, y, row, channel, N, C)
+    store_tokens(y_ptr, y, row, channel, N, C)
 
 
 @triton.jit
 def _backward(
-    dy_ptr, x_ptr, norm_ptr, shift_ptr, w1_ptr, b1_ptr, w2_ptr,
+    dy_ptr, x_ptr, gain_ptr, shift_ptr, w1_ptr, b1_ptr, w2_ptr,
     dx_ptr, normed_ptr, g_ptr, dh_ptr, dnorm_ptr, N, C, eps,
     WIDTH: tl.constexpr, HIDDEN: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, WIDTH)
     used = channel < C
-    normed, xhat, rstd, gain = _norm(x_ptr, norm_ptr, shift_ptr, row, channel, N, C, eps)
+    x = load_tokens(x_ptr, row, channel, N, C)
+    normed, xhat, rstd, gain = norm_forward(x, gain_ptr, shift_ptr, channel, C, eps)
     normed = normed.to(w1_ptr.dtype.element_ty)
-    _store_tokens(normed_ptr, normed, row, channel, N, C)
-    dy = _load_tokens(dy_ptr, row, channel, N, C)
+    store_tokens(normed_ptr, normed, row, channel, N, C)
+    dy = load_tokens(dy_ptr, row, channel, N, C)
 
     dnormed = tl.zeros([ROWS, WIDTH], tl.float32)
     for first in range(0, HIDDEN, UNITS):
@@ -114,10 +88,7 @@ def _backward(
         tl.store(g_ptr + place, g.to(g_ptr.dtype.element_ty), mask=(row < N)[:, None])
         tl.store(dh_ptr + place, dh, mask=(row < N)[:, None])
 
-    dxhat = dnormed * gain[None, :]
-    along = tl.sum(dxhat * xhat, axis=1) / C
-    dx = (dxhat - (tl.sum(dxhat, axis=1) / C)[:, None] - xhat * along[:, None]) * rstd[:, None]
-    _store_tokens(dx_ptr, dx, row, channel, N, C)
+    store_tokens(dx_ptr, norm_backward(dnormed, xhat, rstd, gain, C), row, channel, N, C)
     part = dnorm_ptr + tl.program_id(0).to(tl.int64) * 2 * C + channel
     tl.store(part, tl.sum(dnormed * xhat, axis=0), mask=used)
     tl.store(part + C, tl.sum(dnormed, axis=0), mask=used)

@@ -43,6 +43,12 @@ def mlp_backward_tile(width: int, dtype: torch.dtype) -> Tile:
     return Tile(64, 64, 8, 1) if width <= 64 else Tile(32, 64, 4, 1)
 
 
+def norm_tile(width: int) -> Tile:
+    """Whole tokens, 4,096 numbers of them: 32 a thread."""
+    return Tile(max(1, 4096 // power_of_two(width)), width, 4, 1)
+
+
+NORM_STEPS = 8  # blocks of rows whose share in the gradients of gain and shift one program sums
 PEG_TILE = Tile(rows=32, columns=64, warps=4, stages=1)
 PEG_STEPS = 32  # blocks of rows whose share in the weights' gradient one program sums
 

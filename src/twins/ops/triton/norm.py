@@ -1,0 +1,139 @@
+"""LayerNorm of tokens, many of them a program.
+
+PyTorch's gives every token a block of threads, most of which have nothing to do where a token has 64 channels; and it
+answers autocast in float32, though the product that follows takes half of that.
+
+A token lies in one tile as a whole, so that its mean and deviation are computed afresh on the way back: nothing is
+saved but the input. Gradients of gain and shift are summed in parts, one a program, and those in a fixed order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from torch.library import triton_op
+
+from .launch import on_device_of, startable
+from .tiles import NORM_STEPS, norm_tile, power_of_two
+
+__all__ = ["MAX_WIDTH", "layer_norm", "load_tokens", "norm_backward", "norm_forward", "store_tokens"]
+
+MAX_WIDTH = 4096  # of a token, which lies in one tile
+
+
+@triton.jit
+def load_tokens(ptr, row, channel, N, C):
+    mask = (row < N)[:, None] & (channel < C)[None, :]
+    return tl.load(ptr + row.to(tl.int64)[:, None] * C + channel[None, :], mask=mask, other=0.0)
+
+
+@triton.jit
+def store_tokens(ptr, x, row, channel, N, C):
+    mask = (row < N)[:, None] & (channel < C)[None, :]
+    tl.store(ptr + row.to(tl.int64)[:, None] * C + channel[None, :], x.to(ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def norm_forward(x, gain_ptr, shift_ptr, channel, C, eps):
+    """Normed tokens (R, C) in float32, and for the way back the standardised ones, one over the deviation, the gain."""
+    x = x.to(tl.float32)
+    centred = tl.where((channel < C)[None, :], x - (tl.sum(x, axis=1) / C)[:, None], 0.0)
+    rstd = tl.rsqrt(tl.sum(centred * centred, axis=1) / C + eps)
+    xhat = centred * rstd[:, None]
+    gain = tl.load(gain_ptr + channel, mask=channel < C, other=0.0).to(tl.float32)
+    shift = tl.load(shift_ptr + channel, mask=channel < C, other=0.0).to(tl.float32)
+    return xhat * gain[None, :] + shift[None, :], xhat, rstd, gain
+
+
+@triton.jit
+def norm_backward(dy, xhat, rstd, gain, C):
+    """The gradient by the tokens, from that by the normed ones; all in float32."""
+    dxhat = dy * gain[None, :]
+    along = tl.sum(dxhat * xhat, axis=1) / C
+    return (dxhat - (tl.sum(dxhat, axis=1) / C)[:, None] - xhat * along[:, None]) * rstd[:, None]
+
+
+@triton.jit
+def _forward(x_ptr, gain_ptr, shift_ptr, y_ptr, N, C, eps, WIDTH: tl.constexpr, ROWS: tl.constexpr):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    channel = tl.arange(0, WIDTH)
+    y, _, _, _ = norm_forward(load_tokens(x_ptr, row, channel, N, C), gain_ptr, shift_ptr, channel, C, eps)
+    store_tokens(y_ptr, y, row, channel, N, C)
+
+
+@triton.jit
+def _backward(
+    dy_ptr, x_ptr, gain_ptr, shift_ptr, dx_ptr, parts_ptr, N, C, eps,
+    STEPS: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
+    channel = tl.arange(0, WIDTH)
+    dgain, dshift = tl.zeros([WIDTH], tl.float32), tl.zeros([WIDTH], tl.float32)
+    first = tl.program_id(0) * STEPS * ROWS
+    for start in range(first, min(first + STEPS * ROWS, N), ROWS):
+        row = start + tl.arange(0, ROWS)
+        x = load_tokens(x_ptr, row, channel, N, C)
+        _, xhat, rstd, gain = norm_forward(x, gain_ptr, shift_ptr, channel, C, eps)
+        dy = load_tokens(dy_ptr, row, channel, N, C).to(tl.float32)
+        store_tokens(dx_ptr, norm_backward(dy, xhat, rstd, gain, C), row, channel, N, C)
+        dgain += tl.sum(dy * xhat, axis=0)
+        dshift += tl.sum(dy, axis=0)
+    part = parts_ptr + tl.program_id(0).to(tl.int64) * 2 * C + channel
+    tl.store(part, dgain, mask=channel < C)
+    tl.store(part + C, dshift, mask=channel < C)
+
+
+def layer_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """Tokens (..., C) normed over their channels, computed in float32 and given in `dtype`."""
+    y: Tensor = _layer_norm(x, gain, shift, eps, dtype)
+    return y
+
+
+@triton_op("twins::layer_norm", mutates_args={})
+def _layer_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    x = x.contiguous()
+    C = x.shape[-1]
+    N = x.numel() // C
+    y = torch.empty_like(x, dtype=dtype)
+    tile = norm_tile(C)
+    with on_device_of(x):
+        if N:
+            startable(_forward)[(-(-N // tile.rows),)](
+                x, gain, shift, y, N, C, eps, power_of_two(C), tile.rows, num_warps=tile.warps
+            )
+    return y
+
+
+@triton_op("twins::layer_norm_backward", mutates_args={})
+def _layer_norm_backward(dy: Tensor, x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The gradient by the tokens, and parts of those by gain and shift."""
+    dy, x = dy.contiguous(), x.contiguous()
+    C = x.shape[-1]
+    N = x.numel() // C
+    tile = norm_tile(C)
+    programs = -(-N // (NORM_STEPS * tile.rows))
+    dx, parts = torch.empty_like(x), x.new_empty(programs, 2, C, dtype=torch.float32)
+    with on_device_of(x):
+        if N:
+            startable(_backward)[(programs,)](
+                dy, x, gain, shift, dx, parts, N, C, eps, NORM_STEPS, power_of_two(C), tile.rows, num_warps=tile.warps
+            )
+    return dx, parts
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, gain, shift, ctx.eps, _ = inputs
+    ctx.save_for_backward(x, gain, shift)
+
+
+def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    x, gain, shift = ctx.saved_tensors
+    dx, parts = _layer_norm_backward(dy, x, gain, shift, ctx.eps)
+    dgain, dshift = parts.sum(dim=0).unbind()
+    return dx, dgain.to(gain.dtype), dshift.to(shift.dtype), None, None
+
+
+_layer_norm.register_autograd(_gradients, setup_context=_save)
