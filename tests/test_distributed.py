@@ -4,65 +4,53 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from conftest import TINY
-from twins.recipes import ClassifyRecipe, DetectRecipe, Recipe, SegmentRecipe
-
-# What each rank runs: `fit` by a recipe in a JSON file, with gradients written down where the file asks for them.
-RANK = """
-import json, os, sys, time
-from pathlib import Path
-import torch
-from twins import cli, train
+from ranks import run_ranks
+from twins import train
 from twins.errors import TwinsError
-from twins.recipes import recipe_class
+from twins.recipes import ClassifyRecipe, DetectRecipe, Recipe, SegmentRecipe, recipe_class
+from twins.segmentation import BatchNorm
+from twins.sync_batch_norm import synchronise_batch_norms
 from twins.tasks.classify import Classification
 
-job = json.loads(Path(sys.argv[1]).read_text())
-if job.get("gradients"):
-    take_step = train.Loop.take_step
-    def noting(loop):
+
+def learn(recipe: dict[str, Any], folder: Path, gradients: Path | None = None, poisoned: str | None = None) -> None:
+    """What each rank does: `fit`, the first gradients written down where asked for, losses of one rank not finite."""
+    if gradients is not None:
+        train.Loop.take_step = noting(train.Loop.take_step, gradients)
+    if poisoned == os.environ["RANK"]:
+        losses = Classification.losses
+        Classification.losses = lambda *given: {"loss": losses(*given)["loss"] * float("nan")}
+    try:
+        train.fit(recipe_class(recipe["task"]).from_dict(recipe, "job"), folder=folder)
+    except TwinsError as error:
+        folder.with_name(f"{folder.name}-refused-{os.environ['RANK']}").write_text(str(error))
+        if poisoned is None:
+            raise
+
+
+def noting(take_step: Callable[[train.Loop], None], path: Path) -> Callable[[train.Loop], None]:
+    def step(loop: train.Loop) -> None:
         if loop.state.step == 0 and loop.world.is_main:
-            grads = {n: p.grad.clone() for n, p in loop.state.model.named_parameters()}
-            torch.save(grads, job["gradients"])
+            torch.save({name: weight.grad.clone() for name, weight in loop.state.model.named_parameters()}, path)
         take_step(loop)
-    train.Loop.take_step = noting
-if job.get("poison") is not None:
-    losses = Classification.losses
-    def poisoned(task, model, batch):
-        bad = os.environ.get("RANK", "0") == str(job["poison"])
-        return {"loss": losses(task, model, batch)["loss"] * (float("nan") if bad else 1.0)}
-    Classification.losses = poisoned
-try:
-    recipe = recipe_class(job["recipe"]["task"]).from_dict(job["recipe"], "job")
-    train.fit(recipe, folder=Path(job["folder"]))
-except TwinsError as error:
-    # torchrun ends the others as soon as one exits, so all wait until each has written down what it was told.
-    Path(job["folder"] + "-refused-" + os.environ["RANK"]).write_text(str(error))
-    while len(list(Path(job["folder"]).parent.glob("*-refused-*"))) < int(os.environ["WORLD_SIZE"]):
-        time.sleep(0.05)
-    sys.exit(2)
-"""
+
+    return step
 
 
-def run(tmp_path: Path, recipe: Recipe, processes: int, **job: Any) -> Path:
+def run(tmp_path: Path, recipe: Recipe, processes: int, **how: Any) -> Path:
     """Train on so many gloo processes; answers the folder it wrote."""
     folder = tmp_path / f"{recipe.name}-{processes}"
-    (tmp_path / "rank.py").write_text(RANK)
-    (tmp_path / "job.json").write_text(json.dumps({"recipe": recipe.to_dict(), "folder": str(folder), **job}))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, tmp_path / "rank.py", tmp_path / "job.json"], env=environment,
-                          capture_output=True, text=True, timeout=200)  # fmt: skip
-    if "poison" not in job:
-        assert done.returncode == 0, done.stderr
+    run_ranks(processes, partial(learn, recipe.to_dict(), folder, **how))
     return folder
 
 
@@ -89,8 +77,8 @@ def test_two_processes_learn_what_one_learns_in_three_steps(tiny_recipe: Classif
 
 def test_averaged_gradients_are_those_of_one_process(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
     recipe = tiny_recipe.replace(epochs=1, opt="adamw", drop_path=0.0)
-    run(tmp_path, recipe.replace(batch_size=12), 1, gradients=str(tmp_path / "one.pt"))
-    run(tmp_path, recipe.replace(batch_size=6), 2, gradients=str(tmp_path / "two.pt"))
+    run(tmp_path, recipe.replace(batch_size=12), 1, gradients=tmp_path / "one.pt")
+    run(tmp_path, recipe.replace(batch_size=6), 2, gradients=tmp_path / "two.pt")
     one, two = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("one", "two"))
     largest = max(float(g.norm()) for g in one.values())
     for name, gradient in one.items():
@@ -111,7 +99,7 @@ def test_evaluation_is_identical_over_one_two_and_three_processes(tiny_recipe: C
 
 def test_one_loss_that_is_not_finite_stops_all_ranks_together(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
     recipe = tiny_recipe.replace(model_kwargs=TINY, lr=0.25)
-    run(tmp_path, recipe, 2, poison=1)
+    run(tmp_path, recipe, 2, poisoned="1")
     refusals = [path.read_text() for path in tmp_path.glob("*-refused-*")]
     assert len(refusals) == 2
     assert refusals[0] == refusals[1]
@@ -172,18 +160,17 @@ def test_a_detectors_figures_are_identical_over_one_two_and_three_processes(
     assert figures[1] == figures[2] == figures[0]
 
 
-BATCH_NORMS = """
-import json, sys
-from pathlib import Path
-import torch
-from torch import nn
-from twins.segmentation import BatchNorm
-from twins.sync_batch_norm import synchronise_batch_norms
+def norm_batches(folder: Path) -> None:
+    """Write down how far a synchronised norm is from an ordinary one on the joined batch, answers and gradients."""
+    torch.distributed.init_process_group("gloo")
+    rank = torch.distributed.get_rank()
+    cases = {"even": ((2, 2), (5, 7)), "uneven": ((3, 1), (5, 7)), "one value a rank": ((1, 1), (1, 1))}
+    worst = {name: _largest_difference(rank, *case) for name, case in cases.items()}
+    (folder / f"{rank}.json").write_text(json.dumps(worst))
+    torch.distributed.destroy_process_group()
 
-torch.distributed.init_process_group("gloo")
-rank = torch.distributed.get_rank()
-worst = {}
-for case, shares, size in (("even", (2, 2), (5, 7)), ("uneven", (3, 1), (5, 7)), ("one value a rank", (1, 1), (1, 1))):
+
+def _largest_difference(rank: int, shares: tuple[int, int], size: tuple[int, int]) -> float:
     torch.manual_seed(0)
     whole = BatchNorm(6, eps=1e-3, momentum=0.3).double()
     nn.init.normal_(whole.weight), nn.init.normal_(whole.bias)
@@ -202,23 +189,15 @@ for case, shares, size in (("even", (2, 2), (5, 7)), ("uneven", (3, 1), (5, 7)),
     for gradient in gradients:
         torch.distributed.all_reduce(gradient)
     pairs = [(answer, whole(x)[mine]), (share.grad, theirs.grad[mine])]
-    pairs += zip(gradients, (p.grad for p in whole.parameters()))
-    whole.eval(), ours.eval()
+    pairs += zip(gradients, (p.grad for p in whole.parameters()), strict=True)
     pairs += [(ours[0].num_batches_tracked, whole.num_batches_tracked - 1)]  # the line above normed a second time
-    worst[case] = max(float((a - b).abs().max()) for a, b in pairs)
-Path(sys.argv[1] + f"-{rank}").write_text(json.dumps(worst))
-torch.distributed.destroy_process_group()
-"""
+    return max(float((a - b).abs().max()) for a, b in pairs)
 
 
 def test_batch_norms_over_two_ranks_are_that_of_the_joined_batch(tmp_path: Path) -> None:
     """Answers and gradients, with shares of one and of two sizes, and with a single value a channel on each rank."""
-    (tmp_path / "norms.py").write_text(BATCH_NORMS)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run([*command, tmp_path / "norms.py", tmp_path / "worst"], capture_output=True, text=True,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=200)  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run_ranks(2, norm_batches, tmp_path)
     for rank in (0, 1):
-        worst = json.loads((tmp_path / f"worst-{rank}").read_text())
+        worst = json.loads((tmp_path / f"{rank}.json").read_text())
         assert worst.keys() == {"even", "uneven", "one value a rank"}
         assert max(worst.values()) < 1e-9, worst

@@ -629,8 +629,10 @@ def test_a_file_without_the_auxiliary_head_and_a_model_without_it():
 
 
 # One picture takes the other way through the norm of what is pooled to one cell.
-@pytest.mark.parametrize("batch", [1, pytest.param(2, marks=pytest.mark.slow)])
-@BOTH
+@pytest.mark.parametrize(
+    ("make", "batch"),
+    [(upernet, 1), *(pytest.param(*slow, marks=pytest.mark.slow) for slow in ((upernet, 2), (semantic_fpn, 1)))],
+)
 def test_compiles_as_one_graph_in_training(make, batch):
     torch.compiler.reset()
     model, images = tiny(make).train(), torch.randn(batch, 3, 97, 65)

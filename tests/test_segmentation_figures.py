@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,8 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
+from ranks import run_ranks
+from twins.dist import joined
 from twins.metrics import SegmentationFigures
 
 CPU = torch.device("cpu")
@@ -134,36 +133,19 @@ def test_one_process_is_all_there_is() -> None:
     assert dict(figures.figures()) == before
 
 
-RANK = """
-import json, sys
-from pathlib import Path
-import torch
-from twins.dist import joined
-from twins.metrics import SegmentationFigures
-
-with joined("cpu") as world:
-    figures = SegmentationFigures(2, world.device)
-    for _ in range(world.rank + 1):
-        figures.update(torch.tensor([[0, 1]]), torch.tensor([[0, 0]]))
-    figures.confusion[1, 1] = 2**53 + world.rank  # beyond what floats count
-    figures.reduce()
-    seen = figures.confusion.tolist(), dict(figures.figures())["images"]
-    Path(sys.argv[1], f"{world.rank}.json").write_text(json.dumps(seen))
-"""
+def sum_confusions(folder: Path) -> None:
+    with joined("cpu") as world:
+        figures = SegmentationFigures(2, world.device)
+        for _ in range(world.rank + 1):
+            figures.update(torch.tensor([[0, 1]]), torch.tensor([[0, 0]]))
+        figures.confusion[1, 1] = 2**53 + world.rank  # beyond what floats count
+        figures.reduce()
+        seen = figures.confusion.tolist(), dict(figures.figures())["images"]
+        (folder / f"{world.rank}.json").write_text(json.dumps(seen))
 
 
 def test_sums_over_processes_are_exact(tmp_path: Path) -> None:
-    (tmp_path / "rank.py").write_text(RANK)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, str(tmp_path / "rank.py"), str(tmp_path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_ranks(2, sum_confusions, tmp_path)
     for rank in range(2):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == [[[3, 3], [0, 2**54 + 1]], 3]
 
