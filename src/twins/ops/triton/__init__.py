@@ -9,6 +9,8 @@ Under autocast each sublayer computes in autocast's type and norms in float32, a
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 import triton
@@ -17,17 +19,23 @@ from torch import Tensor, nn
 from .. import eager, reference
 from ..geometry import pad_to_kernel, window_overhang
 from .launch import INTERPRETED, float32_products
-from .norm import MAX_WIDTH, layer_norm
+from .norm import MAX_WIDTH as MAX_NORM_WIDTH
+from .norm import layer_norm
 from .patches import project_patches
-from .perceptron import fits, normed_mlp
+from .perceptron import fits as mlp_fits
+from .perceptron import normed_mlp
 from .positions import add_positions
 from .summary import attend_to_summary
-from .windows import MAX_TOKENS, attend_in_windows
+from .summary_sublayer import whole_summary_attention
+from .window_sublayer import MAX_WIDTH as MAX_SUBLAYER_WIDTH
+from .window_sublayer import whole_window_attention
+from .windows import attend_in_windows
+from .windows import fits as window_fits
 
 __all__ = ["describe", "mlp", "patch_embed", "peg", "subsampled_attention", "window_attention"]
 
 _DONE = nn.Identity()  # the norm of what is normed already
-_HEAD_SIZES = (16, 32, 64, 128)
+_HEAD_SIZES = (16, 32, 64)
 # The interpreter's bfloat16 products are wrong.
 _DTYPES = (torch.float32, torch.float16) if INTERPRETED else (torch.float32, torch.float16, torch.bfloat16)
 
@@ -55,9 +63,14 @@ def window_attention(
     dropout: float = 0.0,
 ) -> Tensor:
     _, H, W, C = x_BHWC.shape
-    if not (_multiplies(x_BHWC) and C // heads in _HEAD_SIZES and window * window <= MAX_TOKENS):
+    head_size = C // heads
+    held_at_once = INTERPRETED or window_fits(window, head_size, _dtype_of_products(x_BHWC))
+    if not (_multiplies(x_BHWC) and head_size in _HEAD_SIZES and held_at_once):
         return eager.window_attention(x_BHWC, norm, qkv, proj, heads, window, padding, dropout)
     below, beside, masked = window_overhang(H, W, window, padding)
+    if C <= MAX_SUBLAYER_WIDTH and _are_plain(norm, qkv, proj):
+        parts = _norm_of(norm), _weights(qkv, x_BHWC), _weights(proj, x_BHWC)
+        return F.dropout(whole_window_attention(x_BHWC, *parts, heads, window, masked), dropout)
     qkv_BHWX = qkv(_normed(x_BHWC, norm, for_a_product=True))
     fill_X = qkv(x_BHWC.new_zeros(C)) if (below or beside) and not masked else None
     return F.dropout(proj(attend_in_windows(qkv_BHWX, fill_X, heads, window)), dropout)
@@ -78,22 +91,23 @@ def subsampled_attention(
         return eager.subsampled_attention(x_BHWC, norm, q, kv, proj, heads, sr, sr_norm, dropout)
     x = _normed(x_BHWC, norm, for_a_product=True)
     summary = x if sr is None or sr_norm is None else patch_embed(x, sr, sr_norm)
-    y = attend_to_summary(q(x).flatten(1, 2), kv(summary).flatten(1, 2), heads)
-    return F.dropout(proj(y.view(x_BHWC.shape)), dropout)
+    kv_BMX = kv(summary).flatten(1, 2)
+    if x.shape[3] <= MAX_SUBLAYER_WIDTH and _are_plain(q, proj):
+        y = whole_summary_attention(x.flatten(1, 2), _weights(q, x_BHWC), kv_BMX, _weights(proj, x_BHWC), heads)
+        return F.dropout(y.view(x.shape), dropout)
+    y = attend_to_summary(q(x).flatten(1, 2), kv_BMX, heads)
+    return F.dropout(proj(y.view(x.shape)), dropout)
 
 
 def mlp(x_BHWC: Tensor, norm: nn.Module, fc1: nn.Module, fc2: nn.Module, dropout: float = 0.0) -> Tensor:
     C = x_BHWC.shape[3]
     if not _takes(x_BHWC):
         return eager.mlp(x_BHWC, norm, fc1, fc2, dropout)
-    if dropout or not (_multiplies(x_BHWC) and _fits_a_kernel(norm, fc1, fc2)):
+    hidden = getattr(fc1, "out_features", 0)
+    if dropout or not (_multiplies(x_BHWC) and mlp_fits(C, hidden) and _are_plain(norm, fc1, fc2)):
         return reference.mlp(_normed(x_BHWC, norm, for_a_product=True), _DONE, fc1, fc2, dropout)
-    assert isinstance(norm, nn.LayerNorm)
-    assert isinstance(fc1, nn.Linear)
-    assert isinstance(fc2, nn.Linear)
-    dtype = _dtype_of_products(x_BHWC)
-    weights = [weight.to(dtype) for weight in (fc1.weight, fc1.bias, fc2.weight, fc2.bias)]
-    return normed_mlp(x_BHWC.reshape(-1, C), norm.weight, norm.bias, norm.eps, *weights).view(x_BHWC.shape)
+    y = normed_mlp(x_BHWC.reshape(-1, C), *_norm_of(norm), *_weights(fc1, x_BHWC), *_weights(fc2, x_BHWC))
+    return y.view(x_BHWC.shape)
 
 
 def _normed(x: Tensor, norm: nn.Module, for_a_product: bool = False) -> Tensor:
@@ -101,14 +115,11 @@ def _normed(x: Tensor, norm: nn.Module, for_a_product: bool = False) -> Tensor:
 
     A compiler gets the norm as it is: it makes one kernel of that and the sums around it.
     """
-    plain = _takes(x) and _plain(norm, nn.LayerNorm) and norm.bias is not None and x.shape[-1] <= MAX_WIDTH
-    if not plain or torch.compiler.is_compiling():
-        y: Tensor = norm(x)
-        return y
-    assert isinstance(norm, nn.LayerNorm)
     products = _dtype_of_products(x)
-    dtype = products if for_a_product or products == x.dtype else torch.float32
-    return layer_norm(x, norm.weight, norm.bias, norm.eps, dtype)
+    if torch.compiler.is_compiling() or not (_takes(x) and _are_plain(norm) and x.shape[-1] <= MAX_NORM_WIDTH):
+        y: Tensor = norm(x)
+        return y.to(products) if for_a_product else y
+    return layer_norm(x, *_norm_of(norm), products if for_a_product or products == x.dtype else torch.float32)
 
 
 def describe() -> str:
@@ -137,9 +148,17 @@ def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
 
 
-def _fits_a_kernel(norm: nn.Module, fc1: nn.Module, fc2: nn.Module) -> bool:
-    layers = ((norm, nn.LayerNorm), (fc1, nn.Linear), (fc2, nn.Linear))
-    if not all(_plain(module, kind) and module.bias is not None for module, kind in layers):
-        return False
-    hidden, width = fc1.weight.shape  # type: ignore[misc]
-    return fits(width, hidden)
+def _are_plain(*layers: nn.Module) -> bool:
+    """The same of norms and linear layers, which are to have a bias as well."""
+    kinds = (nn.LayerNorm, nn.Linear)
+    return all(any(_plain(layer, kind) for kind in kinds) and layer.bias is not None for layer in layers)
+
+
+def _norm_of(norm: Any) -> tuple[Tensor, Tensor, float]:
+    return norm.weight, norm.bias, norm.eps
+
+
+def _weights(linear: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    """In the type that the map's products are computed in."""
+    dtype = _dtype_of_products(x)
+    return linear.weight.to(dtype), linear.bias.to(dtype)

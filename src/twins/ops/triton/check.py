@@ -12,30 +12,31 @@ from .. import reference, triton
 from .launch import INTERPRETED
 
 _BOUND = 0.08  # of the values' root mean square; rounding alone makes 0.02 or less in bfloat16
-_C, _HEADS, _WINDOW = 64, 2, 7
-_SIZE = (2, 9, 12, _C)  # windows stick out at the bottom and at the side
+_WIDTHS = {64: 2, 192: 6}  # channels and heads: whole sublayers by a kernel, and their attention alone
+_WINDOW = 7
+_SIZE = (2, 9, 12)  # windows stick out at the bottom and at the side
 
 
 def fault(device: str = "cuda") -> str | None:
     """What is wrong with answers or gradients of the kernels, or what keeps them from running, in a line; else None."""
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
-            return _wrong_sublayer(device)
+            return next(filter(None, (_wrong_sublayer(device, *width) for width in _WIDTHS.items())), None)
     except Exception as error:  # compilers and drivers raise anything at all, and plain PyTorch can go on
         first = next(iter(str(error).strip().splitlines()), "")
         return f"{type(error).__name__}: {first[:200]}"
 
 
-def _wrong_sublayer(device: str) -> str | None:
+def _wrong_sublayer(device: str, C: int, heads: int) -> str | None:
     dtype = torch.float16 if INTERPRETED else torch.bfloat16
-    for name, (layers, run) in _sublayers(device).items():
+    for name, (layers, run) in _sublayers(device, C, heads).items():
         layers.to(dtype)
-        x = torch.randn(_SIZE, generator=torch.Generator().manual_seed(1)).to(device, dtype)
+        x = torch.randn(*_SIZE, C, generator=torch.Generator().manual_seed(1)).to(device, dtype)
         actual = _answer_and_gradients(run, triton, layers, x)
         expected = _answer_and_gradients(run, reference, layers.float(), x.float())
         for ours, plain in zip(actual, expected, strict=True):
             if not _agree(ours, plain):
-                return f"{name} answers otherwise than plain PyTorch on this card"
+                return f"{name} with {C} channels answers otherwise than plain PyTorch on this card"
     return None
 
 
@@ -53,24 +54,24 @@ def _answer_and_gradients(
     return [y.detach(), *torch.autograd.grad((y * weights).sum(), [x, *layers.parameters()])]
 
 
-def _sublayers(device: str) -> dict[str, tuple[nn.Module, Callable[[ModuleType, Tensor], Tensor]]]:
+def _sublayers(device: str, C: int, heads: int) -> dict[str, tuple[nn.Module, Callable[[ModuleType, Tensor], Tensor]]]:
     """Of each its layers, drawn without touching the dice of the run, and how a form computes it."""
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        norm, sr_norm, embed_norm = (nn.LayerNorm(_C) for _ in range(3))
-        qkv, q, kv, proj = (nn.Linear(_C, n * _C) for n in (3, 1, 2, 1))
-        fc1, fc2 = nn.Linear(_C, 4 * _C), nn.Linear(4 * _C, _C)
-        conv, sr, embed = nn.Conv2d(_C, _C, 3, padding=1, groups=_C), nn.Conv2d(_C, _C, 2, 2), nn.Conv2d(_C, _C, 2, 2)
+        norm, sr_norm, embed_norm = (nn.LayerNorm(C) for _ in range(3))
+        qkv, q, kv, proj = (nn.Linear(C, n * C) for n in (3, 1, 2, 1))
+        fc1, fc2 = nn.Linear(C, 4 * C), nn.Linear(4 * C, C)
+        conv, sr, embed = nn.Conv2d(C, C, 3, padding=1, groups=C), nn.Conv2d(C, C, 2, 2), nn.Conv2d(C, C, 2, 2)
         # As large as trained ones: attention that is all but uniform has gradients of rounding alone.
         for layer in (norm, sr_norm, embed_norm, qkv, q, kv, proj, fc1, fc2, conv, sr, embed):
             for parameter in layer.parameters():
                 nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
 
     def window(form: ModuleType, x: Tensor) -> Tensor:
-        y: Tensor = form.window_attention(x, norm, qkv, proj, _HEADS, _WINDOW, "zero")
+        y: Tensor = form.window_attention(x, norm, qkv, proj, heads, _WINDOW, "zero")
         return y
 
     def summary(form: ModuleType, x: Tensor) -> Tensor:
-        y: Tensor = form.subsampled_attention(x, norm, q, kv, proj, _HEADS, sr, sr_norm)
+        y: Tensor = form.subsampled_attention(x, norm, q, kv, proj, heads, sr, sr_norm)
         return y
 
     def on(*layers: nn.Module) -> nn.Module:

@@ -20,7 +20,9 @@ from torch.library import triton_op
 from .launch import on_device_of, startable
 from .tiles import NORM_STEPS, norm_tile, power_of_two
 
-__all__ = ["MAX_WIDTH", "layer_norm", "load_tokens", "norm_backward", "norm_forward", "store_tokens"]
+__all__ = [
+    "MAX_WIDTH", "layer_norm", "layer_norm_gradients", "load_tokens", "norm_backward", "norm_forward", "store_tokens",
+]  # fmt: skip
 
 MAX_WIDTH = 4096  # of a token, which lies in one tile
 
@@ -129,11 +131,18 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(x, gain, shift)
 
 
+def layer_norm_gradients(
+    dy: Tensor, x: Tensor, gain: Tensor, shift: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """From the gradient by the answer of `layer_norm` those by the tokens, gain and shift."""
+    dx, parts = _layer_norm_backward(dy, x, gain, shift, eps)
+    dgain, dshift = parts.sum(dim=0).unbind()
+    return dx, dgain.to(gain.dtype), dshift.to(shift.dtype)
+
+
 def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
     x, gain, shift = ctx.saved_tensors
-    dx, parts = _layer_norm_backward(dy, x, gain, shift, ctx.eps)
-    dgain, dshift = parts.sum(dim=0).unbind()
-    return dx, dgain.to(gain.dtype), dshift.to(shift.dtype), None, None
+    return *layer_norm_gradients(dy, x, gain, shift, ctx.eps), None, None
 
 
 _layer_norm.register_autograd(_gradients, setup_context=_save)

@@ -17,6 +17,7 @@ from torch.library import triton_op
 
 from .activation import gelu, gelu_and_slope
 from .launch import float32_products, on_device_of, startable
+from .linear_gradients import bias_gradient, weight_gradient
 from .norm import load_tokens, norm_backward, norm_forward, store_tokens
 from .tiles import mlp_backward_tile, mlp_tile, power_of_two
 
@@ -152,12 +153,8 @@ def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     dgain, dshift = parts.sum(dim=0).unbind()
     return (
         dx, dgain.to(gain.dtype), dshift.to(shift.dtype), None,
-        dh.T @ normed, _sum_of_rows(dh, b1), dy.T @ g, _sum_of_rows(dy, b2),
+        weight_gradient(dh, normed), bias_gradient(dh, b1), weight_gradient(dy, g), bias_gradient(dy, b2),
     )  # fmt: skip
-
-
-def _sum_of_rows(x: Tensor, bias: Tensor) -> Tensor:
-    return x.sum(dim=0, dtype=torch.float32).to(bias.dtype)
 
 
 _mlp.register_autograd(_gradients, setup_context=_save)

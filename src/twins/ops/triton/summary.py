@@ -18,7 +18,7 @@ from torch.library import triton_op
 from .launch import LOG2_E, float32_products, on_device_of, startable
 from .tiles import key_tile
 
-__all__ = ["attend_to_summary"]
+__all__ = ["attend_to_keys", "attend_to_summary", "attend_with_denominators", "gradients_of_summary"]
 
 _PROGRAMS = 512  # that keep a large card busy; with fewer, the queries are shared out
 
@@ -38,16 +38,11 @@ def _store(ptr, x, picture, length, index, stride, column):
 
 
 @triton.jit
-def _forward(
-    q_ptr, kv_ptr, y_ptr, lse_ptr, N, M, heads, blocks, scale,
-    D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr,
+def attend_to_keys(
+    q, kv_ptr, picture, M, C, column, scale,
+    ROWS: tl.constexpr, D: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    head, block = tl.program_id(0) % heads, tl.program_id(0) // heads % blocks
-    picture = tl.program_id(0) // (heads * blocks)
-    C = heads * D
-    column = head * D + tl.arange(0, D)
-    row = block * ROWS + tl.arange(0, ROWS)
-    q = _load(q_ptr, picture, N, row, C, column)
+    """A running softmax: values weighted by exp2(scores - their maximum) (ROWS, D), the maximum, the weights' sum."""
     highest = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)
     y = tl.zeros([ROWS, D], tl.float32)
@@ -63,6 +58,21 @@ def _forward(
         total = total * shrink + tl.sum(p, axis=1)
         y = y * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision=PRECISION)
         highest = higher
+    return y, highest, total
+
+
+@triton.jit
+def _forward(
+    q_ptr, kv_ptr, y_ptr, lse_ptr, N, M, heads, blocks, scale,
+    D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    head, block = tl.program_id(0) % heads, tl.program_id(0) // heads % blocks
+    picture = tl.program_id(0) // (heads * blocks)
+    C = heads * D
+    column = head * D + tl.arange(0, D)
+    row = block * ROWS + tl.arange(0, ROWS)
+    q = _load(q_ptr, picture, N, row, C, column)
+    y, highest, total = attend_to_keys(q, kv_ptr, picture, M, C, column, scale, ROWS, D, KEYS, PRECISION)
     _store(y_ptr, y / total[:, None], picture, N, row, C, column)
     place = (picture.to(tl.int64) * N + row) * heads + head
     tl.store(lse_ptr + place, highest + tl.log2(total), mask=row < N)
@@ -138,15 +148,27 @@ def _backward_keys(
 def attend_to_summary(q_BNC: Tensor, kv_BMX: Tensor, heads: int) -> Tensor:
     """Softmax attention of N queries to M keys, heads side by side: (B, N, C) and (B, M, 2C) -> (B, N, C).
 
-    X holds every head's keys, then every head's values. Heads of 16, 32, 64 or 128 channels; M is 1 or more.
+    X holds every head's keys, then every head's values. Heads of 16, 32 or 64 channels; M is 1 or more.
     """
-    y: Tensor = _attend(q_BNC, kv_BMX, heads)[0]
-    return y
+    return attend_with_denominators(q_BNC, kv_BMX, heads)[0]
+
+
+def attend_with_denominators(q: Tensor, kv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """The same, and for the way back the logarithm of each softmax's denominator (B, N, heads)."""
+    y, denominators = _attend(q, kv, heads)
+    return y, denominators
+
+
+def gradients_of_summary(
+    dy: Tensor, q: Tensor, kv: Tensor, y: Tensor, denominators: Tensor, heads: int
+) -> tuple[Tensor, Tensor]:
+    """From the gradient by the answer those by the queries, and by keys and values."""
+    dq, parts = _attend_backward(dy, q, kv, y, denominators, heads)
+    return dq, parts.sum(dim=0).to(kv.dtype)
 
 
 @triton_op("twins::attend_to_summary", mutates_args={})
 def _attend(q: Tensor, kv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """The answer, and for the way back the logarithm of each softmax's denominator (B, N, heads)."""
     q, kv = q.contiguous(), kv.contiguous()
     (B, N, _), M, D = q.shape, kv.shape[1], q.shape[2] // heads
     y, lse = torch.empty_like(q), q.new_empty(B, N, heads, dtype=torch.float32)
@@ -194,9 +216,8 @@ def _save(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Te
 
 
 def _gradients(ctx: Any, dy: Tensor, _: Tensor | None) -> tuple[Tensor, Tensor, None]:
-    q, kv, y, lse = ctx.saved_tensors
-    dq, parts = _attend_backward(dy, q, kv, y, lse, ctx.heads)
-    return dq, parts.sum(dim=0).to(kv.dtype), None
+    q, kv, y, denominators = ctx.saved_tensors
+    return *gradients_of_summary(dy, q, kv, y, denominators, ctx.heads), None
 
 
 _attend.register_autograd(_gradients, setup_context=_save)

@@ -24,6 +24,11 @@ def window_tile(head_size: int, dtype: torch.dtype) -> Tile:
     return Tile(64, 64, 8 if dtype == torch.float32 and head_size > 32 else 4, 1)
 
 
+def sublayer_tile(width: int, dtype: torch.dtype) -> Tile:
+    """A window, or 64 queries, with all channels and 64 keys at a time; a head's weights come while one computes."""
+    return Tile(64, 64, 8, 1) if dtype == torch.float32 else Tile(64, 64, 4, 2)
+
+
 def key_tile(head_size: int, dtype: torch.dtype) -> Tile:
     """Queries and keys of sub-sampled attention: 49 keys, the usual case, are one block."""
     return Tile(64, 64, 8 if dtype == torch.float32 and head_size > 32 else 4, 1 if dtype == torch.float32 else 2)

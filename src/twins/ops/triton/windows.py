@@ -20,13 +20,19 @@ from torch.library import triton_op
 from .launch import LOG2_E, float32_products, on_device_of, startable
 from .tiles import Tile, power_of_two, window_tile
 
-__all__ = ["MAX_TOKENS", "attend_in_windows"]
+__all__ = ["attend_in_windows", "exponentials", "fits", "gradients_in_windows", "locate"]
 
-MAX_TOKENS = 128  # of a window: its probabilities are held at once
+_MAX_TOKENS = 64  # of a window, whose probabilities are held at once
+_MAX_BYTES = 128  # of a token in a head: five tiles of them share 100 KB on the way back (CUDA 8.6, 8.9)
+
+
+def fits(window: int, head_size: int, dtype: torch.dtype) -> bool:
+    """Whether a program can hold a window of one head on any card."""
+    return window * window <= _MAX_TOKENS and head_size * dtype.itemsize <= _MAX_BYTES
 
 
 @triton.jit
-def _locate(window, H, W, rows, columns, WINDOW: tl.constexpr, TOKENS: tl.constexpr):
+def locate(window, H, W, rows, columns, WINDOW: tl.constexpr, TOKENS: tl.constexpr):
     """Each token of a window: its place among all tokens, whether it lies on the map, whether in the window at all."""
     token = tl.arange(0, TOKENS)
     row = window // columns % rows * WINDOW + token // WINDOW
@@ -56,7 +62,7 @@ def _load_head(qkv_ptr, fill_ptr, place, on_map, in_window, C, column, FILLED: t
 
 
 @triton.jit
-def _exponentials(q, k, is_key, scale, PRECISION: tl.constexpr):
+def exponentials(q, k, is_key, scale, PRECISION: tl.constexpr):
     """exp(scores - their maximum) of every query (row), and the sum over the keys."""
     scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
     scores = tl.where(is_key[None, :], scores, float("-inf"))
@@ -71,10 +77,10 @@ def _forward(
 ):  # fmt: skip
     head, window = tl.program_id(0) % heads, tl.program_id(0) // heads
     C = heads * D
-    place, on_map, in_window = _locate(window, H, W, rows, columns, WINDOW, TOKENS)
+    place, on_map, in_window = locate(window, H, W, rows, columns, WINDOW, TOKENS)
     column = head * D + tl.arange(0, D)
     q, k, v = _load_head(qkv_ptr, fill_ptr, place, on_map, in_window, C, column, FILLED)
-    p, total = _exponentials(q, k, in_window if FILLED else on_map, scale, PRECISION)
+    p, total = exponentials(q, k, in_window if FILLED else on_map, scale, PRECISION)
     y = tl.dot(p.to(v.dtype), v, input_precision=PRECISION) / total[:, None]
     tl.store(y_ptr + place[:, None] * C + column[None, :], y.to(y_ptr.dtype.element_ty), mask=on_map[:, None])
 
@@ -86,12 +92,12 @@ def _backward(
 ):  # fmt: skip
     head, window = tl.program_id(0) % heads, tl.program_id(0) // heads
     C = heads * D
-    place, on_map, in_window = _locate(window, H, W, rows, columns, WINDOW, TOKENS)
+    place, on_map, in_window = locate(window, H, W, rows, columns, WINDOW, TOKENS)
     column = head * D + tl.arange(0, D)
     q, k, v = _load_head(qkv_ptr, fill_ptr, place, on_map, in_window, C, column, FILLED)
     dy = _load(dy_ptr, fill_ptr, place, on_map, in_window, C, column, False)
 
-    p, total = _exponentials(q, k, in_window if FILLED else on_map, score_scale, PRECISION)
+    p, total = exponentials(q, k, in_window if FILLED else on_map, score_scale, PRECISION)
     p = p / total[:, None]
     dp = tl.dot(dy, tl.trans(v), input_precision=PRECISION)
     ds = (p * (dp - tl.sum(p * dp, axis=1)[:, None]) * scale).to(q.dtype)
@@ -115,7 +121,7 @@ def attend_in_windows(qkv_BHWX: Tensor, fill_X: Tensor | None, heads: int, windo
     """Softmax attention inside windows of a map of queries, keys and values: (B, H, W, 3C) -> (B, H, W, C).
 
     Windows that stick out of the map are clipped, or `fill_X` (3C), where given, stands for tokens beyond it. Heads
-    of 16, 32, 64 or 128 channels; at most MAX_TOKENS tokens a window.
+    of 16, 32 or 64 channels that `fits`.
     """
     y: Tensor = _attend(qkv_BHWX, fill_X, heads, window)
     return y
@@ -169,13 +175,20 @@ def _save(ctx: Any, inputs: tuple[Tensor, Tensor | None, int, int], output: Tens
     ctx.save_for_backward(qkv, fill)
 
 
+def gradients_in_windows(
+    dy: Tensor, qkv: Tensor, fill: Tensor | None, heads: int, window: int
+) -> tuple[Tensor, Tensor | None]:
+    """From the gradient by the answer of `attend_in_windows` those by its map and its fill."""
+    dqkv, parts = _attend_backward(dy, qkv, fill, heads, window)
+    if fill is None:
+        return dqkv, None
+    keys_values = parts.sum(dim=0)
+    return dqkv, torch.cat([keys_values.new_zeros(len(fill) // 3), keys_values]).to(fill.dtype)
+
+
 def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
     qkv, fill = ctx.saved_tensors
-    dqkv, parts = _attend_backward(dy, qkv, fill, ctx.heads, ctx.window)
-    if fill is None:
-        return dqkv, None, None, None
-    keys_values = parts.sum(dim=0)
-    return dqkv, torch.cat([keys_values.new_zeros(len(fill) // 3), keys_values]).to(fill.dtype), None, None
+    return *gradients_in_windows(dy, qkv, fill, ctx.heads, ctx.window), None, None
 
 
 _attend.register_autograd(_gradients, setup_context=_save)
