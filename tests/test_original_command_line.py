@@ -115,8 +115,15 @@ def launch(tmp_path: Path, *argv: str) -> str:
     return done.stdout
 
 
-def test_the_readme_commands_of_the_original_on_two_processes(pictures: Path, tmp_path: Path) -> None:
-    """Train for an epoch, go on for another, and evaluate: each over two gloo processes."""
+def test_the_readme_commands_of_the_original_on_two_processes(
+    main: ModuleType,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Train for an epoch over two gloo processes, go on for another in one, and evaluate over two again."""
+    monkeypatch.chdir(tmp_path)
     common = ["--model", "alt_gvt_small", "--batch-size", "4", "--data-path", str(pictures), "--dist-eval",
               "--drop-path", "0.3", *SMALL]  # fmt: skip
     out = launch(tmp_path, *common, "--epochs", "1")
@@ -127,7 +134,7 @@ def test_the_readme_commands_of_the_original_on_two_processes(pictures: Path, tm
     ]
     assert log[0]["n_parameters"] == sum(p.numel() for p in twins.create_model("alt_gvt_small", 3).parameters())
     assert {"train_lr", "train_loss", "test_loss", "test_acc1", "test_acc5", "epoch"} <= log[0].keys()
-    launch(tmp_path, *common, "--epochs", "2", "--resume", "alt_gvt_small/checkpoint.pth")
+    assert run_main(main, capsys, *common, "--epochs", "2", "--resume", "alt_gvt_small/checkpoint.pth")[0] == 0
     assert len((tmp_path / "alt_gvt_small/log.txt").read_text().splitlines()) == 2
     out = launch(tmp_path, *common, "--eval", "--resume", "alt_gvt_small/checkpoint.pth")
     log = [json.loads(line) for line in (tmp_path / "alt_gvt_small/log.txt").read_text().splitlines()]
