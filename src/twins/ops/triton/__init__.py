@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 import triton
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .. import eager, reference
 from ..geometry import pad_to_kernel, window_overhang
 from .launch import INTERPRETED, float32_products
-from .norm import MAX_WIDTH as MAX_NORM_WIDTH
-from .norm import layer_norm
+from .norm import fits_a_tile, layer_norm
 from .patches import project_patches
 from .perceptron import fits as mlp_fits
 from .perceptron import normed_mlp
@@ -43,12 +43,14 @@ _DTYPES = (torch.float32, torch.float16) if INTERPRETED else (torch.float32, tor
 def patch_embed(x_BHWC: Tensor, proj: nn.Conv2d, norm: nn.Module) -> Tensor:
     if not (_takes(x_BHWC) and _plain(proj, nn.Conv2d)):
         return eager.patch_embed(x_BHWC, proj, norm)
-    return _normed(project_patches(pad_to_kernel(x_BHWC, proj.kernel_size), proj), norm)
+    dtype = torch.float32 if torch.is_autocast_enabled(x_BHWC.device.type) else x_BHWC.dtype
+    return _normed(project_patches(pad_to_kernel(x_BHWC, proj.kernel_size), proj), norm, dtype)
 
 
 def peg(x_BHWC: Tensor, conv: nn.Conv2d) -> Tensor:
-    if not (_takes(x_BHWC) and _plain(conv, nn.Conv2d)) or conv.bias is None:
+    if not (_takes(x_BHWC) and _plain(conv, nn.Conv2d)):
         return eager.peg(x_BHWC, conv)
+    assert conv.bias is not None
     return add_positions(x_BHWC, conv.weight, conv.bias)
 
 
@@ -64,14 +66,15 @@ def window_attention(
 ) -> Tensor:
     _, H, W, C = x_BHWC.shape
     head_size = C // heads
+    # The interpreter has no shared memory to run out of, and tells better in float32 whether a kernel is right.
     held_at_once = INTERPRETED or window_fits(window, head_size, _dtype_of_products(x_BHWC))
     if not (_multiplies(x_BHWC) and head_size in _HEAD_SIZES and held_at_once):
         return eager.window_attention(x_BHWC, norm, qkv, proj, heads, window, padding, dropout)
     below, beside, masked = window_overhang(H, W, window, padding)
-    if C <= MAX_SUBLAYER_WIDTH and _are_plain(norm, qkv, proj):
+    if C <= MAX_SUBLAYER_WIDTH and _plain(norm, nn.LayerNorm) and _linear(qkv, proj):
         parts = _norm_of(norm), _weights(qkv, x_BHWC), _weights(proj, x_BHWC)
         return F.dropout(whole_window_attention(x_BHWC, *parts, heads, window, masked), dropout)
-    qkv_BHWX = qkv(_normed(x_BHWC, norm, for_a_product=True))
+    qkv_BHWX = qkv(_normed(x_BHWC, norm, _dtype_of_products(x_BHWC)))
     fill_X = qkv(x_BHWC.new_zeros(C)) if (below or beside) and not masked else None
     return F.dropout(proj(attend_in_windows(qkv_BHWX, fill_X, heads, window)), dropout)
 
@@ -89,10 +92,10 @@ def subsampled_attention(
 ) -> Tensor:
     if not (_multiplies(x_BHWC) and x_BHWC.shape[3] // heads in _HEAD_SIZES):
         return eager.subsampled_attention(x_BHWC, norm, q, kv, proj, heads, sr, sr_norm, dropout)
-    x = _normed(x_BHWC, norm, for_a_product=True)
+    x = _normed(x_BHWC, norm, _dtype_of_products(x_BHWC))
     summary = x if sr is None or sr_norm is None else patch_embed(x, sr, sr_norm)
     kv_BMX = kv(summary).flatten(1, 2)
-    if x.shape[3] <= MAX_SUBLAYER_WIDTH and _are_plain(q, proj):
+    if x.shape[3] <= MAX_SUBLAYER_WIDTH and _linear(q, proj):
         y = whole_summary_attention(x.flatten(1, 2), _weights(q, x_BHWC), kv_BMX, _weights(proj, x_BHWC), heads)
         return F.dropout(y.view(x.shape), dropout)
     y = attend_to_summary(q(x).flatten(1, 2), kv_BMX, heads)
@@ -104,22 +107,19 @@ def mlp(x_BHWC: Tensor, norm: nn.Module, fc1: nn.Module, fc2: nn.Module, dropout
     if not _takes(x_BHWC):
         return eager.mlp(x_BHWC, norm, fc1, fc2, dropout)
     hidden = getattr(fc1, "out_features", 0)
-    if dropout or not (_multiplies(x_BHWC) and mlp_fits(C, hidden) and _are_plain(norm, fc1, fc2)):
-        return reference.mlp(_normed(x_BHWC, norm, for_a_product=True), _DONE, fc1, fc2, dropout)
+    plain = _plain(norm, nn.LayerNorm) and _linear(fc1, fc2) and mlp_fits(C, hidden)
+    if dropout or not (_multiplies(x_BHWC) and plain):
+        return reference.mlp(_normed(x_BHWC, norm, _dtype_of_products(x_BHWC)), _DONE, fc1, fc2, dropout)
     y = normed_mlp(x_BHWC.reshape(-1, C), *_norm_of(norm), *_weights(fc1, x_BHWC), *_weights(fc2, x_BHWC))
     return y.view(x_BHWC.shape)
 
 
-def _normed(x: Tensor, norm: nn.Module, for_a_product: bool = False) -> Tensor:
-    """A norm's answer: under autocast in float32, or as the product that takes it would round it.
-
-    A compiler gets the norm as it is: it makes one kernel of that and the sums around it.
-    """
-    products = _dtype_of_products(x)
-    if torch.compiler.is_compiling() or not (_takes(x) and _are_plain(norm) and x.shape[-1] <= MAX_NORM_WIDTH):
+def _normed(x: Tensor, norm: nn.Module, dtype: torch.dtype) -> Tensor:
+    """A norm's answer in `dtype`. A compiler gets the norm as it is: it makes one kernel of that and its neighbours."""
+    if torch.compiler.is_compiling() or not (_takes(x) and _plain(norm, nn.LayerNorm) and fits_a_tile(x.shape[-1])):
         y: Tensor = norm(x)
-        return y.to(products) if for_a_product else y
-    return layer_norm(x, *_norm_of(norm), products if for_a_product or products == x.dtype else torch.float32)
+        return y.to(dtype)
+    return layer_norm(x, *_norm_of(norm), dtype)
 
 
 def describe() -> str:
@@ -144,14 +144,19 @@ def _dtype_of_products(x: Tensor) -> torch.dtype:
 
 
 def _plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a module does what its parameters say, and nobody watches it being called."""
-    return type(module) is kind and not module._forward_hooks and not module._forward_pre_hooks
+    """Whether a module does what its numbers say, bias included, and nobody watches it being called."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    if type(module) is not kind or any(hooks):
+        return False
+    return not any(parameter is None or is_traceable_wrapper_subclass(parameter) for parameter in _parameters(module))
 
 
-def _are_plain(*layers: nn.Module) -> bool:
-    """The same of norms and linear layers, which are to have a bias as well."""
-    kinds = (nn.LayerNorm, nn.Linear)
-    return all(any(_plain(layer, kind) for kind in kinds) and layer.bias is not None for layer in layers)
+def _parameters(module: Any) -> tuple[Tensor | None, Tensor | None]:
+    return module.weight, module.bias
+
+
+def _linear(*layers: nn.Module) -> bool:
+    return all(_plain(layer, nn.Linear) for layer in layers)
 
 
 def _norm_of(norm: Any) -> tuple[Tensor, Tensor, float]:

@@ -12,7 +12,11 @@ from .. import reference, triton
 from .launch import INTERPRETED
 
 _BOUND = 0.08  # of the values' root mean square; rounding alone makes 0.02 or less in bfloat16
-_WIDTHS = {64: 2, 192: 6}  # channels and heads: whole sublayers by a kernel, and their attention alone
+_CASES = (  # channels, heads, autocast: whole sublayers by a kernel, in both ways to train, and their attention alone
+    (64, 2, False),
+    (64, 2, True),
+    (192, 6, False),
+)
 _WINDOW = 7
 _SIZE = (2, 9, 12)  # windows stick out at the bottom and at the side
 
@@ -20,20 +24,22 @@ _SIZE = (2, 9, 12)  # windows stick out at the bottom and at the side
 def fault(device: str = "cuda") -> str | None:
     """What is wrong with answers or gradients of the kernels, or what keeps them from running, in a line; else None."""
     try:
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
-            return next(filter(None, (_wrong_sublayer(device, *width) for width in _WIDTHS.items())), None)
+        with torch.inference_mode(False), torch.enable_grad():
+            return next(filter(None, (_wrong_sublayer(device, *case) for case in _CASES)), None)
     except Exception as error:  # compilers and drivers raise anything at all, and plain PyTorch can go on
         first = next(iter(str(error).strip().splitlines()), "")
         return f"{type(error).__name__}: {first[:200]}"
 
 
-def _wrong_sublayer(device: str, C: int, heads: int) -> str | None:
-    dtype = torch.float16 if INTERPRETED else torch.bfloat16
+def _wrong_sublayer(device: str, C: int, heads: int, autocast: bool) -> str | None:
+    short = torch.float16 if INTERPRETED else torch.bfloat16
     for name, (layers, run) in _sublayers(device, C, heads).items():
-        layers.to(dtype)
-        x = torch.randn(*_SIZE, C, generator=torch.Generator().manual_seed(1)).to(device, dtype)
-        actual = _answer_and_gradients(run, triton, layers, x)
-        expected = _answer_and_gradients(run, reference, layers.float(), x.float())
+        layers.to(torch.float32 if autocast else short)
+        x = torch.randn(*_SIZE, C, generator=torch.Generator().manual_seed(1)).to(device)
+        with torch.autocast(device, short, enabled=autocast):
+            actual = _answer_and_gradients(run, triton, layers, x if autocast else x.to(short))
+        with torch.autocast(device, enabled=False):
+            expected = _answer_and_gradients(run, reference, layers.float(), x if autocast else x.to(short).float())
         for ours, plain in zip(actual, expected, strict=True):
             if not _agree(ours, plain):
                 return f"{name} with {C} channels answers otherwise than plain PyTorch on this card"

@@ -19,6 +19,11 @@ def startable(kernel: Any) -> Any:
     return kernel if INTERPRETED else wrap_triton(kernel)
 
 
+def contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Kernels count places in memory, of vectors too."""
+    return tuple(tensor.contiguous() for tensor in tensors)
+
+
 def on_device_of(x: Tensor) -> AbstractContextManager[Any]:
     """Triton starts kernels on the current device, which need not be the tensor's."""
     return torch.cuda.device(x.device) if x.is_cuda and torch.cuda.is_initialized() else nullcontext()

@@ -13,6 +13,6 @@ def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
     return dy.flatten(0, -2).T @ x.flatten(0, -2)
 
 
-def bias_gradient(dy: Tensor, bias: Tensor) -> Tensor:
-    """(..., C') -> (C'), summed in float32 and given in the bias's type."""
-    return dy.flatten(0, -2).sum(dim=0, dtype=torch.float32).to(bias.dtype)
+def bias_gradient(dy: Tensor, dtype: torch.dtype) -> Tensor:
+    """(..., C') -> (C'), summed in float32 and given in `dtype`."""
+    return dy.flatten(0, -2).sum(dim=0, dtype=torch.float32).to(dtype)

@@ -17,14 +17,18 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op
 
-from .launch import on_device_of, startable
+from .launch import contiguous, on_device_of, startable
 from .tiles import NORM_STEPS, norm_tile, power_of_two
 
 __all__ = [
-    "MAX_WIDTH", "layer_norm", "layer_norm_gradients", "load_tokens", "norm_backward", "norm_forward", "store_tokens",
+    "fits_a_tile", "layer_norm", "layer_norm_gradients", "load_tokens", "norm_backward", "norm_forward", "store_tokens",
 ]  # fmt: skip
 
-MAX_WIDTH = 4096  # of a token, which lies in one tile
+_MAX_WIDTH = 4096
+
+
+def fits_a_tile(width: int) -> bool:
+    return width <= _MAX_WIDTH
 
 
 @triton.jit
@@ -96,7 +100,7 @@ def layer_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.
 
 @triton_op("twins::layer_norm", mutates_args={})
 def _layer_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    x = x.contiguous()
+    x, gain, shift = contiguous(x, gain, shift)
     C = x.shape[-1]
     N = x.numel() // C
     y = torch.empty_like(x, dtype=dtype)
@@ -104,15 +108,16 @@ def _layer_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch
     with on_device_of(x):
         if N:
             startable(_forward)[(-(-N // tile.rows),)](
-                x, gain, shift, y, N, C, eps, power_of_two(C), tile.rows, num_warps=tile.warps
-            )
+                x, gain, shift, y, N, C, eps, power_of_two(C), tile.rows,
+                num_warps=tile.warps, num_stages=tile.stages,
+            )  # fmt: skip
     return y
 
 
 @triton_op("twins::layer_norm_backward", mutates_args={})
 def _layer_norm_backward(dy: Tensor, x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """The gradient by the tokens, and parts of those by gain and shift."""
-    dy, x = dy.contiguous(), x.contiguous()
+    dy, x, gain, shift = contiguous(dy, x, gain, shift)
     C = x.shape[-1]
     N = x.numel() // C
     tile = norm_tile(C)
@@ -121,8 +126,9 @@ def _layer_norm_backward(dy: Tensor, x: Tensor, gain: Tensor, shift: Tensor, eps
     with on_device_of(x):
         if N:
             startable(_backward)[(programs,)](
-                dy, x, gain, shift, dx, parts, N, C, eps, NORM_STEPS, power_of_two(C), tile.rows, num_warps=tile.warps
-            )
+                dy, x, gain, shift, dx, parts, N, C, eps, NORM_STEPS, power_of_two(C), tile.rows,
+                num_warps=tile.warps, num_stages=tile.stages,
+            )  # fmt: skip
     return dx, parts
 
 

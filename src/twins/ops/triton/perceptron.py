@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.library import triton_op
 
 from .activation import gelu, gelu_and_slope
-from .launch import float32_products, on_device_of, startable
+from .launch import contiguous, float32_products, on_device_of, startable
 from .linear_gradients import bias_gradient, weight_gradient
 from .norm import load_tokens, norm_backward, norm_forward, store_tokens
 from .tiles import mlp_backward_tile, mlp_tile, power_of_two
@@ -108,7 +108,7 @@ def normed_mlp(
 
 @triton_op("twins::normed_mlp", mutates_args={})
 def _mlp(x: Tensor, gain: Tensor, shift: Tensor, eps: float, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
-    x, w1, w2 = x.contiguous(), w1.contiguous(), w2.contiguous()
+    x, gain, shift, w1, b1, w2, b2 = contiguous(x, gain, shift, w1, b1, w2, b2)
     N, C = x.shape
     y = x.new_empty(N, C, dtype=w1.dtype)
     tile = mlp_tile(C, w1.dtype)
@@ -126,7 +126,7 @@ def _mlp_backward(
     dy: Tensor, x: Tensor, gain: Tensor, shift: Tensor, eps: float, w1: Tensor, b1: Tensor, w2: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradient by x, normed tokens, activations, gradients by hidden units, and parts of the norm's gradients."""
-    dy, x, w1, w2 = dy.contiguous(), x.contiguous(), w1.contiguous(), w2.contiguous()
+    dy, x, gain, shift, w1, b1, w2 = contiguous(dy, x, gain, shift, w1, b1, w2)
     (N, C), hidden = x.shape, len(w1)
     tile = mlp_backward_tile(C, w1.dtype)
     programs = -(-N // tile.rows)
@@ -143,17 +143,17 @@ def _mlp_backward(
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    x, gain, shift, ctx.eps, w1, b1, w2, b2 = inputs
-    ctx.save_for_backward(x, gain, shift, w1, b1, w2, b2)
+    x, gain, shift, ctx.eps, w1, b1, w2, _ = inputs
+    ctx.save_for_backward(x, gain, shift, w1, b1, w2)
 
 
 def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    x, gain, shift, w1, b1, w2, b2 = ctx.saved_tensors
+    x, gain, shift, w1, b1, w2 = ctx.saved_tensors
     dx, normed, g, dh, parts = _mlp_backward(dy, x, gain, shift, ctx.eps, w1, b1, w2)
     dgain, dshift = parts.sum(dim=0).unbind()
     return (
         dx, dgain.to(gain.dtype), dshift.to(shift.dtype), None,
-        weight_gradient(dh, normed), bias_gradient(dh, b1), weight_gradient(dy, g), bias_gradient(dy, b2),
+        weight_gradient(dh, normed), bias_gradient(dh, w1.dtype), weight_gradient(dy, g), bias_gradient(dy, w1.dtype),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op
 
-from .launch import on_device_of, startable
+from .launch import contiguous, on_device_of, startable
 from .tiles import PEG_STEPS, PEG_TILE
 
 __all__ = ["add_positions"]
@@ -99,7 +99,7 @@ def _peg_backward(dy: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor
 
 
 def _run(x: Tensor, weight: Tensor, bias: Tensor, turned: bool) -> Tensor:
-    x, weight = x.contiguous(), weight.contiguous()
+    x, weight, bias = contiguous(x, weight, bias)
     (B, H, W, C), tile = x.shape, PEG_TILE
     y = torch.empty_like(x)
     with on_device_of(x):

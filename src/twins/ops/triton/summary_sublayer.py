@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.library import triton_op
 
 from .heads import into_head, out_of_head
-from .launch import LOG2_E, float32_products, on_device_of, startable
+from .launch import LOG2_E, contiguous, float32_products, on_device_of, startable
 from .linear_gradients import bias_gradient, weight_gradient
 from .summary import attend_to_keys, attend_with_denominators, gradients_of_summary
 from .tiles import power_of_two, sublayer_tile
@@ -59,7 +59,7 @@ def whole_summary_attention(
 
 @triton_op("twins::summary_sublayer", mutates_args={})
 def _attend(x: Tensor, w_in: Tensor, b_in: Tensor, kv: Tensor, w_out: Tensor, b_out: Tensor, heads: int) -> Tensor:
-    x, w_in, kv, w_out = x.contiguous(), w_in.contiguous(), kv.contiguous(), w_out.contiguous()
+    x, w_in, b_in, kv, w_out, b_out = contiguous(x, w_in, b_in, kv, w_out, b_out)
     (B, N, C), M = x.shape, kv.shape[1]
     y = torch.empty_like(x)
     tile = sublayer_tile(C, x.dtype)
@@ -75,18 +75,18 @@ def _attend(x: Tensor, w_in: Tensor, b_in: Tensor, kv: Tensor, w_out: Tensor, b_
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.heads = inputs
-    ctx.save_for_backward(*tensors)
+    x, w_in, b_in, kv, w_out, _, ctx.heads = inputs
+    ctx.save_for_backward(x, w_in, b_in, kv, w_out)
 
 
 def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    x, w_in, b_in, kv, w_out, b_out = ctx.saved_tensors
+    x, w_in, b_in, kv, w_out = ctx.saved_tensors
     q = F.linear(x, w_in, b_in)
     attended, denominators = attend_with_denominators(q, kv, ctx.heads)
     dq, dkv = gradients_of_summary(dy @ w_out, q, kv, attended, denominators, ctx.heads)
     return (
-        dq @ w_in, weight_gradient(dq, x), bias_gradient(dq, b_in), dkv,
-        weight_gradient(dy, attended), bias_gradient(dy, b_out), None,
+        dq @ w_in, weight_gradient(dq, x), bias_gradient(dq, x.dtype), dkv,
+        weight_gradient(dy, attended), bias_gradient(dy, x.dtype), None,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.library import triton_op
 
 from .heads import into_head, out_of_head
-from .launch import LOG2_E, float32_products, on_device_of, startable
+from .launch import LOG2_E, contiguous, float32_products, on_device_of, startable
 from .linear_gradients import bias_gradient, weight_gradient
 from .norm import layer_norm, layer_norm_gradients, norm_forward
 from .tiles import power_of_two, sublayer_tile
@@ -74,7 +74,7 @@ def _attend(
     x: Tensor, gain: Tensor, shift: Tensor, eps: float,
     w_in: Tensor, b_in: Tensor, w_out: Tensor, b_out: Tensor, heads: int, window: int, clipped: bool,
 ) -> Tensor:  # fmt: skip
-    x, w_in, w_out = x.contiguous(), w_in.contiguous(), w_out.contiguous()
+    x, gain, shift, w_in, b_in, w_out, b_out = contiguous(x, gain, shift, w_in, b_in, w_out, b_out)
     B, H, W, C = x.shape
     y = torch.empty_like(x, dtype=w_in.dtype)
     rows, columns, tile = -(-H // window), -(-W // window), sublayer_tile(C, w_in.dtype)
@@ -102,10 +102,12 @@ def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     attended = attend_in_windows(qkv, fill, ctx.heads, window)
     dqkv, dfill = gradients_in_windows(dy @ w_out, qkv, fill, ctx.heads, window)
     dx, dgain, dshift = layer_norm_gradients(dqkv @ w_in, x, gain, shift, ctx.eps)
-    db_in = bias_gradient(dqkv, b_in) if dfill is None else bias_gradient(dqkv, b_in) + dfill
+    db_in = bias_gradient(dqkv, w_in.dtype)
+    if dfill is not None:
+        db_in += dfill
     return (
         dx, dgain, dshift, None, weight_gradient(dqkv, normed), db_in,
-        weight_gradient(dy, attended), bias_gradient(dy, b_in), None, None, None,
+        weight_gradient(dy, attended), bias_gradient(dy, w_in.dtype), None, None, None,
     )  # fmt: skip
 
 

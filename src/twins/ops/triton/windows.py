@@ -66,8 +66,8 @@ def exponentials(q, k, is_key, scale, PRECISION: tl.constexpr):
     """exp(scores - their maximum) of every query (row), and the sum over the keys."""
     scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
     scores = tl.where(is_key[None, :], scores, float("-inf"))
-    exponentials = tl.exp2(scores - tl.max(scores, axis=1)[:, None])
-    return exponentials, tl.sum(exponentials, axis=1)
+    p = tl.exp2(scores - tl.max(scores, axis=1)[:, None])
+    return p, tl.sum(p, axis=1)
 
 
 @triton.jit
