@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable
+from multiprocessing.connection import wait
 from typing import Any
 
 import torch
@@ -26,11 +28,14 @@ def run_ranks(processes: int, work: Callable[..., object], *args: Any, timeout: 
     ]
     for rank in ranks:
         rank.start()
-    for rank in ranks:
-        rank.join(timeout)
-        if rank.exitcode != 0:  # the others may wait for it for ever
-            for other in ranks:
-                other.kill()
+    running, deadline = {rank.sentinel: rank for rank in ranks}, time.monotonic() + timeout
+    while running:
+        ended = [running.pop(sentinel) for sentinel in wait(running, deadline - time.monotonic())]
+        if not ended or any(rank.exitcode for rank in ended):  # the others may wait for it for ever
+            for rank in ranks:
+                rank.kill()
+                rank.join()
+            break
     assert [rank.exitcode for rank in ranks] == [0] * processes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ def add_bench(commands: Any) -> argparse.ArgumentParser:
     bench.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: inference, training, batch 1 "
                        "and dense maps of --models in bfloat16, beside timm, compiled and not; no other flag of "
                        "what to measure applies; writes gpu-DATE.json")  # fmt: skip
-    bench.add_argument("--limit", type=_at_least(float, 1), metavar="SECONDS", default=400.0, help="with --device "
-                       "cuda: nothing begins after that; another call goes on")  # fmt: skip
+    bench.add_argument("--limit", type=_at_least(float, 1), metavar="SECONDS", default=300.0, help="with --device "
+                       "cuda: no contender begins after that; another call goes on")  # fmt: skip
     bench.add_argument(
         "--out", default="benchmarks", metavar="FOLDER", help="where cpu-DATE.json (data-, gpu-) and its chart go"
     )
@@ -84,8 +85,9 @@ def measure(args: argparse.Namespace) -> bool:
 
 
 def _on_gpu(networks: list[str], out: Path, limit: float) -> bool:
+    deadline = time.perf_counter() + limit
     for network in networks:
-        if not bench_gpu(network, out, limit, print):
+        if not bench_gpu(network, out, deadline, print):
             break
     return True
 

@@ -98,6 +98,11 @@ def _network(case: Case, contender: GpuContender, weights: Weights) -> nn.Module
     return model
 
 
+def is_recorded(case: Case, contender: GpuContender) -> bool:
+    """Whether it replays CUDA graphs, whose memory PyTorch counts as free."""
+    return contender.how == "graphed" or (contender.how == "max-autotune" and case.what != "training")
+
+
 def repair(model: nn.Module) -> None:
     """Let timm's window attention call PyTorch's with four dimensions: windows and pictures are one batch."""
     for module in model.modules():
@@ -119,12 +124,14 @@ def _attend_in_four_dimensions(module: Any, x: Tensor, size: tuple[int, int]) ->
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def _training(model: nn.Module, images: Tensor) -> GpuRunner:

@@ -16,7 +16,18 @@ _INSTRUCTION_SETS = (
     *("avx_vnni", "amx_tile", "amx_bf16", "amx_int8"),
     *("asimd", "asimddp", "sve", "sve2", "i8mm", "bf16"),
 )
-_PACKAGES = ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "openvino", "torchvision", "pillow", "simplejpeg")
+_PACKAGES = (
+    "torch",
+    "triton",
+    "timm",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+    "torchvision",
+    "pillow",
+    "simplejpeg",
+)
 
 
 def describe_machine() -> dict[str, Any]:

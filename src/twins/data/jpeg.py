@@ -25,7 +25,7 @@ REDUCTIONS = (8, 4, 2)  # those that the decoder has quick forms of
 # Where a picture is decoded whole and then shrunk so many times, two pixels may share their colour, which the file has
 # once for both: resizing smooths it. (Rounding frequencies, the decoder's other shortcut, is seen: 1.2 of 255.)
 ROUGH = 1.5
-MARGIN = 16  # rows below the crop that its last ones take colour from; blocks of frequencies are at most so high
+MARGIN = 16  # rows below the crop, from which its last ones take colour: two rows where four share one, at an eighth
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 _FORMATS = ("JPEG", "MPO")  # MPO: what cameras write that put several pictures into a file
 

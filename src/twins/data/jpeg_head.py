@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 END = b"\xff\xd9"
-# Frames begin with one of these markers; the three left out stand for tables and arithmetic coding.
+# Frames begin with one of these markers; of the three left out, two stand for tables, and one for nothing.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def ending_after(content: bytes, rows: int) -> bytes | None:
     """The file, whose picture now ends after `rows` rows; None where that cannot be told from its head.
 
-    A decoder then leaves the rest unread, and says so in a warning; it can no longer say whether the rest is there, so
+    A decoder then leaves the rest unread, and says so in a warning. Nobody would notice if the rest were missing, so
     that a file without its closing marker is not shortened.
     """
     place = _height_place(content)

@@ -61,9 +61,12 @@ def _form_for(x: Tensor) -> ModuleType:
 _form = _choose(os.environ.get("TWINS_OPS", "auto"))
 
 
-def backend() -> str:
-    """Which form computes the sublayers, in words."""
-    return f"{eager.describe()}; kernels for maps on a GPU" if _form is None else str(_form.describe())
+def backend(device: str | None = None) -> str:
+    """Which form computes the sublayers, in words; of maps on a `device` (cpu or cuda), where one is named."""
+    if _form is None and device is None:
+        return f"{eager.describe()}; kernels for maps on a GPU"
+    form = _form or (_kernels() if device == "cuda" else eager)
+    return str(form.describe())
 
 
 @contextmanager
