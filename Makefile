@@ -24,7 +24,7 @@ bench-data: $(READY)  ## reading JPEG files beside the original's way, written t
 	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/twins bench --loading $(ARGS)
 
-bench-gpu: $(READY)  ## the same on a GPU, beside timm and compilers; MODEL=twins_svt_base for another network; 8 minutes a call
+bench-gpu: $(READY)  ## the same on a GPU, beside timm and compilers; MODEL=twins_svt_base for another network; some 8 minutes a call
 	$(BIN)/twins bench --device cuda --models $(or $(MODEL),twins_svt_small) $(ARGS)
 
 lint: $(READY)  ## style and types
