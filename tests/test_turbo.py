@@ -16,7 +16,7 @@ from torchvision import transforms
 
 from twins.data.images import ImageSet, UnreadableImageError
 from twins.data.jpeg import JpegPicture, OpenedPictures, open_jpeg, reduction_for
-from twins.data.jpeg_head import ending_after
+from twins.data.jpeg_head import ending_after, plain_size
 from twins.data.loading import SampleKey
 from twins.data.sliding import quicken
 from twins.data.transforms import Preprocessing, eval_transform, train_transform
@@ -222,6 +222,18 @@ def test_the_head_of_a_file_is_told_to_end_earlier(photographs: dict[str, list[P
     assert ending_after(b"\xff\xd8\xff\xe0\x00\x04ab\xff\xd9", 300) is None
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("form", [{}, {"progressive": True}, {"comment": b"said"}, {"dpi": (72, 72)}, {"exif": True}])
+def test_sizes_are_pillows(form: dict[str, object], mode: str) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    buffer = BytesIO()
+    Image.new(mode, (300, 1000)).save(buffer, "JPEG", **(form | ({"exif": exif} if "exif" in form else {})))
+    content = buffer.getvalue()
+    assert plain_size(content) == ((300, 1000) if mode == "RGB" and "exif" not in form else None)
+    assert plain_size(content[:20]) is plain_size(b"") is plain_size(content[2:]) is None
+
+
 # Files that are not plain
 
 
@@ -254,6 +266,15 @@ def test_what_is_no_plain_jpeg_is_read_as_before(tmp_path: Path, mode: str, name
     recipe = PUBLISHED.replace(img_size=48)
     ordinary, quick = (tensors(recipe, [tmp_path / name], decoder, training=False) for decoder in ("pillow", "turbo"))
     assert torch.equal(ordinary[0], quick[0])
+
+
+@needs_turbo
+def test_pictures_of_too_many_pixels_are_refused(
+    photographs: dict[str, list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500 * 375 // 3)
+    with pytest.raises(UnreadableImageError, match="decompression bomb"):
+        open_jpeg(photographs["small"][0])
 
 
 @needs_turbo

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image
 
 from ..extras import need
 from .images import BROKEN, ImageSet, UnreadableImageError, read_image
-from .jpeg_head import ending_after
+from .jpeg_head import ending_after, plain_size
 
 # A reduced picture keeps at least so many pixels for each one that is asked for, so that the final resizing still
 # decides what is seen: the mean difference from the whole picture, resized, is then below 1 of 255.
@@ -101,14 +101,20 @@ def open_jpeg(path: Path) -> JpegPicture | Image.Image:
     """
     try:
         content = path.read_bytes()
-        size = _plain_size(content)
+        size = _bearable(plain_size(content)) or _upright_size(content)
     except OSError as error:
         raise UnreadableImageError(f"{path}: {error}") from error
     return read_image(path) if size is None else JpegPicture(path, content, size)
 
 
-def _plain_size(content: bytes) -> tuple[int, int] | None:
-    """(width, height) of an upright colour JPEG; None for what needs Pillow."""
+def _bearable(size: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Pillow warns of pictures of too many pixels, and refuses some."""
+    most = Image.MAX_IMAGE_PIXELS
+    return size if size is None or most is None or size[0] * size[1] <= most else None
+
+
+def _upright_size(content: bytes) -> tuple[int, int] | None:
+    """(width, height) of an upright colour JPEG, as Pillow tells after a longer look; None for what it is to decode."""
     try:
         with Image.open(BytesIO(content)) as image:
             upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
