@@ -21,7 +21,7 @@ import torch
 from .. import ops
 from .gpu_contenders import ANCHOR, CONTENDERS, GpuContender, Material, gather_material, is_recorded, start_on_gpu
 from .machine import versions
-from .measuring import Say
+from .measuring import Say, in_a_line
 from .parity import Parity, compare
 from .plan import Case, Contender
 from .results import Row, results_file, row_of, speed_row, write_rows
@@ -154,8 +154,7 @@ def _try(work: Callable[[], T]) -> T | Failure:
     try:
         return work()
     except Exception as error:  # compilers and drivers raise anything at all, and the others are to go on
-        first = next(iter(str(error).strip().splitlines()), "")
-        return Failure(f"{type(error).__name__}: {first[:200]}")
+        return Failure(in_a_line(error))
 
 
 def _give_back() -> None:

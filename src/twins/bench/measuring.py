@@ -129,6 +129,11 @@ def or_say(work: Callable[[], T], title: str, say: Say) -> T | None:
     try:
         return work()
     except Exception as error:  # converters raise anything at all, and the others are to go on
-        first = next(iter(str(error).strip().splitlines()), "")
-        say(f"{title} left out: {type(error).__name__}: {first[:200]}")
+        say(f"{title} left out: {in_a_line(error)}")
         return None
+
+
+def in_a_line(error: Exception) -> str:
+    """What went wrong in somebody's library, whose messages may have many lines, or none."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first[:200]}"

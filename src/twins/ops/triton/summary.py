@@ -38,6 +38,14 @@ def _store(ptr, x, picture, length, index, stride, column):
 
 
 @triton.jit
+def _own_queries(heads, blocks, D: tl.constexpr, ROWS: tl.constexpr):
+    """Which block of queries this program has: picture, head, tokens, and the head's columns."""
+    head, block = tl.program_id(0) % heads, tl.program_id(0) // heads % blocks
+    picture = tl.program_id(0) // (heads * blocks)
+    return picture, head, block * ROWS + tl.arange(0, ROWS), head * D + tl.arange(0, D)
+
+
+@triton.jit
 def attend_to_keys(
     q, kv_ptr, picture, M, C, column, scale,
     ROWS: tl.constexpr, D: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr,
@@ -66,11 +74,8 @@ def _forward(
     q_ptr, kv_ptr, y_ptr, lse_ptr, N, M, heads, blocks, scale,
     D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    head, block = tl.program_id(0) % heads, tl.program_id(0) // heads % blocks
-    picture = tl.program_id(0) // (heads * blocks)
+    picture, head, row, column = _own_queries(heads, blocks, D, ROWS)
     C = heads * D
-    column = head * D + tl.arange(0, D)
-    row = block * ROWS + tl.arange(0, ROWS)
     q = _load(q_ptr, picture, N, row, C, column)
     y, highest, total = attend_to_keys(q, kv_ptr, picture, M, C, column, scale, ROWS, D, KEYS, PRECISION)
     _store(y_ptr, y / total[:, None], picture, N, row, C, column)
@@ -90,11 +95,8 @@ def _backward_queries(
     dy_ptr, q_ptr, kv_ptr, y_ptr, lse_ptr, dq_ptr, delta_ptr, N, M, heads, blocks, scale, score_scale,
     D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    head, block = tl.program_id(0) % heads, tl.program_id(0) // heads % blocks
-    picture = tl.program_id(0) // (heads * blocks)
+    picture, head, row, column = _own_queries(heads, blocks, D, ROWS)
     C = heads * D
-    column = head * D + tl.arange(0, D)
-    row = block * ROWS + tl.arange(0, ROWS)
     q = _load(q_ptr, picture, N, row, C, column)
     dy = _load(dy_ptr, picture, N, row, C, column)
     y = _load(y_ptr, picture, N, row, C, column)
