@@ -22,7 +22,8 @@ FLAGS_OF_X86 = {
     "isa_avx2": ["-mavx2", "-mfma"],
     "isa_avx512": AVX512,
     "isa_avx512_vnni": [*AVX512, "-mavx512vnni"],
-    "isa_avx512_bf16": [*AVX512, "-mavx512vnni", "-mavx512bf16"],
+    "isa_avx512_bf16": [*AVX512, "-mavx512bf16"],
+    "isa_amx": [*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8"],
 }
 
 

@@ -23,7 +23,12 @@ X86 = {
     "isa_avx2": ["-mavx2", "-mfma"],
     "isa_avx512": ["-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"],
     "isa_avx512_vnni": ["-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni"],
-    "isa_avx512_bf16": ["-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mavx512bf16"],
+    "isa_avx512_bf16": ["-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16"],
+    "isa_amx": [
+        *("-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16"),
+        *("-mamx-tile", "-mamx-bf16", "-mamx-int8"),
+    ],
+    "isa_amx_emulated": [],
 }
 SANITIZED = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 # fp32 rounds, bf16 and int8 round more: how far the largest error of a logit or of a map may be
@@ -43,17 +48,20 @@ def needs(program: str) -> str:
     return program
 
 
-def build(folder: Path, compiler: str, flags: list[str], portable: Path | None = None, avx2: bool = False) -> str:
-    """The program of engine/check.cpp with some of the instruction sets, one of which may stand in for the portable."""
+def build(
+    folder: Path, compiler: str, flags: list[str], portable: Path | None = None, more: tuple[str, ...] = ()
+) -> str:
+    """The program of engine/check.cpp: with the portable instruction set, or one that stands in for it, and `more`."""
     sources = [CHECKS / "check.cpp", *(ENGINE / f"{name}.cpp" for name in COMMON)]
-    defines = ["-DWITHOUT_AVX512", *([] if avx2 else ["-DWITHOUT_AVX2"])]
+    left_out = {"isa_avx2": "-DWITHOUT_AVX2", "isa_amx_emulated": "-DWITHOUT_EMULATION"}
+    defines = [define for name, define in left_out.items() if name not in more]
     common = [needs(compiler), *FLAGS, *flags, f"-I{ENGINE}"]
     isa = portable or ENGINE / "isa_portable.cpp"
     run([*common, *(X86["isa_avx2"] if "words" in isa.stem else []), "-c", str(isa), "-o", str(folder / "portable.o")])
     objects = [str(folder / "portable.o")]
-    if avx2:
-        objects.append(str(folder / "avx2.o"))
-        run([*common, *X86["isa_avx2"], "-c", str(ENGINE / "isa_avx2.cpp"), "-o", objects[-1]])
+    for name in more:
+        objects.append(str(folder / f"{name}.o"))
+        run([*common, *X86[name], "-c", str(ENGINE / f"{name}.cpp"), "-o", objects[-1]])
     run([*common, *defines, *map(str, sources), *objects, "-o", str(folder / "check")])
     return str(folder / "check")
 
@@ -89,12 +97,13 @@ def write_case(path: Path, packed: Tensor, images: Tensor, answers: list[Tensor]
     path.write_bytes(words + b"".join(part.contiguous().numpy().tobytes() for part in parts))
 
 
-@pytest.mark.parametrize("instruction_set", ["portable", "avx2"])
+@pytest.mark.parametrize("instruction_set", ["portable", "avx2", "amx_emulated"])
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
 def test_sanitizers_find_nothing(tmp_path: Path, cases: list[str], sanitizers: str, instruction_set: str) -> None:
     if instruction_set == "avx2" and "avx2" not in Path("/proc/cpuinfo").read_text():
-        pytest.skip("this processor has no AVX2")
-    program = build(tmp_path, "g++", [*SANITIZED, f"-fsanitize={sanitizers}"], avx2=instruction_set == "avx2")
+        pytest.skip("this CPU has no AVX2")
+    more = () if instruction_set == "portable" else (f"isa_{instruction_set}",)
+    program = build(tmp_path, "g++", [*SANITIZED, f"-fsanitize={sanitizers}"], more=more)
     for threads in ("1", "3"):
         assert "0 failures" in run([program, instruction_set, threads, *cases])
 
@@ -109,13 +118,33 @@ def test_code_of_avx512_is_right_on_any_processor(tmp_path: Path, cases: list[st
 
 def test_arm_gives_the_same_answers(tmp_path: Path, cases: list[str]) -> None:
     emulator = needs("qemu-aarch64")
-    program = build(tmp_path, "aarch64-linux-gnu-g++", ["-O2", "-static"])
-    assert "0 failures" in run([emulator, program, "portable", "2", *cases])
+    program = build(tmp_path, "aarch64-linux-gnu-g++", ["-O2", "-static"], more=("isa_amx_emulated",))
+    for instruction_set in ("portable", "amx_emulated"):
+        assert "0 failures" in run([emulator, program, instruction_set, "2", *cases])
 
 
 def test_clang_builds_it_too(tmp_path: Path, cases: list[str]) -> None:
-    program = build(tmp_path, "clang++", ["-O2"], avx2="avx2" in Path("/proc/cpuinfo").read_text())
-    assert "0 failures" in run([program, "portable", "2", *cases])
+    has_avx2 = "avx2" in Path("/proc/cpuinfo").read_text()
+    more = ("isa_amx_emulated", *(["isa_avx2"] if has_avx2 else []))
+    program = build(tmp_path, "clang++", ["-O2"], more=more)
+    for instruction_set in ("portable", "amx_emulated"):
+        assert "0 failures" in run([program, instruction_set, "2", *cases])
+
+
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+def test_tiles_are_multiplied_by_the_instructions_of_amx(tmp_path: Path, compiler: str) -> None:
+    """On any CPU: what the compilers make of the code, disassembled."""
+    target = str(tmp_path / "isa.o")
+    run([needs(compiler), *FLAGS, "-O2", *X86["isa_amx"], "-c", str(ENGINE / "isa_amx.cpp"), "-o", target])
+    text = run([needs("objdump"), "-d", "--no-show-raw-insn", target])
+    instructions = [line.split("\t")[1].split() for line in text.splitlines() if line.count("\t") > 0]
+    seen = {(words[0], *(words[1].split(",") if len(words) > 1 else [])) for words in instructions}
+    for name in ("ldtilecfg", "tilerelease", "tilezero", "tileloadd", "tilestored"):
+        assert any(words[0] == name for words in seen), name
+    for product in ("tdpbf16ps", "tdpbusd"):  # panel, rows, sums: as AT&T writes them, the last is the destination
+        tiles = {words[1:] for words in seen if words[0] == product}
+        expected = {(f"%tmm{6 + s % 2}", f"%tmm{4 + s // 2}", f"%tmm{s}") for s in range(4)}
+        assert tiles == expected
 
 
 @pytest.mark.parametrize("isa", X86)

@@ -17,6 +17,7 @@ from twins.native import library
 from twins.native.packing import query_scale
 
 SEVEN_BITS = ("avx2", "avx512")  # whose instructions would overflow with rows of eight
+TILED = ("amx", "amx_emulated")  # attention multiplies bfloat16 there, whatever linear layers multiply
 pytestmark = [
     pytest.mark.usefixtures("nan_memory"),
     pytest.mark.skipif(library.missing() is not None, reason="the engine is not built"),
@@ -45,7 +46,7 @@ def product_of_bytes(x: Tensor, weight_NK: Tensor, most: int) -> Tensor:
     whole_NK = (weight_NK / step_N[:, None]).round()
     rows, step, zero = in_bytes(x, most)
     whole = (rows.double() - zero.double()) @ whole_NK.double().t()  # exact
-    return whole.float() * (step_N * step)
+    return whole.to(x.dtype) * (step_N * step)
 
 
 class ByteLinear(nn.Module):
@@ -115,10 +116,10 @@ def with_weights_in_bf16(model: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("keywords", [{}, {"features_only": True, "stage_norms": True}], ids=["logits", "maps"])
 def test_bf16_is_fp32_with_rounded_weights(instruction_set: str, name: str, keywords: dict[str, Any]) -> None:
-    """Where no instruction multiplies bfloat16, and inputs need no rounding."""
+    """Where no instruction multiplies bfloat16, and inputs need no rounding; elsewhere close to it."""
     model, images = small(name, **keywords), torch.randn(3, 3, 75, 93)
     expected = plain_answers_of(with_weights_in_bf16(model), images)
-    within = 0.03 if instruction_set == "avx512_bf16" else 1e-5
+    within = 0.03 if instruction_set in ("avx512_bf16", *TILED) else 1e-5
     assert_close(answers_of(twins.freeze(model, "bf16"), images), expected, within)
 
 
@@ -164,17 +165,29 @@ def test_int8_heads_are_exact(instruction_set: str) -> None:
 @pytest.mark.parametrize("part", ["0.attn.proj", "0.mlp.fc2", "1.attn.proj"])
 def test_int8_sublayers_are_exact_but_for_ties(instruction_set: str, part: str, stage: int, name: str) -> None:
     """One sublayer of a network speaks; in a whole one an input that sums of another order tip from one byte to the
-    next changes a little everything after it, until two runs are as far apart as each is from fp32."""
+    next changes a little everything after it, until two runs are as far apart as each is from fp32.
+
+    A tie, an input between two bytes or a zero point between two, falls to either side by the last bit of a sum: the
+    plain form in float32 and in float64 differ by as much (3e-3 in root mean square where one of 8 tokens has a tie).
+    So every token is held to whichever of the two is nearer, and those that neither explains are counted.
+    """
     model = small(name, depths=(2, 2, 2, 2), features_only=True, out_indices=(stage,), window_padding="zero")
     path = f"blocks.{stage}.{part}"
     loud = copy.deepcopy(model.get_submodule(path))
     silenced(model)
     model.set_submodule(path, loud)
     images = torch.randn(2, 3, 75, 93)
-    (plain,) = plain_answers_of(in_bytes_throughout(model, most(instruction_set)), images)
+    in_bytes = in_bytes_throughout(model, most(instruction_set))
+    (plain,) = plain_answers_of(in_bytes, images)
+    (in_double,) = plain_answers_of(in_bytes.double(), images.double())
     (actual,) = answers_of(twins.freeze(model, "int8"), images)
-    assert float((actual - plain).abs().median()) < 2e-6
-    assert relative_rms([actual], [plain]) < 2e-3
+    apart = torch.minimum((actual - plain).abs().amax(1), (actual - in_double).abs().amax(1).float())
+    if instruction_set in TILED:  # rounded queries, keys, values and weights besides
+        assert relative_rms([actual], [plain]) < 6e-3
+    else:
+        ties = apart > 5e-6  # at most 1 of 198 and 5 of 828, as measured
+        assert int(ties.sum()) <= max(1, 0.01 * ties.numel())
+        assert float(apart.max()) < 0.05  # a byte more or less, times a weight
 
 
 @pytest.mark.parametrize("name", twins.list_models())

@@ -19,17 +19,16 @@
 #include "engine.h"
 #include "instruction_sets.h"
 
-#if defined(WITHOUT_AVX512)
-// Left out of this build: the processors that would choose them do not run it.
+// Left out of this build: the CPUs that would choose them do not run it.
 namespace twins {
-const Kernels avx512_kernels = {}, avx512_vnni_kernels = {}, avx512_bf16_kernels = {};
-}
-#endif
+const Kernels avx512_kernels[3] = {}, avx512_vnni_kernels[3] = {}, avx512_bf16_kernels[3] = {}, amx_kernels[3] = {};
 #if defined(WITHOUT_AVX2)
-namespace twins {
-const Kernels avx2_kernels = {};
-}
+const Kernels avx2_kernels[3] = {};
 #endif
+#if defined(WITHOUT_EMULATION)
+const Kernels amx_emulated_kernels[3] = {};
+#endif
+}
 
 namespace {
 

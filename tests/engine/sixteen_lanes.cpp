@@ -31,5 +31,6 @@ inline Vec emulated_bf16_dot(Vec sum, IntVec pairs, IntVec weights) {
 #include "network.h"
 
 namespace twins {
-const Kernels portable_kernels = sixteen_lanes::kernels();
+using namespace sixteen_lanes;
+const Kernels portable_kernels[3] = {kernels<Fp32>(), kernels<Bf16>(), kernels<Int8>()};
 }

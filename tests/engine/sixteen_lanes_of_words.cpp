@@ -23,5 +23,6 @@ template <class Half> inline __m512i by_halves(__m512i a, __m512i b, Half half) 
 #include "network.h"
 
 namespace twins {
-const Kernels portable_kernels = sixteen_lanes::kernels();
+using namespace sixteen_lanes;
+const Kernels portable_kernels[3] = {kernels<Fp32>(), kernels<Bf16>(), kernels<Int8>()};
 }

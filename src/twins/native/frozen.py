@@ -82,7 +82,7 @@ class Frozen(nn.Module):
     @property
     def backend(self) -> str:
         """What computes it, in words."""
-        return f"native, {self.dtype}, {library.instruction_set()}"
+        return f"native, {self.dtype}, {library.instruction_set(self.dtype)}"
 
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:
         images = _checked(images, self.in_chans)

@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ..errors import TwinsError, nearest
-from .packing import DTYPES, ROWS_OF_STEP, to_panels
+from .packing import DTYPES
 
 PATH = Path(__file__).with_name("_engine.so")
 ISA_VARIABLE = "TWINS_ISA"
-PRODUCT_ROWS = 98  # of the product that `matmul_speed` times
 ERROR_SIZE = 256
+NAME_SIZE = 64
 
 
 @cache
@@ -34,23 +33,38 @@ def missing() -> str | None:
 
 @cache
 def instruction_sets() -> tuple[str, ...]:
-    """What this processor can run, slowest first: "portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16"."""
+    """What this CPU can run, slowest first: "amx_emulated", "portable", "avx2", "avx512", "avx512_vnni" ... "amx"."""
     names: bytes = _library().twins_instruction_sets()
     return tuple(names.decode().split())
 
 
-def instruction_set() -> str:
-    """The quickest of them, or the one that the environment variable TWINS_ISA names.
+def instruction_set(dtype: str) -> str:
+    """What computes in this dtype: the fastest, or the one that the environment variable TWINS_ISA names.
 
-    Raises TwinsError for a name that this processor cannot run.
+    Where that one adds nothing for the dtype it is the one that it extends: "avx512" for "fp32" if "amx" is asked for.
+    Raises TwinsError for a name that this CPU cannot run.
     """
-    wanted = os.environ.get(ISA_VARIABLE)
-    if not wanted:
-        return instruction_sets()[-1]
-    if wanted not in instruction_sets():
+    return _resolved(_wanted(), dtype)
+
+
+def computes(name: str, dtype: str) -> bool:
+    """Whether an instruction set has functions of its own for a dtype, and does not leave it to the one it extends."""
+    return _resolved(name, dtype) == name
+
+
+def _resolved(wanted: str, dtype: str) -> str:
+    name = ctypes.create_string_buffer(NAME_SIZE)
+    _call("twins_instruction_set", wanted.encode(), DTYPES.index(dtype), name, NAME_SIZE)
+    return name.value.decode()
+
+
+def _wanted() -> str:
+    """The instruction set that the environment asks for; nothing where it leaves the choice."""
+    wanted = os.environ.get(ISA_VARIABLE, "")
+    if wanted and wanted not in instruction_sets():
         known = instruction_sets()
         hint = nearest(wanted, known)
-        raise TwinsError(f"{ISA_VARIABLE}={wanted}: this processor does not run that{hint}; it runs {', '.join(known)}")
+        raise TwinsError(f"{ISA_VARIABLE}={wanted}: this CPU does not run that{hint}; it runs {', '.join(known)}")
     return wanted
 
 
@@ -65,7 +79,7 @@ def forward(images: Tensor, packed: Tensor, answers: Sequence[Tensor], threads: 
         "twins_forward",
         ctypes.c_void_p(packed.data_ptr()),
         ctypes.c_int64(packed.numel()),
-        instruction_set().encode(),
+        _wanted().encode(),
         threads,
         ctypes.c_void_p(images.data_ptr()),
         *images.shape,
@@ -73,34 +87,28 @@ def forward(images: Tensor, packed: Tensor, answers: Sequence[Tensor], threads: 
     )
 
 
-def matmul_speed(dtype: str, threads: int, seconds: float = 0.5, inputs: int = 256, outputs: int = 512) -> float:
-    """The engine's product of 98 rows with a packed matrix, in GFLOP/s over all threads (two a multiply-add).
+def time_product(
+    name: str, dtype: str, panels: Tensor, columns: Tensor, inputs: int, threads: int
+) -> tuple[float, float]:
+    """Time products of rows with a matrix packed by `to_panels`, by an instruction set: FLOPs and seconds."""
+    rows, seconds, outputs, repeats = ctypes.c_int(), ctypes.c_double(), columns.numel(), 20
+    _call(
+        "twins_time_product",
+        name.encode(),
+        DTYPES.index(dtype),
+        *(ctypes.c_void_p(panels.data_ptr()), ctypes.c_void_p(columns.data_ptr())),
+        *(inputs, outputs, repeats, threads),
+        *(ctypes.byref(rows), ctypes.byref(seconds)),
+    )
+    return 2.0 * rows.value * inputs * outputs * repeats * threads, seconds.value
 
-    Nothing that is made of such products can be quicker: the roof over the networks. Raises TwinsError for an unknown
-    dtype or where there is no engine.
-    """
-    if dtype not in DTYPES:
-        raise TwinsError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
-    if reason := missing():
-        raise TwinsError(reason)
-    types = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
-    weight = to_panels(torch.ones(outputs, inputs, dtype=types[dtype]), ROWS_OF_STEP[dtype])
-    columns = torch.zeros(outputs)
-    flops = 2.0 * PRODUCT_ROWS * inputs * outputs * threads
-    spent, calls, repeats = 0.0, 0, 20
-    while spent < seconds:
-        took = ctypes.c_double()
-        _call(
-            "twins_time_product",
-            instruction_set().encode(),
-            DTYPES.index(dtype),
-            ctypes.c_void_p(weight.data_ptr()),
-            ctypes.c_void_p(columns.data_ptr()),
-            *(inputs, outputs, repeats, threads),
-            ctypes.byref(took),
-        )
-        spent, calls = spent + took.value, calls + 1
-    return flops * repeats * calls / spent / 1e9
+
+def time_peak(name: str, dtype: str, threads: int, repeats: int = 20_000) -> tuple[float, float]:
+    """The same of products in tile registers alone; no FLOPs where an instruction set has none."""
+    multiply_adds, seconds = ctypes.c_int64(), ctypes.c_double()
+    numbers = (DTYPES.index(dtype), repeats, threads)
+    _call("twins_time_peak", name.encode(), *numbers, ctypes.byref(multiply_adds), ctypes.byref(seconds))
+    return 2.0 * multiply_adds.value, seconds.value
 
 
 def _call(function: str, *arguments: object) -> None:

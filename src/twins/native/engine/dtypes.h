@@ -1,6 +1,7 @@
 // What a product multiplies: for each dtype the types of activations and weights, and the sums they add up to.
 //
-// A new instruction set that has a dot product adds its intrinsic here, in the branch of its macro.
+// A new instruction set that has a dot product adds its intrinsic here, in the branch of its macro. One that multiplies
+// whole tiles (TWINS_TILES) takes no dot products: see `amx.h`.
 #pragma once
 
 #include "packed.h"
@@ -9,6 +10,29 @@
 namespace twins::TWINS_ISA {
 
 constexpr int PANEL_VECTORS = PANEL / LANES;
+
+#if defined(TWINS_TILES)
+constexpr bool TILED = true;  // products of bfloat16 and bytes by tile registers
+#else
+constexpr bool TILED = false;
+#endif
+
+TWINS_INLINE float from_bf16(uint16_t value) { return bits_of<float>(uint32_t(value) << 16); }
+
+TWINS_INLINE uint16_t to_bf16(float value) {
+  const uint32_t bits = bits_of<uint32_t>(value);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+TWINS_INLINE void store_as(float* to, Vec value) { store(to, value); }
+
+TWINS_INLINE void store_as(uint16_t* to, Vec value) {
+#if defined(TWINS_TO_BF16)
+  TWINS_TO_BF16(to, value);
+#else
+  for (int i = 0; i < LANES; i++) to[i] = to_bf16(value[i]);
+#endif
+}
 
 // Single precision: a step is one row of a panel.
 struct Fp32 {
@@ -54,7 +78,7 @@ template <class ActivationType, class WeightType> struct WordOperands {
   }
 };
 
-#if defined(TWINS_BF16_DOT)
+#if defined(TWINS_BF16_DOT) || defined(TWINS_TILES)
 
 // bfloat16 on both sides, two rows a step, summed in single precision.
 struct Bf16 : WordOperands<uint16_t, uint16_t> {
@@ -62,9 +86,11 @@ struct Bf16 : WordOperands<uint16_t, uint16_t> {
   static constexpr bool QUANTISED = false;
   typedef Bf16 Tile;
 
+#if defined(TWINS_BF16_DOT)
   static TWINS_INLINE Sum add(Sum sum, Factor row, Weights column) {
     return TWINS_BF16_DOT(sum, row.words, column.words);
   }
+#endif
 };
 
 #else
@@ -99,7 +125,9 @@ struct Int8 : WordOperands<uint8_t, int8_t> {
   static constexpr bool QUANTISED = true;
   typedef Int8 Tile;
 
-#if defined(TWINS_INT8_DOT)
+#if defined(TWINS_TILES)
+  static constexpr float MOST = 255;
+#elif defined(TWINS_INT8_DOT)
   static constexpr float MOST = 255;
   static TWINS_INLINE Sum add(Sum sum, Factor row, Weights column) {
     return TWINS_INT8_DOT(sum, row.words, column.words);
@@ -131,5 +159,15 @@ struct Int8 : WordOperands<uint8_t, int8_t> {
   }
 #endif
 };
+
+// Queries, keys and values as attention reads them: tiles multiply bfloat16, whatever the linear layers multiply.
+#if defined(TWINS_TILES)
+typedef uint16_t HeadElement;
+#else
+typedef float HeadElement;
+#endif
+
+// What becomes 8 bits next needs no more of GELU.
+TWINS_INLINE Vec activation(Vec x) { return TILED ? short_gelu(x) : gelu(x); }
 
 }  // namespace twins::TWINS_ISA

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <exception>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "instruction_sets.h"
@@ -17,21 +18,20 @@ namespace twins {
 
 namespace {
 
-// Pictures that a core takes at a time: so many that their maps fill its share of the caches, since more rows to a
-// product mean that weights are read less often.
-constexpr size_t GROUP_BYTES = size_t(2) << 20;
 constexpr int MOST_PICTURES = 64;
 
-int pictures_of_group(const Network& network, int batch, int height, int width, int threads) {
+// Pictures that a core takes at a time: so many that their maps fill its share of the caches, since more rows to a
+// product mean that weights are read less often.
+int pictures_of_group(const Network& network, size_t group_bytes, int batch, int height, int width, int threads) {
   const Stage& first = network.stages[0];
   const size_t bytes = sizeof(float) * std::max(height / first.patch, 1) * std::max(width / first.patch, 1) * first.dim;
-  const int fitting = int(std::clamp<size_t>(GROUP_BYTES / bytes, 1, MOST_PICTURES));
+  const int fitting = int(std::clamp<size_t>(group_bytes / bytes, 1, MOST_PICTURES));
   return std::min(fitting, (batch + threads - 1) / threads);
 }
 
 struct Call {
   const Network& network;
-  RunGroup run;
+  const Kernels& kernels;
   const float* images;
   int batch, height, width;
   float* const* answers;
@@ -41,7 +41,7 @@ struct Call {
   void group(int first, int end, const GroupMemory& memory, const Scratch* scratch, Workers& workers) const {
     std::vector<float*> parts(answer_sizes.size());
     for (size_t i = 0; i < parts.size(); i++) parts[i] = answers[i] + first * answer_sizes[i];
-    run({end - first, images + size_t(first) * network.in_chans * height * width, height, width, parts.data(), &network,
+    kernels.run_group({end - first, images + size_t(first) * network.in_chans * height * width, height, width, parts.data(), &network,
          memory, scratch, &workers});
   }
 };
@@ -65,10 +65,11 @@ std::vector<int64_t> sizes_of_answers(const Network& network, int height, int wi
 void forward(const Call& call, int threads) {
   Team team(threads);
   Lent workspace;
-  const int each = pictures_of_group(call.network, call.batch, call.height, call.width, team.size);
+  const int each = pictures_of_group(call.network, call.kernels.blocking.group_bytes, call.batch, call.height, call.width, team.size);
   const int groups = (call.batch + each - 1) / each, apart = groups / team.size * team.size;
   const auto end_of = [&](int group) { return std::min((group + 1) * each, call.batch); };
-  (*workspace).prepare(call.network, {each, call.height, call.width}, team.size, apart > 0 ? team.size : 1);
+  (*workspace).prepare(call.network, {each, call.height, call.width}, call.kernels.blocking, team.size,
+                       apart > 0 ? team.size : 1);
   const Scratch* scratch = (*workspace).scratch.data();
   const std::vector<GroupMemory>& memory = (*workspace).groups;
 
@@ -81,6 +82,17 @@ void forward(const Call& call, int threads) {
              const_cast<void*>(static_cast<const void*>(&alone)));
   }
   for (int group = apart; group < groups; group++) call.group(group * each, end_of(group), memory[0], scratch, team);
+}
+
+const Kernels& kernels_for(Dtype dtype, const char* wanted) {
+  return kernels_of(dtype, instruction_set_for(dtype, wanted));
+}
+
+// Seconds until every core of a team has done `work(worker)`.
+template <class Work> double seconds_of_all(Team& team, Work work) {
+  const auto started = std::chrono::steady_clock::now();
+  team.run(team.size, [](void* context, int i, int) { (*static_cast<Work*>(context))(i); }, &work);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
 }
 
 // Runs `work`; a failure becomes a line of text and the answer -1.
@@ -98,7 +110,21 @@ template <class Work> int guarded(char* error, int error_size, Work work) {
 
 }  // namespace twins
 
-const char* twins_instruction_sets() { return twins::instruction_set_names(); }
+const char* twins_instruction_sets() {
+  static const std::string names = [] {
+    std::string joined;
+    for (const std::string& name : twins::instruction_sets()) joined += (joined.empty() ? "" : " ") + name;
+    return joined;
+  }();
+  return names.c_str();
+}
+
+int twins_instruction_set(const char* wanted, int dtype, char* name, int name_size, char* error, int error_size) {
+  return twins::guarded(error, error_size, [&] {
+    const std::string found = twins::instruction_set_for(static_cast<twins::Dtype>(dtype), wanted);
+    std::snprintf(name, name_size, "%s", found.c_str());
+  });
+}
 
 int twins_forward(const uint8_t* packed, int64_t bytes, const char* instruction_set, int threads,
                   const float* images, int batch, int channels, int height, int width,
@@ -107,18 +133,17 @@ int twins_forward(const uint8_t* packed, int64_t bytes, const char* instruction_
   return twins::guarded(error, error_size, [&] {
     const twins::PackedNetwork packed_network(packed, bytes);
     const twins::Network& network = packed_network.network();
-    const twins::Kernels& kernels = twins::kernels_of(instruction_set);
-    const twins::RunGroup run = kernels.run_group[int(network.dtype)];
+    const twins::Kernels& kernels = twins::kernels_for(network.dtype, instruction_set);
     const std::vector<int64_t> sizes = twins::sizes_of_answers(network, height, width);
     if (channels != network.in_chans || sizes != std::vector<int64_t>(answer_sizes, answer_sizes + answer_count))
       throw std::runtime_error("pictures or answers are not of the shape that the packed network has");
-    twins::forward({network, run, images, batch, height, width, answers, sizes}, threads);
+    twins::forward({network, kernels, images, batch, height, width, answers, sizes}, threads);
   });
 }
 
 int twins_time_product(const char* instruction_set, int dtype, const void* weight, const float* columns,
-                       int inputs, int outputs, int repeats, int threads, double* seconds, char* error,
-                       int error_size) {
+                       int inputs, int outputs, int repeats, int threads, int* rows, double* seconds,
+                       char* error, int error_size) {
   return twins::guarded(error, error_size, [&] {
     const twins::Linear linear = {inputs, outputs, weight, columns, columns, columns};
     twins::Block block = {};
@@ -132,14 +157,26 @@ int twins_time_product(const char* instruction_set, int dtype, const void* weigh
     network.stages = &stage;
     network.depth = 1;
 
+    const twins::Kernels& kernels = twins::kernels_for(network.dtype, instruction_set);
+    *rows = kernels.blocking.most_rows;
     twins::Team team(threads);
     twins::Lent workspace;
-    (*workspace).prepare(network, {1, 1, 1}, team.size, 1);
-    const twins::RunProduct run = twins::kernels_of(instruction_set).run_product[dtype];
-    const auto product = [&](int, int worker) { run(linear, 98, repeats, (*workspace).scratch[worker]); };
-    const auto started = std::chrono::steady_clock::now();
-    team.run(team.size, [](void* context, int i, int worker) { (*static_cast<decltype(product)*>(context))(i, worker); },
-             const_cast<void*>(static_cast<const void*>(&product)));
-    *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+    (*workspace).prepare(network, {1, 1, 1}, kernels.blocking, team.size, 1);
+    *seconds = twins::seconds_of_all(team, [&](int worker) {
+      kernels.run_product(linear, *rows, repeats, (*workspace).scratch[worker]);
+    });
+  });
+}
+
+int twins_time_peak(const char* instruction_set, int dtype, int repeats, int threads, int64_t* multiply_adds,
+                    double* seconds, char* error, int error_size) {
+  return twins::guarded(error, error_size, [&] {
+    const twins::Kernels& kernels = twins::kernels_for(static_cast<twins::Dtype>(dtype), instruction_set);
+    *multiply_adds = 0;
+    if (!kernels.run_peak) return;
+    twins::Team team(threads);
+    std::vector<int64_t> done(team.size);
+    *seconds = twins::seconds_of_all(team, [&](int worker) { done[worker] = kernels.run_peak(repeats); });
+    for (int64_t part : done) *multiply_adds += part;
   });
 }

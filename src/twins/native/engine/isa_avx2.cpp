@@ -5,5 +5,5 @@
 #include "network.h"
 
 namespace twins {
-const Kernels avx2_kernels = avx2::kernels();
+const Kernels avx2_kernels[3] = {avx2::kernels<avx2::Fp32>(), avx2::kernels<avx2::Bf16>(), avx2::kernels<avx2::Int8>()};
 }

@@ -5,5 +5,6 @@
 #include "network.h"
 
 namespace twins {
-const Kernels avx512_kernels = avx512::kernels();
+const Kernels avx512_kernels[3] = {avx512::kernels<avx512::Fp32>(), avx512::kernels<avx512::Bf16>(),
+                                   avx512::kernels<avx512::Int8>()};
 }

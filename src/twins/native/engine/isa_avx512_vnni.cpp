@@ -1,4 +1,4 @@
-// Intel since Cascade Lake, AMD since Zen 4: adds the product of bytes. Compiled as isa_avx512.cpp, and -mavx512vnni.
+// Intel since Cascade Lake, AMD since Zen 4: the product of bytes. Compiled as isa_avx512.cpp, and -mavx512vnni.
 #include <immintrin.h>
 
 #define TWINS_ISA avx512_vnni
@@ -9,5 +9,5 @@
 #include "network.h"
 
 namespace twins {
-const Kernels avx512_vnni_kernels = avx512_vnni::kernels();
+const Kernels avx512_vnni_kernels[3] = {{}, {}, avx512_vnni::kernels<avx512_vnni::Int8>()};
 }

@@ -1,80 +1,13 @@
 // Rows times a packed weight matrix, and whatever becomes of each sum while it is still in the nearest cache.
 #pragma once
 
-#include "rows.h"
-#include "workspace.h"
+#if defined(TWINS_TILES)
+#include "linear_by_tiles.h"
+#else
+#include "linear_in_registers.h"
+#endif
 
 namespace twins::TWINS_ISA {
-
-// A panel is met in chunks so long that a chunk stays in the nearest cache while all rows pass by.
-constexpr int CHUNK_BYTES = 16 * 1024;
-
-// Fetches one of `parts` of what lies in [from, from + bytes) into the second cache, to be there when its turn comes.
-TWINS_INLINE void prefetch_part(const void* from, ptrdiff_t bytes, int part, int parts) {
-  constexpr int LINE = 64;
-  const char* line = static_cast<const char*>(from);
-  for (ptrdiff_t at = bytes / LINE * part / parts; at < bytes / LINE * (part + 1) / parts; at++)
-    __builtin_prefetch(line + at * LINE, 0, 2);
-}
-
-// What is added to a sum to make a value of the answer, and what whole sums stand for.
-template <class D>
-TWINS_INLINE Vec value_of(typename D::Sum sum, const Rows<D>& rows, int row, const Linear& linear, int column) {
-  Vec value;
-  if constexpr (D::QUANTISED) {
-    const Vec whole = __builtin_convertvector(sum, Vec) - load(linear.column_sum + column) * rows.zero[row];
-    value = whole * (load(linear.column_scale + column) * rows.scale[row]);
-  } else {
-    value = sum;
-  }
-  return linear.bias ? value + load(linear.bias + column) : value;
-}
-
-// Calls `finish(row, column, values)` with LANES values, bias included, for every vector of the answer whose panel lies
-// in [first_panel, end_panel).
-template <class D, class Finish>
-void multiply(const Rows<D>& rows, int count, const Linear& linear, int first_panel, int end_panel, Finish finish) {
-  typedef typename D::Tile Tile;
-  constexpr bool WIDENED = sizeof(typename Tile::Weight) > sizeof(typename D::Weight);
-  constexpr int STEP = PANEL * D::GROUP;  // weights of a panel that a step meets
-  constexpr int CHUNK = CHUNK_BYTES / (STEP * int(sizeof(typename Tile::Weight)));
-  constexpr int SUM_STRIDE = TILE_COLUMNS / LANES;
-  typename D::Sum sums[MOST_ROWS * SUM_STRIDE];
-  typename Tile::Weight widened[WIDENED ? TILE_PANELS * CHUNK * STEP : 1];
-  const int steps = (linear.inputs + D::GROUP - 1) / D::GROUP;
-  const int tiles = (count + TILE_ROWS - 1) / TILE_ROWS, chunks = (steps + CHUNK - 1) / CHUNK;
-  const typename D::Weight* weight = static_cast<const typename D::Weight*>(linear.weight);
-  const ptrdiff_t panel_stride = ptrdiff_t(steps) * STEP;
-
-  for (int panel = first_panel; panel < end_panel; panel += TILE_PANELS) {
-    const int panels = smaller(TILE_PANELS, end_panel - panel);
-    for (int chunk = 0; chunk < chunks; chunk++) {
-      const int from = int(int64_t(steps) * chunk / chunks), to = int(int64_t(steps) * (chunk + 1) / chunks);
-      const typename D::Weight* piece = weight + panel * panel_stride + from * ptrdiff_t(STEP);
-      TileOperands<Tile> operands = {nullptr, rows.stride, nullptr, panel_stride, STEP, to - from};
-      if constexpr (WIDENED) {
-        for (int p = 0; p < panels; p++) D::widen(piece + p * panel_stride, to - from, widened + p * CHUNK * STEP);
-        operands = {nullptr, rows.stride, widened, CHUNK * STEP, PANEL, (to - from) * D::GROUP};
-      } else {
-        operands.panels = piece;
-      }
-      const ptrdiff_t length = (to - from) * ptrdiff_t(STEP);
-      const typename D::Weight* next = chunk < chunks - 1 ? piece + length : weight + (panel + panels) * panel_stride;
-      for (int tile = 0; tile < tiles; tile++) {
-        for (int p = 0; p < panels; p++) prefetch_part(next + p * panel_stride, length * sizeof *next, tile, tiles);
-        const int first = count * tile / tiles, end = count * (tile + 1) / tiles;  // tiles of nearly equal height
-        operands.rows = rows.data + first * rows.stride + from * D::GROUP;
-        multiply_tile<Tile>(operands, end - first, panels, sums + first * SUM_STRIDE, chunk > 0);
-        if (chunk < chunks - 1) continue;
-        for (int row = first; row < end; row++)
-          for (int j = 0; j < panels * PANEL_VECTORS; j++) {
-            const int column = panel * PANEL + j * LANES;
-            finish(row, column, value_of<D>(sums[row * SUM_STRIDE + j], rows, row, linear, column));
-          }
-      }
-    }
-  }
-}
 
 TWINS_INLINE int panels_of(const Linear& linear) { return (linear.outputs + PANEL - 1) / PANEL; }
 

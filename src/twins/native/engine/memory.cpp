@@ -35,7 +35,7 @@ struct Widths {
 };
 
 struct MapSizes {
-  size_t map = 0, key_values = 0, windows = 0, channels = 0;  // of one picture
+  size_t map = 0, key_values = 0, windows = 0, channels = 0, shared = 0;  // of one picture
 
   MapSizes(const Network& network, size_t height, size_t width) {
     for (int s = 0; s < network.depth; s++) {
@@ -44,6 +44,7 @@ struct MapSizes {
       width = std::max<size_t>(width / stage.patch, 1);
       channels = stage.dim;
       map = std::max(map, height * width * channels);
+      if (height * width <= MOST_SHARED_ROWS) shared = std::max(shared, 4 * height * width * channels);
       for (int i = 0; i < stage.depth; i++) {
         const size_t ratio = stage.blocks[i].sr_ratio;
         const size_t keys = std::max<size_t>(height / ratio, 1) * std::max<size_t>(width / ratio, 1);
@@ -81,27 +82,34 @@ void Arena::reserve(size_t bytes) {
   next = memory.get();
 }
 
-void Workspace::prepare(const Network& network, const GroupSize& size, int workers, int group_count) {
+void Workspace::prepare(const Network& network, const GroupSize& size, const Blocking& blocking, int workers,
+                        int group_count) {
   const Widths widths(network);
   const MapSizes maps(network, size.height, size.width);
   const bool quantised = network.dtype == Dtype::int8;
-  const size_t inputs = MOST_ROWS * (widths.inputs + ROW_PADDING), hidden = MOST_ROWS * (widths.hidden + ROW_PADDING);
-  const size_t qkv = MOST_ROWS * (widths.qkv + ROW_PADDING), head = widths.head, pictures = size.pictures;
+  const size_t row_count = (blocking.most_rows + ROW_BLOCK - 1) / ROW_BLOCK * ROW_BLOCK;  // products read whole blocks
+  const auto floats_of = [&](size_t columns, size_t element) {  // of rows with such elements, see `stride_of`
+    return row_count * ((columns * element + LINE - 1) / LINE + 1) * (LINE / sizeof(float));
+  };
+  const size_t qkv = floats_of(widths.qkv, sizeof(float)), head = widths.head, pictures = size.pictures;
 
   const auto lay_out = [&](auto take) {
-    const auto rows = [&](size_t floats) -> RowScratch {
-      if (!quantised) return {.data = take(floats), .exact = nullptr, .scales = nullptr, .zeros = nullptr};
-      return {.data = take(floats), .exact = take(floats), .scales = take(MOST_ROWS), .zeros = take(MOST_ROWS)};
+    const auto rows = [&](size_t columns) -> RowScratch {
+      float* data = take(floats_of(columns, blocking.activation));
+      if (!quantised) return {.data = data, .exact = nullptr, .scales = nullptr, .zeros = nullptr};
+      return {.data = data, .exact = take(floats_of(columns, sizeof(float))), .scales = take(row_count), .zeros = take(row_count)};
     };
     scratch.clear();
     for (int worker = 0; worker < workers; worker++)
-      scratch.push_back({.rows = rows(inputs), .hidden = rows(hidden), .qkv = take(qkv),
-                         .keys = take(KEY_BLOCK * head), .scores = take(QUERY_BLOCK * KEY_BLOCK),
-                         .outputs = take(MOST_ROWS * head), .most = take(MOST_ROWS), .total = take(MOST_ROWS)});
+      scratch.push_back({.rows = rows(widths.inputs), .hidden = rows(widths.hidden), .qkv = take(qkv),
+                         .keys = take(KEY_BLOCK * head), .values = take(2 * KEY_BLOCK * head),
+                         .scores = take(3 * QUERY_BLOCK * KEY_BLOCK), .outputs = take(row_count * head),
+                         .products = take(QUERY_BLOCK * head),
+                         .most = take(row_count), .total = take(row_count)});
     groups.clear();
     for (int group = 0; group < group_count; group++)
       groups.push_back({.map = take(maps.map * pictures), .other_map = take(maps.map * pictures),
-                        .key_values = take(maps.key_values * pictures), .pooled = take(maps.channels * pictures),
+                        .key_values = take(maps.key_values * pictures), .pooled = take(maps.channels * pictures), .shared = take(maps.shared),
                         .tiles = reinterpret_cast<int*>(take(maps.windows * pictures + 1))});
   };
   size_t bytes = 0;

@@ -39,7 +39,7 @@ struct GroupSize {
 // All buffers of one call: a scratch a worker, and maps for a number of groups.
 class Workspace {
  public:
-  void prepare(const Network& network, const GroupSize& size, int workers, int groups);
+  void prepare(const Network& network, const GroupSize& size, const Blocking& blocking, int workers, int groups);
   std::vector<Scratch> scratch;
   std::vector<GroupMemory> groups;
 

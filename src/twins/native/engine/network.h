@@ -1,12 +1,12 @@
 // The whole network over a group of pictures, top to bottom.
 #pragma once
 
-#include "sublayers.h"
+#include "shared_block.h"
 
 namespace twins::TWINS_ISA {
 
 inline void norm_maps(const Group& group, const Norm& norm, const Maps& maps) {
-  const int parts = tiles_of(maps.tokens_in_all(), *group.workers);
+  const int parts = passes_of(maps.tokens_in_all(), MOST_ROWS, *group.workers);
   for_each(*group.workers, parts, [&](int part, int) {
     const auto [first, end] = share(maps.tokens_in_all(), part, parts);
     for (int i = first; i < end; i++) {
@@ -14,12 +14,6 @@ inline void norm_maps(const Group& group, const Norm& norm, const Maps& maps) {
       layer_norm(token, maps.channels, norm, [&](int c, Vec value) { store(token + c, value); });
     }
   });
-}
-
-// One picture whose map is a single window has one tile of windows: all cores can share it only as global attention.
-inline bool is_one_window(const Group& group, const Maps& maps) {
-  const Windows windows(*group.network, maps);
-  return maps.count == 1 && windows.each() == 1 && windows.keys(0) == windows.real(0) && group.workers->size > 1;
 }
 
 // Answers the stage's maps, which lie in one of the group's two buffers.
@@ -34,7 +28,9 @@ template <class D> Maps run_stage(const Group& group, const Stage& stage, const 
   embed<D>(group, stage, before, maps, first);
   for (int i = 0; i < stage.depth; i++) {
     const Block& block = stage.blocks[i];
-    if (block.local && !is_one_window(group, maps))
+    if (shares_columns(group, block, maps))
+      shared_block<D>(group, stage, block, maps);
+    else if (block.local)
       local_block<D>(group, stage, block, maps);
     else
       global_block<D>(group, stage, block, maps);
@@ -89,6 +85,9 @@ template <class D> void run_group(const Group& group) {
 }
 
 template <class D> void run_product(const Linear& linear, int count, int repeats, const Scratch& scratch) {
+#if defined(TWINS_TILES)
+  const TileSession session;
+#endif
   const Rows<D> rows = rows_in<D>(scratch.rows, linear.inputs);
   for (int row = 0; row < count; row++)
     for (int c = 0; c < linear.inputs; c += LANES) rows.put(row, c, broadcast(1.0f + row));
@@ -99,8 +98,27 @@ template <class D> void run_product(const Linear& linear, int count, int repeats
     });
 }
 
-constexpr Kernels kernels() {
-  return {{run_group<Fp32>, run_group<Bf16>, run_group<Int8>}, {run_product<Fp32>, run_product<Bf16>, run_product<Int8>}};
+#if defined(TWINS_TILES)
+// What tile registers reach without loads.
+template <class D> int64_t run_peak(int repeats) {
+  const TileSession session;
+  for (int i = 0; i < repeats; i++) {
+    multiply_tiles<D, 0, 4, 6>();
+    multiply_tiles<D, 1, 4, 7>();
+    multiply_tiles<D, 2, 5, 6>();
+    multiply_tiles<D, 3, 5, 7>();
+  }
+  return int64_t(repeats) * 4 * TILE_HEIGHT * PANEL * TILE_STEPS * D::GROUP;
+}
+template <class D> constexpr RunPeak PEAK = run_peak<D>;
+#else
+template <class D> constexpr RunPeak PEAK = nullptr;
+#endif
+
+// What an instruction set has for a dtype.
+template <class D> constexpr Kernels kernels() {
+  return {.run_group = run_group<D>, .run_product = run_product<D>, .run_peak = PEAK<D>,
+          .blocking = {MOST_ROWS, sizeof(typename D::Activation), GROUP_BYTES}};
 }
 
 }  // namespace twins::TWINS_ISA

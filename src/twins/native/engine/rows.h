@@ -1,24 +1,10 @@
 // The left operand of a product: a row a token, written in single precision and sealed into what the product reads.
 #pragma once
 
-#include "tile.h"
+#include "dtypes.h"
+#include "workspace.h"
 
 namespace twins::TWINS_ISA {
-
-TWINS_INLINE uint16_t to_bf16(float value) {
-  const uint32_t bits = bits_of<uint32_t>(value);
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-TWINS_INLINE void store_as(float* to, Vec value) { store(to, value); }
-
-TWINS_INLINE void store_as(uint16_t* to, Vec value) {
-#if defined(TWINS_TO_BF16)
-  TWINS_TO_BF16(to, value);
-#else
-  for (int i = 0; i < LANES; i++) to[i] = to_bf16(value[i]);
-#endif
-}
 
 // The lowest byte of each lane. Compilers turn the obvious conversion into single bytes.
 TWINS_INLINE void store_low_bytes(uint8_t* to, IntVec value) {
@@ -39,12 +25,13 @@ template <class D> struct Rows {
   typename D::Activation* data;
   ptrdiff_t stride;
   float* exact;   // int8 only: rows as they are written, before their range is known
+  ptrdiff_t exact_stride;
   float* scale;   // int8 only, one a row: what a step of the byte stands for
   float* zero;    // int8 only, one a row: the byte of 0
 
   TWINS_INLINE void put(int row, int column, Vec value) const {
     if constexpr (D::QUANTISED)
-      store(exact + row * stride + column, value);
+      store(exact + row * exact_stride + column, value);
     else
       store_as(data + row * stride + column, value);
   }
@@ -57,7 +44,7 @@ template <class D> struct Rows {
 
  private:
   void quantise(int row, int columns) const {
-    const float* from = exact + row * stride;
+    const float* from = exact + row * exact_stride;
     Vec least = {}, most = {};  // zero lies inside, so that it has a byte of its own
     for (int c = 0; c < columns; c += LANES) {
       least = min(least, load(from + c));
@@ -72,6 +59,26 @@ template <class D> struct Rows {
       const Vec within = min(max(steps, Vec{}), broadcast(float(D::MOST)));
       store_low_bytes(data + row * stride + c, bits_of<IntVec>(within + ROUNDER));  // a whole float's bits end in it
     }
+  }
+};
+
+// What sums of a vector of columns stand for: their bias and, of whole sums, scale and zero point.
+template <class D> struct Columns {
+  Vec bias = {}, scale = {}, sum = {};
+
+  TWINS_INLINE Columns(const Linear& linear, int column) {
+    if (linear.bias) bias = load(linear.bias + column);
+    if constexpr (D::QUANTISED) {
+      scale = load(linear.column_scale + column);
+      sum = load(linear.column_sum + column);
+    }
+  }
+
+  TWINS_INLINE Vec value_of(typename D::Sum total, const Rows<D>& rows, int row) const {
+    if constexpr (D::QUANTISED)
+      return (__builtin_convertvector(total, Vec) - sum * rows.zero[row]) * (scale * rows.scale[row]) + bias;
+    else
+      return total + bias;
   }
 };
 

@@ -2,7 +2,10 @@
 #pragma once
 
 #include "attention.h"
+#include "linear.h"
 #include "norm.h"
+#include "passes.h"
+#include "rows.h"
 
 namespace twins::TWINS_ISA {
 
@@ -15,7 +18,12 @@ struct Maps {
 };
 
 template <class F> TWINS_INLINE void for_each(Workers& workers, int count, F task) {
-  workers.run(count, [](void* context, int index, int worker) { (*static_cast<F*>(context))(index, worker); }, &task);
+  workers.run(count, [](void* context, int index, int worker) {
+#if defined(TWINS_TILES)
+    const TileSession session;
+#endif
+    (*static_cast<F*>(context))(index, worker);
+  }, &task);
 }
 
 // The part of `count` that falls to one of `parts`.
@@ -26,19 +34,16 @@ TWINS_INLINE Share share(int count, int part, int parts) {
   return {int(int64_t(count) * part / parts), int(int64_t(count) * (part + 1) / parts)};
 }
 
-// Tiles of at most MOST_ROWS, and at least one a worker.
-TWINS_INLINE int tiles_of(int rows, const Workers& workers) {
-  return larger((rows + MOST_ROWS - 1) / MOST_ROWS, smaller(workers.size, rows));
-}
-
 template <class D> TWINS_INLINE Rows<D> rows_in(const RowScratch& scratch, int columns) {
-  return {reinterpret_cast<typename D::Activation*>(scratch.data), columns + ROW_PADDING, scratch.exact, scratch.scales,
-          scratch.zeros};
+  return {reinterpret_cast<typename D::Activation*>(scratch.data), stride_of<typename D::Activation>(columns),
+          scratch.exact, stride_of<float>(columns), scratch.scales, scratch.zeros};
 }
 
 TWINS_INLINE AttentionScratch attention_scratch(const Scratch& scratch) {
-  return {scratch.keys, scratch.scores, scratch.outputs, scratch.most, scratch.total};
+  return {scratch.keys, scratch.values, scratch.scores, scratch.outputs, scratch.products, scratch.most, scratch.total};
 }
+
+TWINS_INLINE void add_to(float* to, Vec value) { store(to, load(to) + value); }
 
 // The normed tokens as sealed rows.
 template <class D>
@@ -50,32 +55,35 @@ TWINS_INLINE Rows<D> normed(float* const* tokens, int count, int channels, const
   return rows;
 }
 
+// fc2(gelu(fc1(rows))) by some pieces of the MLP, whose products go one after the other to `add(row, column, values)`.
+template <class D, class Add>
+void run_mlp(const Rows<D>& rows, int count, const Block& block, int first_piece, int end_piece, const Scratch& scratch, Add add) {
+  int first = 0;
+  for (int piece = 0; piece < end_piece; first += block.fc2[piece].inputs, piece++) {
+    if (piece < first_piece) continue;
+    const Linear& fc2 = block.fc2[piece];
+    const Rows<D> hidden = rows_in<D>(scratch.hidden, fc2.inputs);
+    multiply(rows, count, block.fc1, first / PANEL, (first + fc2.inputs) / PANEL,
+             [&](int row, int column, Vec value) { hidden.put(row, column - first, activation(value)); });
+    hidden.seal(count, fc2.inputs);
+    multiply(hidden, count, fc2, add);
+  }
+}
+
 // tokens += proj(attended); tokens += fc2(gelu(fc1(norm2(tokens)))). `attended` is not sealed yet.
 template <class D>
 void finish_block(float* const* tokens, const Rows<D>& attended, int count, const Block& block, const Scratch& scratch) {
   const int channels = block.proj.outputs;
-  const auto add_to_token = [&](int row, int column, Vec value) {
-    float* token = tokens[row] + column;
-    store(token, load(token) + value);
-  };
+  const auto add_to_token = [&](int row, int column, Vec value) { add_to(tokens[row] + column, value); };
   attended.seal(count, channels);
   multiply(attended, count, block.proj, add_to_token);
-
-  const Rows<D> rows = normed<D>(tokens, count, channels, block.norm2, scratch);
-  for (int piece = 0, first = 0; piece < block.pieces; first += block.fc2[piece].inputs, piece++) {
-    const Linear& fc2 = block.fc2[piece];
-    const Rows<D> hidden = rows_in<D>(scratch.hidden, fc2.inputs);
-    multiply(rows, count, block.fc1, first / PANEL, (first + fc2.inputs) / PANEL,
-             [&](int row, int column, Vec value) { hidden.put(row, column - first, gelu(value)); });
-    hidden.seal(count, fc2.inputs);
-    multiply(hidden, count, fc2, add_to_token);
-  }
+  run_mlp(normed<D>(tokens, count, channels, block.norm2, scratch), count, block, 0, block.pieces, scratch, add_to_token);
 }
 
 // Patch embedding, from pictures (first stage) or from the map before: (H, W) -> (H / patch, W / patch).
 template <class D> void embed(const Group& group, const Stage& stage, const Maps& from, const Maps& to, bool pictures) {
   const int patch = stage.patch, inputs = stage.embed.inputs, channels = to.channels;
-  const int tiles = tiles_of(to.tokens_in_all(), *group.workers);
+  const int tiles = passes_of(to.tokens_in_all(), MOST_ROWS, *group.workers);
   for_each(*group.workers, tiles, [&](int tile, int worker) {
     const Scratch& scratch = group.scratch[worker];
     const auto [first, end] = share(to.tokens_in_all(), tile, tiles);
@@ -158,8 +166,8 @@ struct Windows {
   int keys(int window) const { return clipped ? real(window) : side * side; }
 };
 
-// Windows in a row make a tile while their keys fit into MOST_ROWS, or into a worker's share; `first` of each goes to
-// `tiles`. Answers how many there are.
+// Windows in a row make a tile while their keys fit into `most_rows`; `first` of each goes to `tiles`. Answers how many
+// there are.
 inline int tile_windows(const Windows& windows, int count, int most_rows, int* tiles) {
   int tile_count = 0, filled = most_rows + 1;
   for (int window = 0; window < count; window++) {
@@ -178,49 +186,51 @@ inline int tile_windows(const Windows& windows, int count, int most_rows, int* t
 template <class D> void local_block(const Group& group, const Stage& stage, const Block& block, const Maps& maps) {
   const Windows windows(*group.network, maps);
   const int channels = maps.channels, width = channels / stage.heads, count = maps.count * windows.each();
-  const int fair = (maps.tokens_in_all() + group.workers->size - 1) / group.workers->size;
+  // Whole windows for each pass, but no more than its buffers hold.
+  const int passes = passes_of_block(maps.tokens_in_all(), channels, *group.workers), window_rows = windows.side * windows.side;
+  const int fair = (maps.tokens_in_all() + passes - 1) / passes, whole = (fair + window_rows - 1) / window_rows * window_rows;
   int* tiles = group.memory.tiles;
-  const int tile_count = tile_windows(windows, count, smaller(MOST_ROWS, fair), tiles);
+  const int tile_count = tile_windows(windows, count, smaller(whole, MOST_ROWS), tiles);
 
   for_each(*group.workers, tile_count, [&](int tile, int worker) {
     const Scratch& scratch = group.scratch[worker];
-    const ptrdiff_t stride = 3 * channels + ROW_PADDING;
     float* tokens[MOST_ROWS];
-    float* slots[MOST_ROWS];  // of a token's queries, keys and values; a window's real tokens come first in its part
-    int rows = 0;
-    float* slot = scratch.qkv;
+    int slots[MOST_ROWS];  // of a token's queries, keys and values; a window's real tokens come before its padded ones
+    HeadElement* qkv = reinterpret_cast<HeadElement*>(scratch.qkv);
+    const ptrdiff_t head_stride = MOST_ROWS * width;
+    const auto place = [&](int slot, int column) { return qkv + column / width * head_stride + slot * width + column % width; };
+    int rows = 0, slot = 0;
     for (int window = tiles[tile]; window < tiles[tile + 1]; window++) {
       const ptrdiff_t corner = (ptrdiff_t(window / windows.each()) * maps.height + windows.top(window)) * maps.width + windows.left(window);
       for (int y = 0; y < windows.rows(window); y++)
-        for (int x = 0; x < windows.columns(window); x++, slot += stride) {
+        for (int x = 0; x < windows.columns(window); x++, slot++) {
           slots[rows] = slot;
           tokens[rows++] = maps.tokens + (corner + ptrdiff_t(y) * maps.width + x) * channels;
         }
-      for (int padded = windows.real(window); padded < windows.keys(window); padded++, slot += stride)
-        for (int c = 0; c < 3 * channels; c += LANES) store(slot + c, load(block.qkv.bias + c));
+      for (int padded = windows.real(window); padded < windows.keys(window); padded++, slot++)
+        for (int c = 0; c < 3 * channels; c += LANES) store_as(place(slot, c), load(block.qkv.bias + c));
     }
     multiply(normed<D>(tokens, rows, channels, block.norm1, scratch), rows, block.qkv,
-             [&](int row, int column, Vec value) { store(slots[row] + column, value); });
+             [&](int row, int column, Vec value) { store_as(place(slots[row], column), value); });
 
     const Rows<D> attended = rows_in<D>(scratch.rows, channels);
     int first = 0;
-    for (int window = tiles[tile]; window < tiles[tile + 1]; first += windows.real(window), window++)
-      for (int h = 0; h < stage.heads; h++) {
-        const float* queries = slots[first] + h * width;
-        attend({queries, stride, windows.real(window), queries + channels, queries + 2 * channels, stride,
-                windows.keys(window), width},
-               attention_scratch(scratch),
-               [&](int query, int c, Vec value) { attended.put(first + query, h * width + c, value); });
-      }
+    for (int window = tiles[tile]; window < tiles[tile + 1]; first += windows.real(window), window++) {
+      const HeadElement* queries = qkv + slots[first] * width;
+      attend({queries, head_stride, windows.real(window), queries + stage.heads * head_stride,
+              queries + 2 * stage.heads * head_stride, head_stride, windows.keys(window), stage.heads, width},
+             attention_scratch(scratch), [&](int query, int c, Vec value) { attended.put(first + query, c, value); });
+    }
     finish_block(tokens, attended, rows, block, scratch);
   });
 }
 
 // Keys and values of a group's pictures: shrunk summaries of their maps, or the tokens themselves where the ratio is 1.
 template <class D>
-void summarise(const Group& group, const Block& block, const Maps& maps, int down, int across) {
-  const int channels = maps.channels, ratio = block.sr_ratio, each = down * across, in_all = maps.count * each;
-  const int tiles = tiles_of(in_all, *group.workers);
+void summarise(const Group& group, const Stage& stage, const Block& block, const Maps& maps, int down, int across) {
+  const int channels = maps.channels, width = channels / stage.heads, ratio = block.sr_ratio, each = down * across;
+  const int in_all = maps.count * each;
+  const int tiles = passes_of(in_all, MOST_ROWS, *group.workers);
   for_each(*group.workers, tiles, [&](int tile, int worker) {
     const Scratch& scratch = group.scratch[worker];
     const auto [first, end] = share(in_all, tile, tiles);
@@ -247,38 +257,42 @@ void summarise(const Group& group, const Block& block, const Maps& maps, int dow
         store(sum, i ? load(sum) + value : value);
       });
     }
-    float* key_values = group.memory.key_values + ptrdiff_t(first) * 2 * channels;
+    HeadElement* key_values = reinterpret_cast<HeadElement*>(group.memory.key_values);
     multiply(normed<D>(summaries, end - first, channels, block.sr ? block.sr_norm : block.norm1, scratch), end - first,
-             block.kv, [&](int row, int column, Vec value) { store(key_values + row * 2 * channels + column, value); });
+             block.kv, [&](int row, int column, Vec value) {
+               const int key = (first + row) % each, picture = (first + row) / each;
+               HeadElement* head = key_values + (ptrdiff_t(picture) * 2 * channels + column / width * width) * each;
+               store_as(head + key * width + column % width, value);
+             });
   });
 }
 
-// GSA and the MLP after it: first the summaries, then tiles of tokens end to end. Also LSA of a map that is one window.
+// GSA and the MLP after it: first the summaries, then passes of tokens end to end.
 template <class D> void global_block(const Group& group, const Stage& stage, const Block& block, const Maps& maps) {
   const int channels = maps.channels, width = channels / stage.heads, ratio = block.sr_ratio;
   const int down = larger(maps.height / ratio, 1), across = larger(maps.width / ratio, 1), keys = down * across;
-  summarise<D>(group, block, maps, down, across);
+  summarise<D>(group, stage, block, maps, down, across);
 
-  const int tiles = tiles_of(maps.tokens_in_all(), *group.workers);
+  const int tiles = passes_of_block(maps.tokens_in_all(), channels, *group.workers);
   for_each(*group.workers, tiles, [&](int tile, int worker) {
     const Scratch& scratch = group.scratch[worker];
     const auto [first, end] = share(maps.tokens_in_all(), tile, tiles);
-    const int rows = end - first, stride = channels + ROW_PADDING;
+    const int rows = end - first;
+    const ptrdiff_t head_stride = MOST_ROWS * width, key_stride = keys * width;
+    HeadElement* queries = reinterpret_cast<HeadElement*>(scratch.qkv);
     float* tokens[MOST_ROWS];
     for (int row = 0; row < rows; row++) tokens[row] = maps.tokens + ptrdiff_t(first + row) * channels;
     multiply(normed<D>(tokens, rows, channels, block.norm1, scratch), rows, block.q,
-             [&](int row, int column, Vec value) { store(scratch.qkv + row * stride + column, value); });
+             [&](int row, int column, Vec value) { store_as(queries + column / width * head_stride + row * width + column % width, value); });
 
     const Rows<D> attended = rows_in<D>(scratch.rows, channels);
     for (int row = 0; row < rows;) {  // the tile's part in each picture
       const int picture = (first + row) / maps.tokens_each();
       const int count = smaller(rows - row, (picture + 1) * maps.tokens_each() - (first + row));
-      for (int h = 0; h < stage.heads; h++) {
-        const float* key = group.memory.key_values + ptrdiff_t(picture) * keys * 2 * channels + h * width;
-        attend({scratch.qkv + row * stride + h * width, stride, count, key, key + channels, 2 * channels, keys, width},
-               attention_scratch(scratch),
-               [&](int query, int c, Vec value) { attended.put(row + query, h * width + c, value); });
-      }
+      const HeadElement* key = reinterpret_cast<const HeadElement*>(group.memory.key_values) +
+                               ptrdiff_t(picture) * 2 * channels * keys;
+      attend({queries + row * width, head_stride, count, key, key + stage.heads * key_stride, key_stride, keys, stage.heads, width},
+             attention_scratch(scratch), [&](int query, int c, Vec value) { attended.put(row + query, c, value); });
       row += count;
     }
     finish_block(tokens, attended, rows, block, scratch);

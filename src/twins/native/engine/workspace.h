@@ -8,11 +8,19 @@
 
 namespace twins {
 
-// Sizes of tiles and blocks, chosen so that they fit the caches next to a core.
-constexpr int MOST_ROWS = 98;     // tokens that go through the layers together: two windows of 7 x 7
+// Sizes of blocks, chosen so that they fit the caches next to a core.
 constexpr int KEY_BLOCK = 128;    // keys whose scores exist at a time
-constexpr int QUERY_BLOCK = 30;   // queries whose scores exist at a time
-constexpr int ROW_PADDING = 16;   // floats after each row, so that rows do not fall on the same lines of a cache
+constexpr int QUERY_BLOCK = 32;   // queries whose scores exist at a time
+constexpr int ROW_BLOCK = 32;     // rows that products by AMX read together, past the last one too
+constexpr int MOST_SHARED_ROWS = 98;  // of a map whose blocks workers share by columns: see `shared_block.h`
+constexpr int LINE = 64;          // bytes of a line of the caches
+
+// How far apart rows of so many elements lie: whole lines, and one more, so that rows do not fall on the same places of
+// a cache.
+template <class T> constexpr ptrdiff_t stride_of(ptrdiff_t columns) {
+  constexpr ptrdiff_t each = LINE / sizeof(T);
+  return (columns + each - 1) / each * each + each;
+}
 
 // Gets tasks done: `task(context, index, worker)` once for every index, by some worker below `size`.
 struct Workers {
@@ -25,7 +33,7 @@ struct Workers {
   ~Workers() = default;
 };
 
-// Rows of a product, see `Rows`; the last three only for int8.
+// Rows of a product, see `Rows`; the last three only for int8. A row has room for whole lines and one more.
 struct RowScratch {
   float *data, *exact, *scales, *zeros;
 };
@@ -35,7 +43,7 @@ struct Scratch {
   RowScratch rows;    // left operand of most products
   RowScratch hidden;  // of the second layer of an MLP
   float* qkv;         // queries, keys and values, or whatever a product leaves for the next step
-  float *keys, *scores, *outputs, *most, *total;  // attention, see `AttentionScratch`
+  float *keys, *values, *scores, *outputs, *products, *most, *total;  // attention, see `AttentionScratch`
 };
 
 // Maps and summaries of the pictures that are worked on together.
@@ -43,6 +51,7 @@ struct GroupMemory {
   float *map, *other_map;  // channels last; a stage's output and the next one's input take turns
   float* key_values;
   float* pooled;
+  float* shared;           // 4 * channels of each token of a map whose blocks workers share by columns
   int* tiles;              // first window of each tile
 };
 
@@ -63,9 +72,22 @@ typedef void (*RunGroup)(const Group& group);
 // Times the product of `rows` rows with a packed weight matrix: what nothing made of such products can be quicker than.
 typedef void (*RunProduct)(const Linear& linear, int rows, int repeats, const Scratch& scratch);
 
+// Products of what registers hold, without loads, `repeats` times; answers how many multiply-adds these are.
+typedef int64_t (*RunPeak)(int repeats);
+
+// How much an instruction set works on at a time.
+struct Blocking {
+  int most_rows;       // tokens that go through the layers together
+  size_t activation;   // bytes of a number of the left operand
+  size_t group_bytes;  // of the first map of those pictures that a core takes together
+};
+
+// What an instruction set adds for a dtype; nothing where an older one is as good.
 struct Kernels {
-  RunGroup run_group[3];  // by Dtype
-  RunProduct run_product[3];
+  RunGroup run_group = nullptr;
+  RunProduct run_product = nullptr;
+  RunPeak run_peak = nullptr;  // by tile registers only
+  Blocking blocking = {};
 };
 
 }  // namespace twins

@@ -1,0 +1,82 @@
+// A block over one image's last map: few tokens and the widest weights, so that their way from memory is what takes time.
+// Workers share the columns of a product instead of its rows, and each reads but its own part of the weights.
+#pragma once
+
+#include "sublayers.h"
+
+namespace twins::TWINS_ISA {
+
+// Whether a block is to be computed so: attention among all tokens, of which there are few, and several workers.
+inline bool shares_columns(const Group& group, const Block& block, const Maps& maps) {
+  if (group.workers->size == 1 || maps.count > 1 || maps.tokens_each() > MOST_SHARED_ROWS) return false;
+  if (!block.local) return block.sr == nullptr;
+  const Windows windows(*group.network, maps);
+  return windows.each() == 1 && windows.keys(0) == windows.real(0);
+}
+
+// Calls `task(first, end, part, worker)` for every worker's part of `count`.
+template <class F> void for_each_part(const Group& group, int count, F task) {
+  const int parts = smaller(count, group.workers->size);
+  for_each(*group.workers, parts, [&](int part, int worker) {
+    const auto [first, end] = share(count, part, parts);
+    task(first, end, part, worker);
+  });
+}
+
+// The same for panels of a matrix, by twos, as products take them.
+template <class F> void for_each_columns(const Group& group, int outputs, F task) {
+  const int panels = outputs / PANEL;
+  for_each_part(group, (panels + 1) / 2,
+                [&](int first, int end, int, int worker) { task(2 * first, smaller(2 * end, panels), worker); });
+}
+
+template <class D> void shared_block(const Group& group, const Stage& stage, const Block& block, const Maps& maps) {
+  const int channels = maps.channels, width = channels / stage.heads, count = maps.tokens_each();
+  const ptrdiff_t head_stride = ptrdiff_t(count) * width;
+  HeadElement* qkv = reinterpret_cast<HeadElement*>(group.memory.shared);  // head after head, queries first
+  float* attended = group.memory.shared + ptrdiff_t(3) * count * channels;
+  float* tokens[MOST_SHARED_ROWS];
+  for (int row = 0; row < count; row++) tokens[row] = maps.tokens + ptrdiff_t(row) * channels;
+
+  for_each_columns(group, 3 * channels, [&](int first, int end, int worker) {
+    const Rows<D> rows = normed<D>(tokens, count, channels, block.norm1, group.scratch[worker]);
+    const int queries = channels / PANEL;
+    const auto put = [&](int row, int column, Vec value) {
+      store_as(qkv + column / width * head_stride + row * width + column % width, value);
+    };
+    multiply(rows, count, block.q, smaller(first, queries), smaller(end, queries), put);
+    multiply(rows, count, block.kv, larger(first, queries) - queries, larger(end, queries) - queries,
+             [&](int row, int column, Vec value) { put(row, channels + column, value); });
+  });
+  for_each_part(group, stage.heads, [&](int first, int end, int, int worker) {
+    const HeadElement* queries = qkv + first * head_stride;
+    attend({queries, head_stride, count, queries + count * channels, queries + 2 * count * channels, head_stride, count,
+            end - first, width},
+           attention_scratch(group.scratch[worker]),
+           [&](int query, int c, Vec value) { store(attended + query * channels + first * width + c, value); });
+  });
+  for_each_columns(group, channels, [&](int first, int end, int worker) {
+    const Rows<D> rows = rows_in<D>(group.scratch[worker].rows, channels);
+    for (int row = 0; row < count; row++)
+      for (int c = 0; c < channels; c += LANES) rows.put(row, c, load(attended + row * channels + c));
+    rows.seal(count, channels);
+    multiply(rows, count, block.proj, first, end,
+             [&](int row, int column, Vec value) { add_to(tokens[row] + column, value); });
+  });
+  // Pieces of the MLP add up, those of each part in a buffer of its own.
+  for_each_part(group, block.pieces, [&](int first, int end, int part, int worker) {
+    float* sums = group.scratch[part].qkv;
+    __builtin_memset(sums, 0, sizeof(float) * count * channels);
+    const Scratch& scratch = group.scratch[worker];
+    run_mlp(normed<D>(tokens, count, channels, block.norm2, scratch), count, block, first, end, scratch,
+            [&](int row, int column, Vec value) { add_to(sums + row * channels + column, value); });
+  });
+  const int parts = smaller(block.pieces, group.workers->size);
+  for_each_part(group, count, [&](int first, int end, int, int) {
+    for (int part = 0; part < parts; part++)
+      for (int row = first; row < end; row++)
+        for (int c = 0; c < channels; c += LANES) add_to(tokens[row] + c, load(group.scratch[part].qkv + row * channels + c));
+  });
+}
+
+}  // namespace twins::TWINS_ISA
