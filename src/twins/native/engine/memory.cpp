@@ -44,7 +44,7 @@ struct MapSizes {
       width = std::max<size_t>(width / stage.patch, 1);
       channels = stage.dim;
       map = std::max(map, height * width * channels);
-      if (height * width <= MOST_SHARED_ROWS) shared = std::max(shared, 4 * height * width * channels);
+      if (height * width <= MOST_SHARED_ROWS) shared = std::max(shared, (4 * height * width + ROW_BLOCK) * channels);
       for (int i = 0; i < stage.depth; i++) {
         const size_t ratio = stage.blocks[i].sr_ratio;
         const size_t keys = std::max<size_t>(height / ratio, 1) * std::max<size_t>(width / ratio, 1);

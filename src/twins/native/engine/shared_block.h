@@ -34,7 +34,8 @@ template <class D> void shared_block(const Group& group, const Stage& stage, con
   const int channels = maps.channels, width = channels / stage.heads, count = maps.tokens_each();
   const ptrdiff_t head_stride = ptrdiff_t(count) * width;
   HeadElement* qkv = reinterpret_cast<HeadElement*>(group.memory.shared);  // head after head, queries first
-  float* attended = group.memory.shared + ptrdiff_t(3) * count * channels;
+  // Past the last value, which products read on from in whole blocks of rows.
+  float* attended = group.memory.shared + ptrdiff_t(3 * count + ROW_BLOCK) * channels;
   float* tokens[MOST_SHARED_ROWS];
   for (int row = 0; row < count; row++) tokens[row] = maps.tokens + ptrdiff_t(row) * channels;
 

@@ -233,7 +233,8 @@ void summarise(const Group& group, const Stage& stage, const Block& block, const
   const int tiles = passes_of(in_all, MOST_ROWS, *group.workers);
   for_each(*group.workers, tiles, [&](int tile, int worker) {
     const Scratch& scratch = group.scratch[worker];
-    const auto [first, end] = share(in_all, tile, tiles);
+    const Share part = share(in_all, tile, tiles);
+    const int first = part.first, end = part.end;  // by names that a lambda may hold
     float* summaries[MOST_ROWS];
     for (int row = 0; row < end - first; row++)
       summaries[row] = block.sr ? scratch.qkv + row * channels : maps.tokens + ptrdiff_t(first + row) * channels;

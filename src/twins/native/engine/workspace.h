@@ -51,7 +51,7 @@ struct GroupMemory {
   float *map, *other_map;  // channels last; a stage's output and the next one's input take turns
   float* key_values;
   float* pooled;
-  float* shared;           // 4 * channels of each token of a map whose blocks workers share by columns
+  float* shared;           // for blocks whose columns workers share: see `shared_block.h`
   int* tiles;              // first window of each tile
 };
 
