@@ -1,7 +1,8 @@
 """Speed and memory of the networks on this machine, beside other ways to run them.
 
 A case is one network at one size and batch. All contenders of a case get the same weights, the same pictures and as
-many threads, and run by turns in one process; nobody gets a figure whose answer differs from our plain network's.
+many threads, and run by turns in one process; nobody gets a figure whose answer differs from our plain network's, but
+for int8 of other libraries, whose speed is then marked.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .chart import draw_chart
 from .contenders import missing
 from .machine import describe_machine, versions
 from .measuring import Say, measure_case
-from .plan import TITLES, Case
+from .plan import Case
 from .results import Row, results_file, table_of, write_rows
 from .timing import Pace
 
@@ -65,12 +66,18 @@ def run_cases(cases: Sequence[Case], pace: Pace, out: Path, threads: int | None 
 
 
 def _without_missing(cases: Sequence[Case], say: Say) -> list[Case]:
-    """The cases without those contenders whose libraries are not installed; says once for each which ones."""
-    absent = {engine: why for engine in TITLES if (why := missing(engine))}
-    for engine in dict.fromkeys(c.engine for case in cases for c in case.contenders if c.engine in absent):
-        say(f"{TITLES[engine]} left out: {absent[engine]}")
-    there = (tuple(c for c in case.contenders if c.engine not in absent) for case in cases)
-    return [case._replace(contenders=contenders) for case, contenders in zip(cases, there, strict=True)]
+    """The cases without those contenders that cannot run here; says once for each reason which ones."""
+    absent: dict[str, list[str]] = {}
+    there = []
+    for case in cases:
+        reasons = {contender: missing(contender, case.what) for contender in case.contenders}
+        for contender, reason in reasons.items():
+            if reason and contender.title not in (titles := absent.setdefault(reason, [])):
+                titles.append(contender.title)
+        there.append(case._replace(contenders=tuple(c for c, reason in reasons.items() if not reason)))
+    for reason, titles in absent.items():
+        say(f"{', '.join(titles)} left out: {reason}")
+    return there
 
 
 def _say(text: str) -> None:

@@ -12,11 +12,12 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from ..flops import count_flops
-from .contenders import Answer, Runner, draw_weights, export_onnx, our_network, start
+from .contenders import draw_weights, our_network, start
 from .memory import measure_memory
 from .parity import Parity, compare
 from .plan import Case, Contender
 from .results import Row, add_ratios, row_of, speed_row
+from .runners import Answer, Runner
 from .timing import Pace, Roofline, alternate
 from .training import start_training
 
@@ -68,8 +69,8 @@ def check_all(runners: Sequence[Runner], reference: Answer, say: Say) -> list[Ch
 
 
 def time_runners(case: Case, checked: Sequence[Checked], pace: Pace) -> Measured:
-    """Time those whose answer is right. Where first answers take longer than the limit, they are the figures."""
-    racing = {c.runner.contender.title: c for c in checked if c.parity.holds}
+    """Time those whose answer is near enough. Where first answers take longer than the limit, they are the figures."""
+    racing = {c.runner.contender.title: c for c in checked if c.parity.timed}
     roofline = Roofline({c.runner.ran for c in racing.values()})
     roofline.measure()
     times: dict[str, list[float]] = {}
@@ -89,13 +90,10 @@ def _start_all(case: Case, folder: Path, say: Say) -> tuple[list[Runner], Answer
     weights = draw_weights(case)
     images = torch.randn(case.batch, 3, *case.size, generator=torch.Generator().manual_seed(1))
 
-    def onnx() -> Path:
-        return export_onnx(our_network(case, weights), images, folder)
-
     def begin(contender: Contender) -> Runner:
         if case.what == "training":
             return start_training(contender, case, weights, images)
-        return start(contender, case, lambda: weights, images, onnx)
+        return start(contender, case, lambda: weights, images, folder)
 
     started = (or_say(partial(begin, c), c.title, say) for c in case.contenders)
     runners = [runner for runner in started if runner is not None]

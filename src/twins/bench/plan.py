@@ -17,7 +17,13 @@ TITLES = {
 DATA_SIZES = ((375, 500), (1200, 1600))  # height and width: as most of ImageNet, and as from a camera
 FILES = 10  # photographs in a batch of data
 PEERS = ("timm", "timm-compiled", "onnxruntime", "openvino")
-_DTYPES_OF = {"frozen": DTYPES, "openvino": ("fp32", "bf16")}
+_DTYPES_OF = {
+    "frozen": DTYPES,
+    "timm": ("fp32", "bf16"),
+    "timm-compiled": ("fp32", "bf16"),
+    "onnxruntime": ("fp32", "int8"),
+    "openvino": DTYPES,
+}
 
 
 class Contender(NamedTuple):
