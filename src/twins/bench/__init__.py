@@ -21,13 +21,14 @@ from .machine import describe_machine, versions
 from .measuring import Say, measure_case
 from .plan import Case
 from .results import Row, results_file, table_of, write_rows
+from .summary_chart import draw_summary
 from .timing import Pace
 
 __all__ = ["run_cases"]
 
 
 def run_cases(cases: Sequence[Case], pace: Pace, out: Path, threads: int | None = None, as_json: bool = False) -> bool:
-    """Measure every case, print its table, and keep `out`/cpu-DATE.json (data-DATE.json) and its chart up to date.
+    """Measure every case, print its table, and keep `out`/cpu-DATE.json (data-DATE.json) and the charts up to date.
 
     Answers whether all of it was measured; after Ctrl-C what there is until then is printed and written as well.
     Raises TwinsError where `out` cannot be written to.
@@ -58,8 +59,8 @@ def run_cases(cases: Sequence[Case], pace: Pace, out: Path, threads: int | None 
     if as_json:
         print(json.dumps({"machine": machine, "versions": libraries, "rows": rows}, indent=1))
     if rows:
-        chart = draw_chart(path)
-        say(f"written to {path}" + (f" and {chart}" if chart else ""))
+        charts = [draw_chart(path), draw_summary(out)]
+        say(f"written to {path}" + "".join(f" and {chart}" for chart in charts if chart))
     if not finished:
         say("stopped before the end")
     return finished

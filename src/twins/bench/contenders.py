@@ -89,7 +89,7 @@ def start(contender: Contender, case: Case, load: Callable[[], Weights], images:
     if contender.engine in RUNTIMES:
         path = exported(contender, case, load, images, folder)
         loaded = load_runtime(contender, path)
-        return runner(contender, partial(loaded.call, images), loaded.ran, loaded.note)
+        return runner(contender, partial(loaded.call, images), loaded.ran, loaded.executed)
     if contender.engine == "timm-compiled":
         return _compiled(contender, timm_network(case, load()), images)
     if contender.engine == "timm":

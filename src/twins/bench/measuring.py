@@ -52,6 +52,8 @@ def measure_case(case: Case, pace: Pace, say: Say) -> Measured:
             from .pipeline import measure_pipeline  # which needs torchvision, as no other command's help does
 
             return Measured(*measure_pipeline(case, pace, Path(folder)))
+        if case.what == "accuracy":
+            return Measured(_accuracy_rows(case, Path(folder), say))
         runners, reference = _start_all(case, Path(folder), say)
         return time_runners(case, check_all(runners, reference, say), pace)
 
@@ -106,7 +108,7 @@ def _speed_rows(case: Case, checked: Sequence[Checked], times: dict[str, list[fl
     flops = 2.0 * backward * needed
     rows = []
     for runner, agreement, _ in checked:
-        row = row_of(case, runner.contender.title, runner.note)
+        row = row_of(case, runner.contender.title, runner.note) | {"ran": runner.ran, "executed": runner.executed}
         blocks = times.get(runner.contender.title, [])
         rows.append(speed_row(row, agreement, blocks, case.batch, roofline.gflops(runner.ran), flops))
     add_ratios(rows)
@@ -119,6 +121,21 @@ def _memory_rows(case: Case, folder: Path, say: Say) -> list[Row]:
         found = or_say(partial(measure_memory, contender, case, folder), contender.title, say)
         if found is not None:
             rows.append(row_of(case, contender.title) | {"peak_mb": found.peak, "held_mb": found.held})
+    return rows
+
+
+def _accuracy_rows(case: Case, folder: Path, say: Say) -> list[Row]:
+    from .accuracy import DIGITS, digits_weights, load_trained, measure_accuracy  # which bring in the training loop
+
+    weights = digits_weights(say) if case.network == DIGITS else Path(case.network)
+    say(f"classifier {weights}")
+    trained = load_trained(weights)
+    rows = []
+    for contender in case.contenders:
+        found = or_say(partial(measure_accuracy, contender, trained, folder), contender.title, say)
+        if found is not None:
+            row = row_of(case, contender.title) | {"top1": found.top1, "error": found.error, "executed": found.executed}
+            rows.append(row | {"images": len(trained.images), "weights": str(weights)})
     return rows
 
 

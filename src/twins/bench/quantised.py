@@ -24,7 +24,11 @@ from .machine import instruction_sets
 
 IMAGES = 16  # of a case's shape, that quantisation is calibrated on
 OPENVINO_DTYPES = {"fp32": "f32", "bf16": "bf16"}
-TOLD = ("ran", "note", "hint")  # what the files say: the precision, how much runs in it, OpenVINO's hint for the rest
+TOLD = (
+    "ran",
+    "executed",
+    "hint",
+)  # what the files say: the precision, how much runs in it, OpenVINO's hint for the rest
 _PRODUCTS = ("Conv", "MatMul", "Gemm")
 _TRIALS = 3  # calls of each hint, of which the shortest counts
 
@@ -149,7 +153,7 @@ def _told(int8: int, products: int, rest: str) -> dict[str, str]:
     rest = {theirs: ours for ours, theirs in OPENVINO_DTYPES.items()}[rest]
     return {
         "ran": "int8" if 2 * int8 > products else rest,
-        "note": f"{int8} of {products} products, rest {rest}",
+        "executed": f"{int8} of {products} products, rest {rest}",
     }
 
 

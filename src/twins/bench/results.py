@@ -121,7 +121,7 @@ def table_of(case: Case, rows: Sequence[Row], machine: Mapping[str, Any]) -> Any
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", style="dim")  # notes
     for row in rows:
-        table.add_row(row["contender"], *(_cell(row, key, form) for _, key, form in columns), row["note"])
+        table.add_row(row["contender"], *(_cell(row, key, form) for _, key, form in columns), _remarks(row))
     return table
 
 
@@ -142,6 +142,10 @@ _COLUMNS = (
     ("peak MB", "peak_mb", "{:.0f}"),
     ("held MB", "held_mb", "{:.0f}"),
 )
+
+
+def _remarks(row: Row) -> str:
+    return "; ".join(filter(None, [row.get("executed"), row["note"]]))
 
 
 def _cell(row: Row, key: str, form: str) -> str:

@@ -18,7 +18,7 @@ class Loaded(NamedTuple):
 
     call: Callable[[Tensor], Answer]  # images (B, 3, H, W) -> logits, or four maps
     ran: str  # the precision it really computes in
-    note: str = ""
+    executed: str = ""  # how many of its products do, where not all
 
 
 class Runner(NamedTuple):
@@ -29,10 +29,10 @@ class Runner(NamedTuple):
     work: Callable[[], object]  # what is timed; the same where nothing is trained
     ran: str  # the precision it really computes in
     note: str = ""
+    executed: str = ""  # how many of its products do, where not all
 
 
-def runner(contender: Contender, answer: Callable[[], Answer], ran: str | None = None, note: str = "") -> Runner:
+def runner(contender: Contender, answer: Callable[[], Answer], ran: str | None = None, executed: str = "") -> Runner:
     """One whose answer is its work; `ran` where that is not the precision asked for."""
-    if not note and ran not in (None, contender.dtype):
-        note = f"ran {ran}, having no {contender.dtype} here"
-    return Runner(contender, answer, answer, ran or contender.dtype, note)
+    note = "" if ran in (None, contender.dtype) else f"ran {ran}, having no {contender.dtype} here"
+    return Runner(contender, answer, answer, ran or contender.dtype, note, executed)

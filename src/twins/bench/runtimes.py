@@ -57,7 +57,7 @@ def _onnxruntime(dtype: str, path: Path) -> Loaded:
 
     if dtype == "int8":
         told = session.get_modelmeta().custom_metadata_map
-        return Loaded(call, told["ran"], told["note"])
+        return Loaded(call, told["ran"], told["executed"])
     return Loaded(call, dtype)
 
 
@@ -74,6 +74,6 @@ def _openvino(dtype: str, path: Path) -> Loaded:
         return [torch.from_numpy(outputs[i]) for i in range(len(compiled.outputs))]
 
     if told:
-        return Loaded(call, told["ran"], told["note"])
+        return Loaded(call, told["ran"], told["executed"])
     chosen = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     return Loaded(call, {theirs: ours for ours, theirs in OPENVINO_DTYPES.items()}[chosen])
