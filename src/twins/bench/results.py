@@ -119,9 +119,10 @@ def table_of(case: Case, rows: Sequence[Row], machine: Mapping[str, Any]) -> Any
     columns = [column for column in _COLUMNS if any(column[1] in row for row in rows)]
     for heading, *_ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", style="dim")  # notes
     for row in rows:
-        table.add_row(row["contender"], *(_cell(row, key, form) for _, key, form in columns), _remarks(row))
+        table.add_row(row["contender"], *(_cell(row, key, form) for _, key, form in columns))
+    table.caption = "\n".join(f"{row['contender']}: {remarks}" for row in rows if (remarks := _remarks(row))) or None
+    table.caption_justify = "left"
     return table
 
 
