@@ -1,7 +1,8 @@
 """Speed and memory of the networks on this machine, beside other ways to run them.
 
 A case is one network at one size and batch. All contenders of a case get the same weights, the same pictures and as
-many threads, and run by turns in one process; nobody gets a figure whose answer differs from our plain network's.
+many threads, and run by turns in one process; nobody gets a figure whose answer differs from our plain network's, but
+for int8 of other libraries, whose speed is then marked.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ from .chart import draw_chart
 from .contenders import missing
 from .machine import describe_machine, versions
 from .measuring import Say, measure_case
-from .plan import TITLES, Case
+from .plan import Case
 from .results import Row, results_file, table_of, write_rows
+from .summary_chart import draw_summary
 from .timing import Pace
 
 __all__ = ["run_cases"]
 
 
 def run_cases(cases: Sequence[Case], pace: Pace, out: Path, threads: int | None = None, as_json: bool = False) -> bool:
-    """Measure every case, print its table, and keep `out`/cpu-DATE.json (data-DATE.json) and its chart up to date.
+    """Measure every case, print its table, and keep `out`/cpu-DATE.json (data-DATE.json) and the charts up to date.
 
     Answers whether all of it was measured; after Ctrl-C what there is until then is printed and written as well.
     Raises TwinsError where `out` cannot be written to.
@@ -57,20 +59,26 @@ def run_cases(cases: Sequence[Case], pace: Pace, out: Path, threads: int | None 
     if as_json:
         print(json.dumps({"machine": machine, "versions": libraries, "rows": rows}, indent=1))
     if rows:
-        chart = draw_chart(path)
-        say(f"written to {path}" + (f" and {chart}" if chart else ""))
+        charts = [draw_chart(path), draw_summary(out)]
+        say(f"written to {path}" + "".join(f" and {chart}" for chart in charts if chart))
     if not finished:
         say("stopped before the end")
     return finished
 
 
 def _without_missing(cases: Sequence[Case], say: Say) -> list[Case]:
-    """The cases without those contenders whose libraries are not installed; says once for each which ones."""
-    absent = {engine: why for engine in TITLES if (why := missing(engine))}
-    for engine in dict.fromkeys(c.engine for case in cases for c in case.contenders if c.engine in absent):
-        say(f"{TITLES[engine]} left out: {absent[engine]}")
-    there = (tuple(c for c in case.contenders if c.engine not in absent) for case in cases)
-    return [case._replace(contenders=contenders) for case, contenders in zip(cases, there, strict=True)]
+    """The cases without those contenders that cannot run here; says once for each reason which ones."""
+    absent: dict[str, list[str]] = {}
+    there = []
+    for case in cases:
+        reasons = {contender: missing(contender, case.what) for contender in case.contenders}
+        for contender, reason in reasons.items():
+            if reason and contender.title not in (titles := absent.setdefault(reason, [])):
+                titles.append(contender.title)
+        there.append(case._replace(contenders=tuple(c for c, reason in reasons.items() if not reason)))
+    for reason, titles in absent.items():
+        say(f"{', '.join(titles)} left out: {reason}")
+    return there
 
 
 def _say(text: str) -> None:

@@ -12,7 +12,14 @@ from .results import Row
 
 _COLUMNS = 3
 _TINTS = 48  # of the picture, which keep it small
-_WHAT = {"classifier": "", "backbone": "backbone ", "training": "training ", "data": "data, "}
+_WHAT = {
+    "accuracy": "",
+    "memory": "",
+    "classifier": "",
+    "backbone": "backbone ",
+    "training": "training ",
+    "data": "data, ",
+}
 _COLOURS = {
     "twins frozen": "#0b6e4f",
     "twins turbo": "#0b6e4f",
@@ -26,7 +33,8 @@ _COLOURS = {
 def draw_chart(path: Path) -> Path | None:
     """Draw the speeds in a file of results beside it, and answer the picture; None where there are none to compare."""
     kept = json.loads(path.read_text(encoding="utf-8"))
-    panels = _panels([row for row in kept["rows"] if "times_timm" in row])
+    panels = {title: relative_speeds(rows) for title, rows in _panels(kept["rows"]).items()}
+    panels = {title: rows for title, rows in panels.items() if rows}
     if not panels:
         return None
     columns = min(_COLUMNS, len(panels))
@@ -38,7 +46,7 @@ def draw_chart(path: Path) -> Path | None:
     axes = figure.subplots(len(lines), columns, squeeze=False, height_ratios=[count + 2 for count in lines]).flatten()
     best: dict[bool, float] = {}  # training has a scale of its own: where bfloat16 is emulated, ratios are far larger
     for row in (row for rows in panels.values() for row in rows):
-        best[_trains(row)] = max(row["times_timm"], best.get(_trains(row), 0.0))
+        best[_trains(row)] = max(row["relative"], best.get(_trains(row), 0.0))
     for place, (title, rows) in enumerate(panels.items()):
         _draw_panel(axes[place], title, rows, lines[place // columns])
         axes[place].set_xlim(0, 1.15 * best[_trains(rows[0])])
@@ -49,10 +57,28 @@ def draw_chart(path: Path) -> Path | None:
     figure.suptitle(f"Times timm's speed, {machine['threads']} threads of {machine['processor']}", fontsize=11)
     figure.supxlabel("; ".join(noted), fontsize=7.5, color="#666666")
     picture = path.with_suffix(".png")
+    return save_small(figure, picture)
+
+
+def save_small(figure: Any, path: Path) -> Path:
+    """Write a figure as a PNG of few colours."""
     drawn = BytesIO()
     figure.savefig(drawn, dpi=90)
-    need("PIL.Image", extra="train").open(drawn).convert("RGB").quantize(_TINTS).save(picture, optimize=True)
-    return picture
+    need("PIL.Image", extra="train").open(drawn).convert("RGB").quantize(_TINTS).save(path, optimize=True)
+    return path
+
+
+def relative_speeds(rows: list[Row]) -> list[Row]:
+    """The rows of a case that have a speed beside timm's, with `relative`: how many times timm's in float32.
+
+    In training it is timm's of the same precision: a step in bfloat16 is another step.
+    """
+    fp32 = next((row.get("images_per_second") for row in rows if row["contender"] == "timm eager fp32"), None)
+    return [
+        row | {"relative": row["times_timm"] if fp32 is None or _trains(row) else row["images_per_second"] / fp32}
+        for row in rows
+        if "times_timm" in row
+    ]
 
 
 def _trains(row: Row) -> bool:
@@ -72,7 +98,7 @@ def _panels(rows: list[Row]) -> dict[str, list[Row]]:
 def _draw_panel(ax: Any, title: str, rows: list[Row], room: int) -> None:
     """Bars from the top down, as high as if there were `room` of them."""
     names = [row["contender"] + (" *" if row["note"] else "") for row in rows]
-    speeds = [row["times_timm"] for row in rows]
+    speeds = [row["relative"] for row in rows]
     bars = ax.barh(range(len(rows)), speeds, height=0.72, color=[_colour(row["contender"]) for row in rows])
     ax.bar_label(bars, [f"{speed:.2f}" for speed in speeds], fontsize=7.5, padding=2)
     ax.axvline(1.0, color="#333333", linewidth=0.8)

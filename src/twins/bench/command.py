@@ -12,8 +12,20 @@ from ..errors import TwinsError
 from ..zoo import model_name
 from . import run_cases
 from .gpu import bench_gpu
-from .plan import DATA_SIZES, DTYPES, PEERS, choose_contenders, choose_training, data_cases, every_case, full_set
+from .plan import (
+    DATA_SIZES,
+    DTYPES,
+    PEERS,
+    choose_contenders,
+    choose_quantised,
+    choose_training,
+    data_cases,
+    every_case,
+    full_set,
+)
 from .timing import Pace
+
+NEWEST = "newest"
 
 
 def add_bench(commands: Any) -> argparse.ArgumentParser:
@@ -24,7 +36,7 @@ def add_bench(commands: Any) -> argparse.ArgumentParser:
         description="Measure forward passes, or with --train or --memory those, of every contender by turns in one "
         "process, with the same weights. Nobody gets a figure whose answer differs from our plain network's.",
     )  # fmt: skip
-    bench.add_argument("--full", action="store_true", help="the whole set that `make bench` measures, in about 25 "
+    bench.add_argument("--full", action="store_true", help="the whole set that `make bench` measures, in about 35 "
                        "minutes on two cores, instead of what the flags of networks and sizes say")  # fmt: skip
     bench.add_argument("--models", nargs="+", metavar="NAME", default=["twins_svt_small"], help="networks, by any name")
     bench.add_argument("--batch-sizes", "-b", nargs="+", type=_at_least(int, 1), metavar="N", default=[1, 16],
@@ -43,6 +55,9 @@ def add_bench(commands: Any) -> argparse.ArgumentParser:
         ("--loading", "data", "from JPEG files to normalised batches, ours and the original's way, on one core"),
     ):
         work.add_argument(flag, dest="what", action="store_const", const=what, help=told)
+    work.add_argument("--accuracy", nargs="?", const=NEWEST, metavar="WEIGHTS", help="top-1 and logits of a trained "
+                      "classifier in every precision, on its validation images; without WEIGHTS, of the newest "
+                      "finished run of the digits, or of a short one that it trains")  # fmt: skip
     bench.add_argument("--amp", action="store_true", help="with --train: under bfloat16 autocast")
     bench.add_argument("--blocks", type=_at_least(int, 1), metavar="N", default=5, help="blocks of each, by turns")
     bench.add_argument("--seconds", type=_at_least(float, 0), metavar="X", default=1.0, help="least length of a block")
@@ -72,10 +87,16 @@ def measure(args: argparse.Namespace) -> bool:
         return _on_gpu(networks, Path(args.out), args.limit)
     against = [] if "none" in args.against else args.against
     threads = args.threads
-    if args.what == "data":
+    if args.accuracy:
+        from .accuracy import accuracy_case  # which brings in the training loop
+
+        cases = [accuracy_case(None if args.accuracy is NEWEST else Path(args.accuracy), choose_quantised(against))]
+    elif args.what == "data":
         cases, threads = data_cases(DATA_SIZES), threads or 1
     elif args.full:
-        cases = full_set(against)
+        from .accuracy import accuracy_case
+
+        cases = [*full_set(against), accuracy_case(None, choose_quantised(against))]
     else:
         chosen = (
             choose_training(against, args.amp) if args.what == "training" else choose_contenders(args.dtype, against)

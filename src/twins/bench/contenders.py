@@ -8,11 +8,11 @@ quarter slower in both.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,40 +20,30 @@ from torch import Tensor, nn
 from ..errors import TwinsError
 from ..extras import need
 from ..native import Frozen, freeze
+from ..ops.precision import IN_HARDWARE
 from ..zoo import create_model
 from .plan import Case, Contender
+from .quantised import draw_calibration
+from .runners import Answer, Runner, Weights, runner
+from .runtimes import RUNTIMES, load_runtime, model_file
 
-Answer = list[Tensor]
-Weights = dict[str, Tensor]
 _LIBRARIES = {
     "timm": ("timm",),
     "timm-compiled": ("timm",),
     "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("onnx", "onnxscript", "openvino"),
 }
-_OPENVINO_DTYPES = {"fp32": "f32", "bf16": "bf16"}
 
 
-class Runner(NamedTuple):
-    """A contender at its start."""
-
-    contender: Contender
-    answer: Callable[[], Answer]  # what parity is judged by
-    work: Callable[[], object]  # what is timed; the same where nothing is trained
-    ran: str  # the precision it really computes in
-    note: str = ""
-
-
-def runner(contender: Contender, answer: Callable[[], Answer], ran: str | None = None) -> Runner:
-    """One whose answer is its work; `ran` where that is not the precision asked for."""
-    note = "" if ran in (None, contender.dtype) else f"ran {ran}, having no {contender.dtype} here"
-    return Runner(contender, answer, answer, ran or contender.dtype, note)
-
-
-def missing(engine: str) -> str | None:
-    """Why a contender cannot take part, in a line, if a library is not installed."""
-    absent = [name for name in _LIBRARIES.get(engine, ()) if find_spec(name) is None]
-    return f'{" and ".join(absent)} not installed; run: pip install "twins-vit[bench]"' if absent else None
+def missing(contender: Contender, what: str) -> str | None:
+    """Why a contender cannot take part in work of a kind (`Case.what`) here, in a line, or None if it can."""
+    wanted = _LIBRARIES.get(contender.engine, ()) + (("nncf",) if contender == Contender("openvino", "int8") else ())
+    if absent := [name for name in wanted if find_spec(name) is None]:
+        return f'{" and ".join(absent)} not installed; run: pip install "twins-vit[bench]"'
+    autocast = contender.engine in ("timm", "timm-compiled") and contender.dtype == "bf16" and what != "training"
+    if autocast and not IN_HARDWARE[torch.bfloat16]:
+        return "this CPU has no bfloat16, and PyTorch emulates it at a hundredth of the speed"
+    return None
 
 
 def draw_weights(case: Case) -> Weights:
@@ -94,35 +84,45 @@ def timm_network(case: Case, weights: Weights) -> nn.Module:
     return model
 
 
-def export_onnx(model: nn.Module, images: Tensor, folder: Path) -> Path:
-    """Write the network at the fixed shape of the pictures, and answer the file."""
-    path = folder / "network.onnx"
-    if not path.exists():
-        torch.onnx.export(model, (images,), path, dynamo=True, verbose=False)
-    return path
-
-
-def start(
-    contender: Contender, case: Case, load: Callable[[], Weights], images: Tensor, onnx: Callable[[], Path]
-) -> Runner:
-    """Load, convert or compile; `onnx` answers our network as a file. Raises what the library in question raises."""
-    if contender.engine == "onnxruntime":
-        return _onnxruntime(contender, images, onnx())
-    if contender.engine == "openvino":
-        return _openvino(contender, images, onnx())
+def start(contender: Contender, case: Case, load: Callable[[], Weights], images: Tensor, folder: Path) -> Runner:
+    """Load, convert or compile; `folder` keeps what is exported. Raises what the library in question raises."""
+    if contender.engine in RUNTIMES:
+        path = exported(contender, case, load, images, folder)
+        loaded = load_runtime(contender, path)
+        return runner(contender, partial(loaded.call, images), loaded.ran, loaded.executed)
     if contender.engine == "timm-compiled":
         return _compiled(contender, timm_network(case, load()), images)
-    model = timm_network(case, load()) if contender.engine == "timm" else our_network(case, load())
+    if contender.engine == "timm":
+        model = timm_network(case, load())
+        return runner(contender, partial(_autocast_infer, model, images, contender.dtype))
+    model = our_network(case, load())
     if contender.engine == "frozen":
-        model = freeze(model, dtype=contender.dtype, release=True)
-        if not isinstance(model, Frozen):
-            raise TwinsError("the engine cannot be used, and PyTorch computes instead")
+        model = frozen(model, contender.dtype)
     return runner(contender, lambda: infer(model, images))
+
+
+def exported(contender: Contender, case: Case, load: Callable[[], Weights], images: Tensor, folder: Path) -> Path:
+    """The file that ONNX Runtime or OpenVINO loads, written below `folder` unless it is there."""
+    calibration = partial(draw_calibration, case.batch, case.size)
+    return model_file(contender, lambda: our_network(case, load()), images, calibration, folder)
+
+
+def frozen(model: nn.Module, dtype: str) -> nn.Module:
+    """The network in the engine, which takes its weights. Raises TwinsError where PyTorch would compute instead."""
+    engine = freeze(model, dtype=dtype, release=True)
+    if not isinstance(engine, Frozen):
+        raise TwinsError("the engine cannot be used, and PyTorch computes instead")
+    return engine
 
 
 def infer(model: nn.Module, images: Tensor) -> Answer:
     with torch.inference_mode():
         return _as_list(model(images))
+
+
+def _autocast_infer(model: nn.Module, images: Tensor, dtype: str) -> Answer:
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16"):
+        return infer(model, images)
 
 
 def _compiled(contender: Contender, model: nn.Module, images: Tensor) -> Runner:
@@ -132,40 +132,12 @@ def _compiled(contender: Contender, model: nn.Module, images: Tensor) -> Runner:
     compiled = torch.compile(model, dynamic=False)
 
     def answer() -> Answer:
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=contender.dtype == "bf16"):
             return _as_list(compiled(images))
 
     with inductor.patch(freezing=True):
         answer()
     return runner(contender, answer)
-
-
-def _onnxruntime(contender: Contender, images: Tensor, path: Path) -> Runner:
-    runtime = need("onnxruntime", extra="bench")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = runtime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: images.numpy()}
-    return runner(contender, lambda: [torch.from_numpy(y) for y in session.run(None, feed)])
-
-
-def _openvino(contender: Contender, images: Tensor, path: Path) -> Runner:
-    """OpenVINO computes in float32, unasked, where the processor has no bfloat16: what it chose is noted."""
-    openvino = need("openvino", extra="bench")
-    asked = {
-        "INFERENCE_PRECISION_HINT": _OPENVINO_DTYPES[contender.dtype],
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    compiled = openvino.Core().compile_model(os.fspath(path), "CPU", asked)
-    request, pixels = compiled.create_infer_request(), images.numpy()
-
-    def answer() -> Answer:
-        outputs = request.infer({0: pixels}, share_inputs=True, share_outputs=True)
-        return [torch.from_numpy(outputs[i]) for i in range(len(compiled.outputs))]
-
-    chosen = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    return runner(contender, answer, {theirs: ours for ours, theirs in _OPENVINO_DTYPES.items()}[chosen])
 
 
 def _as_list(answer: Any) -> Answer:

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..cuda_graphs import graphed
-from .contenders import Answer, Weights, draw_weights, infer, our_network, timm_network
+from .contenders import draw_weights, infer, our_network, timm_network
 from .plan import Case
+from .runners import Answer, Weights
 
 DEVICE = "cuda"
 _COMPILE = {"compiled": "default", "max-autotune": "max-autotune"}

@@ -24,6 +24,7 @@ _PACKAGES = (
     "onnxscript",
     "onnxruntime",
     "openvino",
+    "nncf",
     "torchvision",
     "pillow",
     "simplejpeg",

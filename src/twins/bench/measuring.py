@@ -12,11 +12,12 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from ..flops import count_flops
-from .contenders import Answer, Runner, draw_weights, export_onnx, our_network, start
+from .contenders import draw_weights, our_network, start
 from .memory import measure_memory
 from .parity import Parity, compare
 from .plan import Case, Contender
 from .results import Row, add_ratios, row_of, speed_row
+from .runners import Answer, Runner
 from .timing import Pace, Roofline, alternate
 from .training import start_training
 
@@ -51,6 +52,8 @@ def measure_case(case: Case, pace: Pace, say: Say) -> Measured:
             from .pipeline import measure_pipeline  # which needs torchvision, as no other command's help does
 
             return Measured(*measure_pipeline(case, pace, Path(folder)))
+        if case.what == "accuracy":
+            return Measured(_accuracy_rows(case, Path(folder), say))
         runners, reference = _start_all(case, Path(folder), say)
         return time_runners(case, check_all(runners, reference, say), pace)
 
@@ -68,8 +71,8 @@ def check_all(runners: Sequence[Runner], reference: Answer, say: Say) -> list[Ch
 
 
 def time_runners(case: Case, checked: Sequence[Checked], pace: Pace) -> Measured:
-    """Time those whose answer is right. Where first answers take longer than the limit, they are the figures."""
-    racing = {c.runner.contender.title: c for c in checked if c.parity.holds}
+    """Time those whose answer is near enough. Where first answers take longer than the limit, they are the figures."""
+    racing = {c.runner.contender.title: c for c in checked if c.parity.timed}
     roofline = Roofline({c.runner.ran for c in racing.values()})
     roofline.measure()
     times: dict[str, list[float]] = {}
@@ -89,13 +92,10 @@ def _start_all(case: Case, folder: Path, say: Say) -> tuple[list[Runner], Answer
     weights = draw_weights(case)
     images = torch.randn(case.batch, 3, *case.size, generator=torch.Generator().manual_seed(1))
 
-    def onnx() -> Path:
-        return export_onnx(our_network(case, weights), images, folder)
-
     def begin(contender: Contender) -> Runner:
         if case.what == "training":
             return start_training(contender, case, weights, images)
-        return start(contender, case, lambda: weights, images, onnx)
+        return start(contender, case, lambda: weights, images, folder)
 
     started = (or_say(partial(begin, c), c.title, say) for c in case.contenders)
     runners = [runner for runner in started if runner is not None]
@@ -108,7 +108,7 @@ def _speed_rows(case: Case, checked: Sequence[Checked], times: dict[str, list[fl
     flops = 2.0 * backward * needed
     rows = []
     for runner, agreement, _ in checked:
-        row = row_of(case, runner.contender.title, runner.note)
+        row = row_of(case, runner.contender.title, runner.note) | {"ran": runner.ran, "executed": runner.executed}
         blocks = times.get(runner.contender.title, [])
         rows.append(speed_row(row, agreement, blocks, case.batch, roofline.gflops(runner.ran), flops))
     add_ratios(rows)
@@ -121,6 +121,21 @@ def _memory_rows(case: Case, folder: Path, say: Say) -> list[Row]:
         found = or_say(partial(measure_memory, contender, case, folder), contender.title, say)
         if found is not None:
             rows.append(row_of(case, contender.title) | {"peak_mb": found.peak, "held_mb": found.held})
+    return rows
+
+
+def _accuracy_rows(case: Case, folder: Path, say: Say) -> list[Row]:
+    from .accuracy import DIGITS, digits_weights, load_trained, measure_accuracy  # which bring in the training loop
+
+    weights = digits_weights(say) if case.network == DIGITS else Path(case.network)
+    say(f"classifier {weights}")
+    trained = load_trained(weights)
+    rows = []
+    for contender in case.contenders:
+        found = or_say(partial(measure_accuracy, contender, trained, folder), contender.title, say)
+        if found is not None:
+            row = row_of(case, contender.title) | {"top1": found.top1, "error": found.error, "executed": found.executed}
+            rows.append(row | {"images": len(trained.images), "weights": str(weights)})
     return rows
 
 

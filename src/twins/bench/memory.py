@@ -6,6 +6,7 @@ import gc
 import json
 import subprocess
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +14,9 @@ from typing import NamedTuple
 import torch
 
 from ..errors import TwinsError
-from .contenders import draw_weights, export_onnx, our_network, start
+from .contenders import draw_weights, exported, our_network, start
 from .plan import Case, Contender
+from .runtimes import RUNTIMES
 
 _CALLS = 3
 _STATUS = Path("/proc/self/status")
@@ -38,8 +40,8 @@ def measure_memory(contender: Contender, case: Case, folder: Path) -> Memory:
     weights, images = folder / "weights.pth", torch.zeros(case.batch, 3, *case.size)
     if not weights.exists():
         torch.save(draw_weights(case), weights)
-    if contender.engine in ("onnxruntime", "openvino"):
-        export_onnx(our_network(case, torch.load(weights)), images, folder)
+    if contender.engine in RUNTIMES:
+        exported(contender, case, partial(torch.load, weights), images, folder)
     job = json.dumps([contender, case, str(folder), torch.get_num_threads()])
     code = "from twins.bench.memory import answer_in_child; answer_in_child()"
     done = subprocess.run([sys.executable, "-c", code, job], capture_output=True, text=True, check=False)
@@ -61,7 +63,7 @@ def _load_and_run(contender: Contender, case: Case, folder: Path) -> Memory:
     our_network(case)  # imports what only building a network needs
     images = torch.zeros(case.batch, 3, *case.size)
     baseline = _resident("VmRSS")
-    runner = start(contender, case, lambda: torch.load(folder / "weights.pth"), images, lambda: folder / "network.onnx")
+    runner = start(contender, case, lambda: torch.load(folder / "weights.pth"), images, folder)
     for _ in range(_CALLS):
         runner.answer()
     gc.collect()

@@ -16,10 +16,15 @@ class Parity(NamedTuple):
 
     error: float
     bound: float
+    tolerance: float = 0.0  # up to here there is a speed nevertheless, marked as one of another output
 
     @property
     def holds(self) -> bool:
         return self.error <= self.bound  # false for NaN
+
+    @property
+    def timed(self) -> bool:
+        return self.error <= max(self.bound, self.tolerance)
 
 
 def compare(contender: Contender, answer: Sequence[Tensor], reference: Sequence[Tensor]) -> Parity:
@@ -28,14 +33,18 @@ def compare(contender: Contender, answer: Sequence[Tensor], reference: Sequence[
     In float32 the error is the largest difference over the largest value, or over 1 where all are smaller: at most
     1e-5 for ours and 1e-4 for others. In bfloat16 and int8 it is the root mean square of the difference over that of
     the reference: at most 0.05 and 0.2.
+
+    int8 of others is timed up to 1, as far away as an output of zeros: on weights that are drawn, calibrated ranges
+    may cost more than on trained ones, which says nothing of speed. What it costs there is the accuracy's to say.
     """
     if [a.shape for a in answer] != [r.shape for r in reference]:
         return Parity(math.inf, 0.0)
+    ours = contender.engine in ("twins", "frozen")
     if contender.dtype == "fp32":
-        ours = contender.engine in ("twins", "frozen")
         return Parity(_worst(map(_largest_difference, answer, reference)), 1e-5 if ours else 1e-4)
     bound = {"bf16": 0.05, "int8": 0.2}[contender.dtype]
-    return Parity(_worst(map(_relative_rms, answer, reference)), bound)
+    tolerance = 1.0 if contender.dtype == "int8" and not ours else 0.0
+    return Parity(_worst(map(relative_rms, answer, reference)), bound, tolerance)
 
 
 def _worst(errors: map[float]) -> float:
@@ -47,5 +56,6 @@ def _largest_difference(answer: Tensor, reference: Tensor) -> float:
     return float((answer.float() - reference).abs().max()) / max(1.0, float(reference.abs().max()))
 
 
-def _relative_rms(answer: Tensor, reference: Tensor) -> float:
+def relative_rms(answer: Tensor, reference: Tensor) -> float:
+    """Root mean square of the difference over that of the reference."""
     return float((answer.float() - reference).square().mean().sqrt() / reference.square().mean().sqrt())

@@ -17,7 +17,13 @@ TITLES = {
 DATA_SIZES = ((375, 500), (1200, 1600))  # height and width: as most of ImageNet, and as from a camera
 FILES = 10  # photographs in a batch of data
 PEERS = ("timm", "timm-compiled", "onnxruntime", "openvino")
-_DTYPES_OF = {"frozen": DTYPES, "openvino": ("fp32", "bf16")}
+_DTYPES_OF = {
+    "frozen": DTYPES,
+    "timm": ("fp32", "bf16"),
+    "timm-compiled": ("fp32", "bf16"),
+    "onnxruntime": ("fp32", "int8"),
+    "openvino": DTYPES,
+}
 
 
 class Contender(NamedTuple):
@@ -34,8 +40,8 @@ class Contender(NamedTuple):
 class Case(NamedTuple):
     """One table: the same work for several contenders."""
 
-    what: str  # "classifier", "backbone", "training", "memory" or "data"
-    network: str  # of data: "training" or "evaluation"
+    what: str  # "classifier", "backbone", "training", "memory", "accuracy" or "data"
+    network: str  # of data: "training" or "evaluation"; of accuracy: a checkpoint, or "digits"
     size: tuple[int, int]  # height and width, pixels
     batch: int
     contenders: tuple[Contender, ...]
@@ -58,6 +64,13 @@ def choose_training(against: Sequence[str] = PEERS, amp: bool = False) -> tuple[
     return tuple(Contender(engine, dtype) for engine in ("twins", "timm") if engine in ("twins", *against))
 
 
+def choose_quantised(against: Sequence[str] = PEERS) -> tuple[Contender, ...]:
+    """Whose accuracy is measured: the plain network, ours in every precision, and the runtimes in those that round."""
+    peers = (Contender("openvino", "bf16"), Contender("openvino", "int8"), Contender("onnxruntime", "int8"))
+    ours = (Contender("twins"), *(Contender("frozen", dtype) for dtype in DTYPES))
+    return (*ours, *(peer for peer in peers if peer.engine in against))
+
+
 def every_case(
     what: str,
     networks: Iterable[str],
@@ -75,7 +88,7 @@ def data_cases(sizes: Sequence[tuple[int, int]]) -> list[Case]:
 
 
 def full_set(against: Sequence[str] = PEERS) -> list[Case]:
-    """What `make bench` measures, in less than half an hour on two cores.
+    """What `make bench` measures, but for the accuracy, in about half an hour on two cores.
 
     Compiling takes more than a minute a case, so timm's compiled form takes part in those of one network only.
     """

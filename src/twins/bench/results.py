@@ -16,6 +16,7 @@ from .parity import Parity
 from .plan import Case
 
 Row = dict[str, Any]
+DIFFERS = "output differs by more than 0.2 rms; see --accuracy"
 _KEY = ("what", "network", "size", "batch", "contender")
 
 
@@ -33,13 +34,15 @@ def row_of(case: Case, contender: str, note: str = "") -> Row:
 
 
 def speed_row(row: Row, parity: Parity, blocks: Sequence[float], batch: int, peak: float | None, flops: float) -> Row:
-    """Speed of a contender: the median over its blocks, in seconds a call, unless its answer differs.
+    """Speed of a contender: the median over its blocks, in seconds a call, unless its output differs too much.
 
     `peak` is the roofline in GFLOP/s, `flops` what one picture needs (a multiply-add is two).
     """
     row = row | {"error": parity.error, "bound": parity.bound, "parity": parity.holds}
-    if not parity.holds or not blocks:
+    if not parity.timed or not blocks:
         return row
+    if not parity.holds:
+        row |= {"note": "; ".join(filter(None, [row["note"], DIFFERS]))}
     speed = batch / statistics.median(blocks)
     row |= {"images_per_second": speed, "ms_per_image": 1000 / speed, "blocks": len(blocks)}
     if flops:
@@ -48,14 +51,21 @@ def speed_row(row: Row, parity: Parity, blocks: Sequence[float], batch: int, pea
 
 
 def add_ratios(rows: list[Row]) -> None:
-    """Put every speed of a case beside timm's, of the same precision or else float32, and OpenVINO's of the same."""
+    """Put every speed of a case beside timm's, of the same precision or else float32, and beside the runtimes'.
+
+    Those of OpenVINO and ONNX Runtime are of the same precision or none.
+    """
     speeds = {row["contender"]: row["images_per_second"] for row in rows if "images_per_second" in row}
     for row in rows:
         if row["contender"] not in speeds:
             continue
         dtype = row["contender"].rpartition(" ")[2]
-        timm = speeds.get(f"timm eager {dtype}", speeds.get("timm eager fp32"))
-        for name, theirs in (("times_timm", timm), ("times_openvino", speeds.get(f"OpenVINO {dtype}"))):
+        theirs_of = {
+            "times_timm": speeds.get(f"timm eager {dtype}", speeds.get("timm eager fp32")),
+            "times_openvino": speeds.get(f"OpenVINO {dtype}"),
+            "times_onnxruntime": speeds.get(f"ONNX Runtime {dtype}"),
+        }
+        for name, theirs in theirs_of.items():
             if theirs is not None:
                 row[name] = row["images_per_second"] / theirs
 
@@ -109,9 +119,10 @@ def table_of(case: Case, rows: Sequence[Row], machine: Mapping[str, Any]) -> Any
     columns = [column for column in _COLUMNS if any(column[1] in row for row in rows)]
     for heading, *_ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", style="dim")  # notes
     for row in rows:
-        table.add_row(row["contender"], *(_cell(row, key, form) for _, key, form in columns), row["note"])
+        table.add_row(row["contender"], *(_cell(row, key, form) for _, key, form in columns))
+    table.caption = "\n".join(f"{row['contender']}: {remarks}" for row in rows if (remarks := _remarks(row))) or None
+    table.caption_justify = "left"
     return table
 
 
@@ -120,8 +131,10 @@ _COLUMNS = (
     ("ms/image", "ms_per_image", "{:.1f}"),
     ("x timm\neager", "times_timm", "{:.2f}"),
     ("x OpenVINO\nsame type", "times_openvino", "{:.2f}"),
+    ("x ONNX RT\nsame type", "times_onnxruntime", "{:.2f}"),
     ("GFLOP/s", "gflops", "{:.0f}"),
     ("of\nroofline", "of_roofline", "{:.0%}"),
+    ("top-1\n%", "top1", "{:.2f}"),
     ("error", "error", "{:.1e}"),
     ("read\nms", "read_ms", "{:.2f}"),
     ("crop\nms", "crop_ms", "{:.2f}"),
@@ -132,7 +145,13 @@ _COLUMNS = (
 )
 
 
+def _remarks(row: Row) -> str:
+    return "; ".join(filter(None, [row.get("executed"), row["note"]]))
+
+
 def _cell(row: Row, key: str, form: str) -> str:
-    if key == "images_per_second" and row.get("parity") is False:
+    if key == "error" and row.get("parity") is False:
+        return form.format(row[key]) + " !"
+    if key == "images_per_second" and row.get("parity") is False and key not in row:
         return "differs"
     return form.format(row[key]) if key in row else ""

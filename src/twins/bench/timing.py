@@ -8,11 +8,20 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from ..native import matmul_speed
 from ..native.library import missing as no_engine
+from ..ops.precision import IN_HARDWARE
 from ..progress import Progress
+from .machine import instruction_sets
 
+_TORCH_PRODUCTS: dict[str, tuple[torch.dtype, Callable[[Tensor, Tensor], Tensor]]] = {
+    "fp32": (torch.float32, torch.mm),
+    "bf16": (torch.bfloat16, torch.mm),
+    "int8": (torch.int8, torch._int_mm),  # sums in int32
+}
+_SIDES = (1024, 2048)  # of PyTorch's matrices; matrix units reach twice as much with the larger
 _PAUSE = 0.05  # seconds in which the threads of the one before stop looking for work
 
 
@@ -77,21 +86,28 @@ class Roofline:
         self._seconds = seconds
 
     def measure(self) -> None:
-        """Once more; the engine's packed products, or PyTorch's where those are quicker."""
+        """Once more; the best product that this machine is known to have."""
         for dtype, speeds in self._speeds.items():
-            speeds.append(max(self._engine_speed(dtype), _torch_speed(dtype, self._seconds)))
+            speeds.append(max(speed(dtype, self._seconds) for speed in (_engine_speed, _torch_speed)))
 
     def gflops(self, dtype: str) -> float:
         """The median so far; 0 for a precision that nobody's products were timed in."""
         return statistics.median(self._speeds.get(dtype) or [0.0])
 
-    def _engine_speed(self, dtype: str) -> float:
-        return 0.0 if no_engine() else matmul_speed(dtype, torch.get_num_threads(), self._seconds)
+
+def _engine_speed(dtype: str, seconds: float) -> float:
+    """The engine's product of packed matrices, in GFLOP/s; 0 without an engine."""
+    return 0.0 if no_engine() else matmul_speed(dtype, torch.get_num_threads(), seconds)
 
 
-def _torch_speed(dtype: str, seconds: float, side: int = 1024) -> float:
-    if dtype == "int8":
-        return 0.0  # no public product of int8 matrices on processors
-    a = torch.ones(side, side, dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[dtype])
-    torch.mm(a, a)
-    return 2e-9 * side**3 / _time_block(lambda: torch.mm(a, a), seconds, time.perf_counter)
+def _torch_speed(dtype: str, seconds: float) -> float:
+    """PyTorch's product of square matrices, in GFLOP/s; 0 where it would multiply in plain loops."""
+    type_, multiply = _TORCH_PRODUCTS[dtype]
+    if not {"bf16": IN_HARDWARE[torch.bfloat16], "int8": "avx512_vnni" in instruction_sets()}.get(dtype, True):
+        return 0.0
+    return max(_square_speed(multiply, torch.ones(side, side, dtype=type_), seconds / len(_SIDES)) for side in _SIDES)
+
+
+def _square_speed(multiply: Callable[[Tensor, Tensor], Tensor], a: Tensor, seconds: float) -> float:
+    multiply(a, a)
+    return 2e-9 * len(a) ** 3 / _time_block(lambda: multiply(a, a), seconds, time.perf_counter)

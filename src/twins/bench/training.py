@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .contenders import Answer, Runner, Weights, our_network, timm_network
+from .contenders import our_network, timm_network
 from .plan import Case, Contender
+from .runners import Answer, Runner, Weights
 
 
 def start_training(contender: Contender, case: Case, weights: Weights, images: Tensor) -> Runner:
