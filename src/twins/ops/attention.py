@@ -4,7 +4,7 @@ PyTorch's fused attention never holds a matrix of scores and is the faster almos
 backward pass in bfloat16 or float16 runs at a fraction of the speed of matrix products, most of all with few keys: a
 training step under autocast spends half of its time there. Then two batched products with a softmax between are 1.2 to
 9 times as fast, at the price of keeping the attention weights for the backward pass. `benchmarks/attention.py` measures
-both; docs/speed.md has its table.
+both; docs/training.md has its table.
 
 The choice follows from device, dtype, number of keys and whether there are gradients to compute, never from a timing,
 so that a run, and its continuation, compute the same bits.
