@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import statistics
 from collections.abc import Callable
 from io import StringIO
@@ -20,6 +21,7 @@ from twins.bench.chart import draw_chart, relative_speeds
 from twins.bench.contenders import draw_weights, infer, missing, our_network, start, timm_network
 from twins.bench.measuring import Checked, check_all, time_runners
 from twins.bench.memory import measure_memory
+from twins.bench.own_process import OwnProcess
 from twins.bench.parity import Parity, compare
 from twins.bench.plan import PEERS, Case, Contender, choose_contenders, choose_quantised, choose_training, full_set
 from twins.bench.quantised import draw_calibration
@@ -371,6 +373,26 @@ def test_training_steps_are_the_same_work(dtype: str) -> None:
     loss = float(reference[0])
     theirs.work()
     assert float(theirs.answer()[0]) < loss  # it learns
+
+
+def broken(message: str) -> dict[str, Callable[[], object]]:
+    """Calls of a process: one that fails, one that ends it."""
+    if message == "at once":
+        raise ValueError(message)
+
+    def fail() -> None:
+        raise KeyError(message)
+
+    return {"fail": fail, "end": lambda: os._exit(3)}
+
+
+def test_errors_of_another_process_are_raised_here() -> None:
+    with pytest.raises(ValueError, match="at once"):
+        OwnProcess(broken, "at once")
+    with pytest.raises(KeyError, match="later"):
+        OwnProcess(broken, "later").call("fail")
+    with pytest.raises(RuntimeError, match="its process died"):
+        OwnProcess(broken, "later").call("end")
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])

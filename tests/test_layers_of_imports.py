@@ -21,7 +21,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # From the bottom up: a module may import from its own line and from those above it here. `__init__` is at the top.
 LAYERS = (
     ("errors",),
-    ("checkpoint_file", "extras", "ops", "progress"),
+    ("allocator", "checkpoint_file", "extras", "ops", "progress"),
     ("model", "weights"),
     (
         *(

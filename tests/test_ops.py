@@ -128,7 +128,7 @@ def test_paddings_differ_where_they_should():
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("size", [(8, 8), (11, 6), (3, 9), (1, 1)], ids=str)
+@pytest.mark.parametrize("size", [(8, 8), (11, 6), (13, 17), (3, 9), (1, 1)], ids=str)
 def test_patch_embed_is_a_linear_layer_on_whole_patches(form: str, size: tuple[int, int]):
     patch, channels, dim = 4, 3, 16
     proj, norm, x = layer(nn.Conv2d(channels, dim, patch, patch)), layer(nn.LayerNorm(dim)), picture(2, *size, channels)

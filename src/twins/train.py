@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from . import ops, optim, report
+from .allocator import freed_memory_kept
 from .data.class_names import check_classes
 from .data.loading import (
     Batch,
@@ -61,7 +62,7 @@ def fit(
     Raises TwinsError for whatever the user can mend: data, device, folder, weights, a loss that is no longer finite.
     Ctrl-C or SIGTERM saves and returns.
     """
-    with joined(recipe.device) as world, interruptible() as interrupted:
+    with joined(recipe.device) as world, interruptible() as interrupted, freed_memory_kept(world.device):
         try:
             loop = Loop(recipe.resolve(world.size), world, folder, resume, start_epoch, interrupted)
             return loop.run_epochs(announce or announce_epoch)
@@ -325,7 +326,8 @@ class Loop:
         run.say(f"data: {len(self.training)} pictures to train on, {len(self.held_out)} held out ({r.data})")
         for note in self.task.notes:
             run.say(note)
-        run.say(f"on {self.world.describe()}; sublayers as {ops.backend()}")
+        backend = ops.backend(self.world.device.type, self.world.amp_dtype(r))
+        run.say(f"on {self.world.describe()}; sublayers as {backend}")
         if state.model.load_report is not None:
             run.say(str(state.model.load_report))
         if state.epoch or state.step:

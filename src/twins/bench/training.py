@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..allocator import keep_freed_memory
 from .contenders import our_network, timm_network
+from .own_process import Calls, OwnProcess
 from .plan import Case, Contender
 from .runners import Answer, Runner, Weights
 
@@ -14,27 +19,41 @@ from .runners import Answer, Runner, Weights
 def start_training(contender: Contender, case: Case, weights: Weights, images: Tensor) -> Runner:
     """A step on the same pictures again and again; in bf16 under autocast, with weights and update in float32.
 
-    Parity is judged by the loss of a first step and by gradients at both ends of the network, before any update.
+    Each contender trains in a process of its own, set up as its own training script sets it up. Parity is judged by the
+    loss of a first step and by gradients at both ends of the network, before any update.
     """
-    own = {name: weight.clone() for name, weight in weights.items()}  # which the steps change
-    model = timm_network(case, own) if contender.engine == "timm" else our_network(case, own)
+    arrays = {name: weight.numpy() for name, weight in weights.items()}
+    process = OwnProcess(_training_step, contender, case, arrays, images.numpy())
+
+    def answer() -> Answer:
+        return [torch.from_numpy(array) for array in process.call("gradients")]
+
+    return Runner(contender, answer, partial(process.call, "step"), contender.dtype)
+
+
+def _training_step(contender: Contender, case: Case, arrays: dict[str, Any], pixels: Any) -> Calls:
+    weights = {name: torch.from_numpy(array) for name, array in arrays.items()}  # which the steps change
+    model = timm_network(case, weights) if contender.engine == "timm" else our_network(case, weights)
     model.train()  # no drop-path: both get every block
     fused = None if contender.engine == "timm" else True  # as each one's own training script updates
+    if contender.engine != "timm":  # and as `twins train` does, for as long as this process lives
+        keep_freed_memory()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05, fused=fused)
+    images = torch.from_numpy(pixels)
     labels = torch.arange(len(images))
     parameters = dict(model.named_parameters())
 
-    def gradients() -> Answer:
+    def gradients() -> list[Any]:
         optimizer.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=contender.dtype == "bf16"):
             logits = model(images)
         loss = F.cross_entropy(logits.float(), labels)
         loss.backward()
         ends = [parameters[name].grad for name in ("patch_embeds.0.proj.weight", "head.weight")]
-        return [loss.detach(), *(grad for grad in ends if grad is not None)]
+        return [loss.detach().numpy(), *(grad.numpy() for grad in ends if grad is not None)]
 
     def step() -> None:
         gradients()
         optimizer.step()
 
-    return Runner(contender, gradients, step, contender.dtype)
+    return {"gradients": gradients, "step": step}

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+import torch
 from torch import Tensor, nn
 
 from . import eager, reference
@@ -61,12 +62,15 @@ def _form_for(x: Tensor) -> ModuleType:
 _form = _choose(os.environ.get("TWINS_OPS", "auto"))
 
 
-def backend(device: str | None = None) -> str:
-    """Which form computes the sublayers, in words; of maps on a `device` (cpu or cuda), where one is named."""
+def backend(device: str | None = None, dtype: torch.dtype | None = None) -> str:
+    """Which form computes the sublayers, in words; of maps on a `device` (cpu or cuda), where one is named.
+
+    `dtype` is what autocast computes in, on which the attention of a training step depends.
+    """
     if _form is None and device is None:
         return f"{eager.describe()}; kernels for maps on a GPU"
     form = _form or (_kernels() if device == "cuda" else eager)
-    return str(form.describe())
+    return eager.describe(device, dtype) if form is eager else str(form.describe())
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 What makes it quick: windows are folded into the batch, since fused attention takes four dimensions and falls back to
 the slow path on five; windows at the border are clipped, so that a mask is never built and no padding is multiplied;
-autocast to a type that the processor lacks is left aside. For the rest the plain form is the quickest already.
+autocast to a type that the processor lacks is left aside; attention is fused or by products (`attention.py`); a few
+patches are embedded by a linear layer when training on a CPU, where a convolution takes two to three times as long. For
+the rest the plain form is the quickest already.
 """
 
 from __future__ import annotations
@@ -11,15 +13,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import reference
+from . import attention, reference
+from .attention import attend, learns_on_cpu
 from .geometry import window_overhang
-from .precision import without_emulation
+from .precision import IN_HARDWARE, without_emulation
 
 __all__ = ["describe", "mlp", "patch_embed", "peg", "subsampled_attention", "window_attention"]
 
-patch_embed = without_emulation(reference.patch_embed)
+FEW_PATCHES = 4  # an image; with more, cutting them out costs what the convolution does
+
 peg = without_emulation(reference.peg)
 mlp = without_emulation(reference.mlp)
+
+
+@without_emulation
+def patch_embed(x_BHWC: Tensor, proj: nn.Conv2d, norm: nn.Module) -> Tensor:
+    B, H, W, C = x_BHWC.shape
+    h, w = proj.kernel_size
+    rows, columns = H // h, W // w
+    if not (learns_on_cpu(x_BHWC) and 0 < rows * columns <= FEW_PATCHES and _plain(proj)):
+        return reference.patch_embed(x_BHWC, proj, norm)
+    whole = x_BHWC[:, : rows * h, : columns * w].reshape(B, rows, h, columns, w, C)
+    patches = whole.permute(0, 1, 3, 5, 2, 4).reshape(B, rows, columns, C * h * w)
+    return norm(F.linear(patches, proj.weight.flatten(1), proj.bias))
 
 
 @without_emulation
@@ -62,12 +78,20 @@ def subsampled_attention(
     summary = x if sr is None or sr_norm is None else patch_embed(x, sr, sr_norm)
     queries = q(x).reshape(B, H * W, heads, C // heads).transpose(1, 2)
     keys, values = kv(summary).flatten(1, 2).unflatten(2, (2, heads, C // heads)).permute(2, 0, 3, 1, 4).unbind(0)
-    y = F.scaled_dot_product_attention(queries, keys, values)
+    y = attend(queries, keys, values)
     return F.dropout(proj(y.transpose(1, 2).reshape(B, H, W, C)), dropout)
 
 
-def describe() -> str:
-    return f"PyTorch {torch.__version__}, fused attention on folded windows"
+def describe(device: str | None = None, dtype: torch.dtype | None = None) -> str:
+    if dtype is not None and not IN_HARDWARE.get(dtype, True):
+        dtype = torch.float32
+    return f"PyTorch {torch.__version__}, {attention.describe(device, dtype)}"
+
+
+def _plain(conv: nn.Conv2d) -> bool:
+    """Whether nothing would be missed if its weights were used without calling it."""
+    hooks = (conv._forward_hooks, conv._forward_pre_hooks, conv._backward_hooks, conv._backward_pre_hooks)
+    return type(conv) is nn.Conv2d and not any(hooks)
 
 
 def _attend_in_clipped_windows(qkv_BHWX: Tensor, heads: int, window: int) -> Tensor:
@@ -95,6 +119,6 @@ def _attend_in_windows(qkv_BHWX: Tensor, heads: int, h: int, w: int) -> Tensor:
     D = X // 3 // heads
     windows = qkv_BHWX.reshape(B, H // h, h, W // w, w, 3, heads, D).permute(5, 0, 1, 3, 6, 2, 4, 7)
     q, k, v = windows.reshape(3, B * (H // h) * (W // w), heads, h * w, D).unbind(0)
-    y = F.scaled_dot_product_attention(q, k, v)
+    y = attend(q, k, v)
     y = y.reshape(B, H // h, W // w, heads, h, w, D).permute(0, 1, 4, 2, 5, 3, 6)
     return y.reshape(B, H, W, heads * D)
