@@ -21,12 +21,13 @@ namespace {
 constexpr int MOST_PICTURES = 64;
 
 // Pictures that a core takes at a time: so many that their maps fill its share of the caches, since more rows to a
-// product mean that weights are read less often.
+// product mean that weights are read less often; and as many for every core.
 int pictures_of_group(const Network& network, size_t group_bytes, int batch, int height, int width, int threads) {
   const Stage& first = network.stages[0];
   const size_t bytes = sizeof(float) * std::max(height / first.patch, 1) * std::max(width / first.patch, 1) * first.dim;
   const int fitting = int(std::clamp<size_t>(group_bytes / bytes, 1, MOST_PICTURES));
-  return std::min(fitting, (batch + threads - 1) / threads);
+  const int rounds = (batch + fitting * threads - 1) / (fitting * threads);
+  return (batch + rounds * threads - 1) / (rounds * threads);
 }
 
 struct Call {

@@ -1,5 +1,5 @@
-// How much goes through the network together: with tile registers products are so fast that the weights' way from memory
-// limits them, and the more rows meet a weight, the less of it there is. Sizes are the best of those that were measured.
+// How much goes through the network together. The faster products are, the more the weights' way from memory limits them,
+// and the more rows meet a weight, the less of it there is. Sizes are the best of those that were measured.
 #pragma once
 
 #include "dtypes.h"
@@ -7,10 +7,10 @@
 
 namespace twins::TWINS_ISA {
 
-// Tokens that go through a block's layers together: windows of 7 x 7, two or sixteen.
-constexpr int LEAST_ROWS = 98, MOST_ROWS = TILED ? 784 : LEAST_ROWS;
+// Tokens that go through a block's layers together, windows of 7 x 7: two by AVX2, four by AVX-512, sixteen by tiles.
+constexpr int LEAST_ROWS = 98, MOST_ROWS = TILED ? 784 : LANES == 16 ? 196 : LEAST_ROWS;
 constexpr int PASS_BYTES = 4 << 20;  // of all that a pass holds at a time, 16 bytes a channel of a token
-constexpr size_t GROUP_BYTES = size_t(TILED ? 16 : 2) << 20;
+constexpr size_t GROUP_BYTES = size_t(TILED ? 16 : LANES == 16 ? 8 : 2) << 20;
 
 // Passes of at most `most` rows: as many for every worker, and none empty.
 TWINS_INLINE int passes_of(int rows, int most, const Workers& workers) {
