@@ -330,6 +330,24 @@ def test_contenders_take_the_types_they_know() -> None:
     assert [c.title for c in choose_training((), amp=True)] == ["twins bf16"]
 
 
+@pytest.mark.skipif(library.missing() is not None, reason="the engine is not built")
+def test_products_are_measured_for_every_instruction_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the choice of an instruction set rests on: a row for each and dtype, the chosen ones marked."""
+    speeds = {name: 100.0 + i for i, name in enumerate(library.instruction_sets())}
+    monkeypatch.setattr(measuring, "matmul_speeds", lambda dtype, threads, seconds: speeds)
+    assert main(["bench", "--products", "--out", str(tmp_path)]) == 0
+    (path,) = tmp_path.glob("cpu-*.json")
+    rows = json.loads(path.read_text())["rows"]
+    assert {row["contender"]: row["gflops"] for row in rows} == {
+        f"{name} {dtype}": speed for dtype in ("fp32", "bf16", "int8") for name, speed in speeds.items()
+    }
+    chosen = {row["contender"] for row in rows if row["note"] == "chosen"}
+    assert chosen == {f"{library.instruction_set(dtype)} {dtype}" for dtype in ("fp32", "bf16", "int8")}
+    assert "GFLOP/s" in capsys.readouterr().out
+
+
 def test_the_full_set_covers_what_is_published() -> None:
     cases = full_set()
     forward = {(c.network, c.batch) for c in cases if c.what == "classifier"}

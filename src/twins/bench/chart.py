@@ -88,7 +88,7 @@ def _trains(row: Row) -> bool:
 def _panels(rows: list[Row]) -> dict[str, list[Row]]:
     """Rows by case, in the order of the file; training in float32 and bfloat16 shares a panel."""
     panels: dict[str, list[Row]] = {}
-    for row in rows:
+    for row in (row for row in rows if row["what"] in _WHAT):
         size = row["size"].replace("x", " x ")
         title = f"{_WHAT[row['what']]}{row['network']}\n{size}, batch {row['batch']}"
         panels.setdefault(title, []).append(row)

@@ -22,6 +22,7 @@ from .plan import (
     data_cases,
     every_case,
     full_set,
+    products_case,
 )
 from .timing import Pace
 
@@ -52,6 +53,7 @@ def add_bench(commands: Any) -> argparse.ArgumentParser:
         ("--backbone", "backbone", "the four feature maps instead of a classifier"),
         ("--train", "training", "training steps, ours and timm's: forward, backward and AdamW's update"),
         ("--memory", "memory", "memory, each contender in a process of its own"),
+        ("--products", "products", "products of matrices by each instruction set of this CPU, a few seconds"),
         ("--loading", "data", "from JPEG files to normalised batches, ours and the original's way, on one core"),
     ):
         work.add_argument(flag, dest="what", action="store_const", const=what, help=told)
@@ -91,6 +93,8 @@ def measure(args: argparse.Namespace) -> bool:
         from .accuracy import accuracy_case  # which brings in the training loop
 
         cases = [accuracy_case(None if args.accuracy is NEWEST else Path(args.accuracy), choose_quantised(against))]
+    elif args.what == "products":
+        cases = [products_case()]
     elif args.what == "data":
         cases, threads = data_cases(DATA_SIZES), threads or 1
     elif args.full:

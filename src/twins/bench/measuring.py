@@ -12,10 +12,12 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from ..flops import count_flops
+from ..native import instruction_set, matmul_speeds
+from ..native.library import missing as no_engine
 from .contenders import draw_weights, our_network, start
 from .memory import measure_memory
 from .parity import Parity, compare
-from .plan import Case, Contender
+from .plan import DTYPES, Case, Contender
 from .results import Row, add_ratios, row_of, speed_row
 from .runners import Answer, Runner
 from .timing import Pace, Roofline, alternate
@@ -52,6 +54,8 @@ def measure_case(case: Case, pace: Pace, say: Say) -> Measured:
             from .pipeline import measure_pipeline  # which needs torchvision, as no other command's help does
 
             return Measured(*measure_pipeline(case, pace, Path(folder)))
+        if case.what == "products":
+            return Measured(_product_rows(case, say))
         if case.what == "accuracy":
             return Measured(_accuracy_rows(case, Path(folder), say))
         runners, reference = _start_all(case, Path(folder), say)
@@ -136,6 +140,20 @@ def _accuracy_rows(case: Case, folder: Path, say: Say) -> list[Row]:
         if found is not None:
             row = row_of(case, contender.title) | {"top1": found.top1, "error": found.error, "executed": found.executed}
             rows.append(row | {"images": len(trained.images), "weights": str(weights)})
+    return rows
+
+
+def _product_rows(case: Case, say: Say) -> list[Row]:
+    """What each instruction set multiplies in each dtype; the one that `freeze` chooses is noted."""
+    if reason := no_engine():
+        say(f"products left out: {reason}")
+        return []
+    rows = []
+    for dtype in DTYPES:
+        chosen = instruction_set(dtype)
+        for name, gflops in matmul_speeds(dtype, torch.get_num_threads(), seconds=0.2).items():
+            row = row_of(case, f"{name} {dtype}", "chosen" if name == chosen else "")
+            rows.append(row | {"gflops": gflops})
     return rows
 
 

@@ -40,8 +40,8 @@ class Contender(NamedTuple):
 class Case(NamedTuple):
     """One table: the same work for several contenders."""
 
-    what: str  # "classifier", "backbone", "training", "memory", "accuracy" or "data"
-    network: str  # of data: "training" or "evaluation"; of accuracy: a checkpoint, or "digits"
+    what: str  # "classifier", "backbone", "training", "memory", "accuracy", "products" or "data"
+    network: str  # of data: "training" or "evaluation"; of accuracy: a checkpoint, or "digits"; of products: "matrices"
     size: tuple[int, int]  # height and width, pixels
     batch: int
     contenders: tuple[Contender, ...]
@@ -87,6 +87,11 @@ def data_cases(sizes: Sequence[tuple[int, int]]) -> list[Case]:
     return [Case("data", use, size, FILES, ()) for size in sizes for use in ("training", "evaluation")]
 
 
+def products_case() -> Case:
+    """Products of matrices by every instruction set of this CPU: inputs and outputs of the matrix."""
+    return Case("products", "matrices", (256, 512), 1, ())
+
+
 def full_set(against: Sequence[str] = PEERS) -> list[Case]:
     """What `make bench` measures, but for the accuracy, in about half an hour on two cores.
 
@@ -96,6 +101,7 @@ def full_set(against: Sequence[str] = PEERS) -> list[Case]:
     square, small, others = [(224, 224)], ["twins_svt_small"], ["twins_svt_base", "twins_pcpvt_small"]
     dense = [(512, 512), (800, 1216)]
     return [
+        products_case(),
         *every_case("classifier", small, square, [1, 16], choose_contenders(against=against)),
         *every_case("classifier", others, square, [1, 16], choose_contenders(against=quick)),
         *every_case("backbone", small, dense, [1], choose_contenders(("fp32", "bf16"), quick)),

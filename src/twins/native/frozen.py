@@ -29,9 +29,10 @@ def freeze(model: nn.Module, dtype: str = "fp32", release: bool = False) -> nn.M
         and heads are copied and remain PyTorch's.
     dtype:
         What the linear layers and convolutions multiply. "fp32" answers as the model does, to rounding; "bf16" rounds
-        their weights (and, where the processor multiplies bfloat16, their inputs) to 8 significant bits; "int8" has
-        weights in 8 bits with a scale a channel, and inputs in 8 bits (7 without VNNI) with a scale a token, found as
-        they come. Attention, norms and sums are in single precision throughout.
+        their weights (and, where the CPU multiplies bfloat16, their inputs) to 8 significant bits; "int8" has weights
+        in 8 bits with a scale a channel, and inputs in 8 bits (7 without VNNI) with a scale a token, found as they
+        come. Norms, softmax, residuals and sums are in single precision throughout, and so is attention, except with
+        AMX: there "bf16" and "int8" multiply queries, keys, values and attention weights in bfloat16.
     release:
         Let go of the model's weights while they are packed, so that memory never holds them twice. The model itself,
         or the backbone of a segmenter or detector, has none afterwards and cannot be used again.
@@ -81,7 +82,7 @@ class Frozen(nn.Module):
 
     @property
     def backend(self) -> str:
-        """What computes it, in words."""
+        """What computes it, in words: the engine, dtype and instruction set, such as "native, bf16, amx"."""
         return f"native, {self.dtype}, {library.instruction_set(self.dtype)}"
 
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:

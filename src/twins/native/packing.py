@@ -32,7 +32,7 @@ from .memory import give_back, release
 DTYPES = ("fp32", "bf16", "int8")
 MAGIC = int.from_bytes(b"twins2", "little")
 PANEL = 16  # columns that lie together
-HIDDEN_PIECE = {"fp32": 256, "bf16": 512, "int8": 512}  # hidden channels at a time: a tile's fit a core's own cache
+HIDDEN_PIECE = {"fp32": 256, "bf16": 512, "int8": 512}  # hidden channels at a time, which a core's own cache holds
 ROWS_OF_STEP = {"fp32": 1, "bf16": 2, "int8": 4}  # that lie together for each column: one element of a dot product
 ALIGNMENT = 64
 LOG2_E = math.log2(math.e)

@@ -21,7 +21,7 @@ from ..model import (
 )
 from .packing import PANEL
 
-MOST_TOKENS_OF_WINDOW = 98  # MOST_ROWS of engine/workspace.h
+MOST_TOKENS_OF_WINDOW = 98  # LEAST_ROWS of engine/passes.h
 
 
 def unsupported(model: Stages) -> str | None:

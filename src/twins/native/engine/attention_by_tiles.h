@@ -1,4 +1,4 @@
-// Softmax attention of one head by tile registers: queries, keys, values and weights are bfloat16, scores, sums and the
+// Softmax attention by tile registers: queries, keys, values and weights are bfloat16, scores, sums and the
 // softmax single precision.
 #pragma once
 
@@ -52,8 +52,8 @@ TWINS_INLINE void pack_values(const uint16_t* values, int count, int padded, int
 
 constexpr float NEVER = -1e30f;  // a score whose weight is zero
 
-// A row of VECTORS * LANES scores becomes weights 2^(score - largest) of bfloat16 in its place, zeros past `count`, which
-// lies in the last two vectors. Answers their sum; `most` is the largest score before and after.
+// A row of VECTORS * LANES scores becomes weights 2^(score - largest) of bfloat16 in its place, next to nothing past `count`,
+// which lies in the last two vectors. Answers their sum; `most` is the largest score before and after.
 template <int VECTORS> TWINS_INLINE float softmax_row(float* scores, int count, float& most) {
   Vec score[VECTORS];
   Vec largest = broadcast(most);
@@ -96,8 +96,8 @@ template <class Finish> class TiledAttention {
 
  private:
   struct Block {
-    int head, start, queries, keys, padded;  // first query, how many of what
-    bool first, last;                           // of these queries' blocks of keys
+    int head, start, queries, keys, padded;  // first query; how many queries and keys, and these up to whole tiles
+    bool first, last;                        // of these queries' blocks of keys
     float* scores;
     const uint16_t* values;
     float factor[QUERY_BLOCK];  // of what was summed before

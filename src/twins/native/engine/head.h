@@ -6,14 +6,15 @@
 
 namespace twins::TWINS_ISA {
 
-// What a thread needs to attend; `width` is the largest width of a head. Where a product reads bfloat16, they lie there.
+// What a thread needs to attend; `width` is the largest width of a head. Where products read bfloat16, panels hold it.
 struct AttentionScratch {
-  float *keys, *values;  // 2 * KEY_BLOCK * width: blocks of keys and values as packed panels
-  float* scores;         // 3 * QUERY_BLOCK * KEY_BLOCK
-  float* outputs;        // rows * width: weighted sums of values so far
-  float* products;       // QUERY_BLOCK * width: weighted sums of a block of values
-  float* most;           // rows: largest score so far
-  float* total;          // rows: sum of weights so far
+  float* keys;      // KEY_BLOCK * width: a block of keys as packed panels
+  float* values;    // 2 * KEY_BLOCK * width: blocks of values as packed panels
+  float* scores;    // 3 * QUERY_BLOCK * KEY_BLOCK
+  float* outputs;   // rows * width: weighted sums of values so far
+  float* products;  // QUERY_BLOCK * width: weighted sums of a block of values
+  float* most;      // rows: largest score so far
+  float* total;     // rows: sum of weights so far
 };
 
 // Queries, keys and values, head after head. Those of a head lie together, `width` elements a token.
@@ -22,9 +23,9 @@ template <class T> struct HeadOperands {
   ptrdiff_t query_stride;  // from one head to the next
   int query_count;
   const T *keys, *values;
-  ptrdiff_t key_stride;
+  ptrdiff_t key_stride;  // the same of keys, and of values
   int key_count;
-  int heads, width;  // a multiple of PANEL
+  int heads, width;  // the width of each is a multiple of PANEL
 };
 
 // A square of LANES x LANES floats, turned over its diagonal: log2(LANES) rounds that interleave rows i and i + half.

@@ -110,7 +110,7 @@ void Workspace::prepare(const Network& network, const GroupSize& size, const Blo
     for (int group = 0; group < group_count; group++)
       groups.push_back({.map = take(maps.map * pictures), .other_map = take(maps.map * pictures),
                         .key_values = take(maps.key_values * pictures), .pooled = take(maps.channels * pictures), .shared = take(maps.shared),
-                        .tiles = reinterpret_cast<int*>(take(maps.windows * pictures + 1))});
+                        .passes = reinterpret_cast<int*>(take(maps.windows * pictures + 1))});
   };
   size_t bytes = 0;
   lay_out([&](size_t floats) -> float* {

@@ -39,6 +39,7 @@ template <class D> void shared_block(const Group& group, const Stage& stage, con
   float* tokens[MOST_SHARED_ROWS];
   for (int row = 0; row < count; row++) tokens[row] = maps.tokens + ptrdiff_t(row) * channels;
 
+  // Queries, keys and values by columns, attention by heads, its projection by columns again, the MLP by pieces.
   for_each_columns(group, 3 * channels, [&](int first, int end, int worker) {
     const Rows<D> rows = normed<D>(tokens, count, channels, block.norm1, group.scratch[worker]);
     const int queries = channels / PANEL;
@@ -64,7 +65,7 @@ template <class D> void shared_block(const Group& group, const Stage& stage, con
     multiply(rows, count, block.proj, first, end,
              [&](int row, int column, Vec value) { add_to(tokens[row] + column, value); });
   });
-  // Pieces of the MLP add up, those of each part in a buffer of its own.
+  // What pieces contribute adds up in a buffer for each part, and then in the tokens.
   for_each_part(group, block.pieces, [&](int first, int end, int part, int worker) {
     float* sums = group.scratch[part].qkv;
     __builtin_memset(sums, 0, sizeof(float) * count * channels);

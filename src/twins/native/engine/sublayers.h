@@ -1,4 +1,4 @@
-// The sublayers of the network, each over tiles of tokens that stay in a core's own cache from end to end.
+// The sublayers of the network, each over passes of tokens that stay in a core's own cache from end to end.
 #pragma once
 
 #include "attention.h"
@@ -83,10 +83,10 @@ void finish_block(float* const* tokens, const Rows<D>& attended, int count, cons
 // Patch embedding, from pictures (first stage) or from the map before: (H, W) -> (H / patch, W / patch).
 template <class D> void embed(const Group& group, const Stage& stage, const Maps& from, const Maps& to, bool pictures) {
   const int patch = stage.patch, inputs = stage.embed.inputs, channels = to.channels;
-  const int tiles = passes_of(to.tokens_in_all(), MOST_ROWS, *group.workers);
-  for_each(*group.workers, tiles, [&](int tile, int worker) {
+  const int passes = passes_of(to.tokens_in_all(), MOST_ROWS, *group.workers);
+  for_each(*group.workers, passes, [&](int pass, int worker) {
     const Scratch& scratch = group.scratch[worker];
-    const auto [first, end] = share(to.tokens_in_all(), tile, tiles);
+    const auto [first, end] = share(to.tokens_in_all(), pass, passes);
     const Rows<D> rows = rows_in<D>(scratch.rows, inputs);
     for (int row = 0; row < end - first; row++) {
       const int place = (first + row) % to.tokens_each(), picture = (first + row) / to.tokens_each();
@@ -166,20 +166,20 @@ struct Windows {
   int keys(int window) const { return clipped ? real(window) : side * side; }
 };
 
-// Windows in a row make a tile while their keys fit into `most_rows`; `first` of each goes to `tiles`. Answers how many
+// Windows in a row make a pass while their keys fit into `most_rows`; the first of each goes to `passes`. Answers how many
 // there are.
-inline int tile_windows(const Windows& windows, int count, int most_rows, int* tiles) {
-  int tile_count = 0, filled = most_rows + 1;
+inline int divide_windows(const Windows& windows, int count, int most_rows, int* passes) {
+  int pass_count = 0, filled = most_rows + 1;
   for (int window = 0; window < count; window++) {
     const int keys = windows.keys(window);
     if (filled + keys > most_rows) {
-      tiles[tile_count++] = window;
+      passes[pass_count++] = window;
       filled = 0;
     }
     filled += keys;
   }
-  tiles[tile_count] = count;
-  return tile_count;
+  passes[pass_count] = count;
+  return pass_count;
 }
 
 // LSA and the MLP after it, whole blocks of windows at a time: no window is ever copied out of the map.
@@ -187,12 +187,12 @@ template <class D> void local_block(const Group& group, const Stage& stage, cons
   const Windows windows(*group.network, maps);
   const int channels = maps.channels, width = channels / stage.heads, count = maps.count * windows.each();
   // Whole windows for each pass, but no more than its buffers hold.
-  const int passes = passes_of_block(maps.tokens_in_all(), channels, *group.workers), window_rows = windows.side * windows.side;
-  const int fair = (maps.tokens_in_all() + passes - 1) / passes, whole = (fair + window_rows - 1) / window_rows * window_rows;
-  int* tiles = group.memory.tiles;
-  const int tile_count = tile_windows(windows, count, smaller(whole, MOST_ROWS), tiles);
+  const int wanted = passes_of_block(maps.tokens_in_all(), channels, *group.workers), each = windows.side * windows.side;
+  const int fair = (maps.tokens_in_all() + wanted - 1) / wanted, whole = (fair + each - 1) / each * each;
+  int* passes = group.memory.passes;
+  const int pass_count = divide_windows(windows, count, smaller(whole, MOST_ROWS), passes);
 
-  for_each(*group.workers, tile_count, [&](int tile, int worker) {
+  for_each(*group.workers, pass_count, [&](int pass, int worker) {
     const Scratch& scratch = group.scratch[worker];
     float* tokens[MOST_ROWS];
     int slots[MOST_ROWS];  // of a token's queries, keys and values; a window's real tokens come before its padded ones
@@ -200,7 +200,7 @@ template <class D> void local_block(const Group& group, const Stage& stage, cons
     const ptrdiff_t head_stride = MOST_ROWS * width;
     const auto place = [&](int slot, int column) { return qkv + column / width * head_stride + slot * width + column % width; };
     int rows = 0, slot = 0;
-    for (int window = tiles[tile]; window < tiles[tile + 1]; window++) {
+    for (int window = passes[pass]; window < passes[pass + 1]; window++) {
       const ptrdiff_t corner = (ptrdiff_t(window / windows.each()) * maps.height + windows.top(window)) * maps.width + windows.left(window);
       for (int y = 0; y < windows.rows(window); y++)
         for (int x = 0; x < windows.columns(window); x++, slot++) {
@@ -215,7 +215,7 @@ template <class D> void local_block(const Group& group, const Stage& stage, cons
 
     const Rows<D> attended = rows_in<D>(scratch.rows, channels);
     int first = 0;
-    for (int window = tiles[tile]; window < tiles[tile + 1]; first += windows.real(window), window++) {
+    for (int window = passes[pass]; window < passes[pass + 1]; first += windows.real(window), window++) {
       const HeadElement* queries = qkv + slots[first] * width;
       attend({queries, head_stride, windows.real(window), queries + stage.heads * head_stride,
               queries + 2 * stage.heads * head_stride, head_stride, windows.keys(window), stage.heads, width},
@@ -230,10 +230,10 @@ template <class D>
 void summarise(const Group& group, const Stage& stage, const Block& block, const Maps& maps, int down, int across) {
   const int channels = maps.channels, width = channels / stage.heads, ratio = block.sr_ratio, each = down * across;
   const int in_all = maps.count * each;
-  const int tiles = passes_of(in_all, MOST_ROWS, *group.workers);
-  for_each(*group.workers, tiles, [&](int tile, int worker) {
+  const int passes = passes_of(in_all, MOST_ROWS, *group.workers);
+  for_each(*group.workers, passes, [&](int pass, int worker) {
     const Scratch& scratch = group.scratch[worker];
-    const Share part = share(in_all, tile, tiles);
+    const Share part = share(in_all, pass, passes);
     const int first = part.first, end = part.end;  // by names that a lambda may hold
     float* summaries[MOST_ROWS];
     for (int row = 0; row < end - first; row++)
@@ -274,10 +274,10 @@ template <class D> void global_block(const Group& group, const Stage& stage, con
   const int down = larger(maps.height / ratio, 1), across = larger(maps.width / ratio, 1), keys = down * across;
   summarise<D>(group, stage, block, maps, down, across);
 
-  const int tiles = passes_of_block(maps.tokens_in_all(), channels, *group.workers);
-  for_each(*group.workers, tiles, [&](int tile, int worker) {
+  const int passes = passes_of_block(maps.tokens_in_all(), channels, *group.workers);
+  for_each(*group.workers, passes, [&](int pass, int worker) {
     const Scratch& scratch = group.scratch[worker];
-    const auto [first, end] = share(maps.tokens_in_all(), tile, tiles);
+    const auto [first, end] = share(maps.tokens_in_all(), pass, passes);
     const int rows = end - first;
     const ptrdiff_t head_stride = MOST_ROWS * width, key_stride = keys * width;
     HeadElement* queries = reinterpret_cast<HeadElement*>(scratch.qkv);
@@ -287,7 +287,7 @@ template <class D> void global_block(const Group& group, const Stage& stage, con
              [&](int row, int column, Vec value) { store_as(queries + column / width * head_stride + row * width + column % width, value); });
 
     const Rows<D> attended = rows_in<D>(scratch.rows, channels);
-    for (int row = 0; row < rows;) {  // the tile's part in each picture
+    for (int row = 0; row < rows;) {  // the pass's part in each picture
       const int picture = (first + row) / maps.tokens_each();
       const int count = smaller(rows - row, (picture + 1) * maps.tokens_each() - (first + row));
       const HeadElement* key = reinterpret_cast<const HeadElement*>(group.memory.key_values) +

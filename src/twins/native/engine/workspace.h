@@ -52,7 +52,7 @@ struct GroupMemory {
   float* key_values;
   float* pooled;
   float* shared;           // for blocks whose columns workers share: see `shared_block.h`
-  int* tiles;              // first window of each tile
+  int* passes;             // first window of each pass
 };
 
 struct Group {
