@@ -14,7 +14,7 @@ train: $(READY) $(ENGINE)  ## train a small Twins-SVT on the embedded digits; AR
 test: $(READY) $(ENGINE)  ## the fast suite: no GPU, no network
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
 
-bench: $(READY) $(ENGINE)  ## speed and memory beside other engines, written to benchmarks/; without ARGS the whole set, 35 minutes
+bench: $(READY) $(ENGINE)  ## speed and memory beside other engines, written to benchmarks/; without ARGS the whole set, 20 to 40 minutes
 	@$(BIN)/python -c 'import onnx, onnxscript, onnxruntime, openvino, nncf' 2> /dev/null || \
 	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/twins bench $(or $(ARGS),--full)

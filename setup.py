@@ -38,7 +38,7 @@ class BuildEngine(build_ext):
             # said as a warning, since the extension is optional
             raise CompileError(
                 f"{error}. The CPU engine is left out, and twins.freeze will answer by PyTorch; with a C++20 compiler "
-                "(g++ 10 or clang++ 12, or later) install again"
+                "(g++ 12 or clang++ 14, or later) install again"
             ) from error
 
     def build_engine(self, ext: Extension) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -19,7 +20,6 @@ pytestmark = [
 ]
 TILED = [name for name in ("amx_emulated", "amx") if not library.missing() and name in instruction_sets()]
 WITHIN = {"bf16": 0.02, "int8": 0.06}  # relative rms; 0.3 to 1.2 % and 1 to 4 % as measured
-CPUINFO = Path("/proc/cpuinfo")
 
 
 @pytest.fixture(params=TILED)
@@ -49,13 +49,37 @@ def test_the_fastest_is_chosen_and_never_the_emulation(dtype: str, monkeypatch: 
     assert twins.freeze(small(), dtype).backend == f"native, {dtype}, {chosen}"
 
 
-@pytest.mark.skipif(not CPUINFO.exists(), reason="the CPU is read from /proc")
-def test_amx_is_found_where_the_cpu_has_it() -> None:
-    flags = set(CPUINFO.read_text(encoding="utf-8").split())
-    if {"amx_bf16", "amx_int8"} <= flags:
+@pytest.mark.skipif(not library.CPUINFO.exists(), reason="the CPU is read from /proc")
+def test_amx_is_found_where_the_cpu_has_it_and_the_system_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(library.ISA_VARIABLE, raising=False)
+    flags = set(library.CPUINFO.read_text(encoding="utf-8").split())
+    if {"amx_bf16", "amx_int8"} <= flags and library.refused() is None:
         assert [instruction_set(dtype) for dtype in DTYPES] == ["avx512", "amx", "amx"]
     else:
         assert "amx" not in instruction_sets()
+
+
+REFUSING = """
+import ctypes, logging, sys
+class Stack(ctypes.Structure):
+    _fields_ = [("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+memory = ctypes.create_string_buffer(8192)  # tiles alone take as much
+assert ctypes.CDLL(None).sigaltstack(ctypes.byref(Stack(ctypes.addressof(memory), 0, 8192)), None) == 0
+logging.basicConfig(stream=sys.stdout)
+import torch, twins
+model = twins.create_model("twins_svt_small", depths=(1, 1, 1, 1))
+print(twins.freeze(model, "bf16").backend, twins.freeze(model, "int8").backend)
+"""
+
+
+@pytest.mark.skipif("amx" not in TILED, reason="this CPU has no AMX")
+def test_a_system_that_refuses_amx_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stack for signals into which the state of tiles does not fit, as some runtimes set up."""
+    monkeypatch.delenv(library.ISA_VARIABLE, raising=False)
+    done = subprocess.run([sys.executable, "-c", REFUSING], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.count("does not let this process use AMX") == 2  # for each dtype what computes instead
+    assert "avx512 computes the network" in done.stdout
+    assert done.stdout.splitlines()[-1] == "native, bf16, avx512 native, int8, avx512_vnni"
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ def freeze(model: nn.Module, dtype: str = "fp32", release: bool = False) -> nn.M
     if reason:
         _say_once(f"freeze: {reason}; PyTorch computes the network, in float32")
         return Unfrozen(model)
+    if dtype != "fp32" and (reason := library.refused()):
+        _say_once(f"freeze: {reason}; {library.instruction_set(dtype)} computes the network")
     return Frozen(model, dtype, release)
 
 

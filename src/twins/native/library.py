@@ -15,6 +15,7 @@ from .packing import DTYPES
 
 PATH = Path(__file__).with_name("_engine.so")
 ISA_VARIABLE = "TWINS_ISA"
+CPUINFO = Path("/proc/cpuinfo")
 ERROR_SIZE = 256
 NAME_SIZE = 64
 
@@ -36,6 +37,18 @@ def instruction_sets() -> tuple[str, ...]:
     """What this CPU can run, slowest first: "amx_emulated", "portable", "avx2", "avx512", "avx512_vnni" ... "amx"."""
     names: bytes = _library().twins_instruction_sets()
     return tuple(names.decode().split())
+
+
+@cache
+def refused() -> str | None:
+    """Why AMX is left alone although this CPU has it, or None: where it is used, and where there is none."""
+    flags = set(CPUINFO.read_text(encoding="utf-8").split()) if CPUINFO.exists() else set()
+    if "amx" in instruction_sets() or not {"amx_tile", "amx_bf16", "amx_int8"} <= flags:
+        return None
+    return (
+        "the system does not let this process use AMX, which the CPU has (arch_prctl refuses it where a thread has a "
+        "small stack for signals: freeze a network before it is set up)"
+    )
 
 
 def instruction_set(dtype: str) -> str:

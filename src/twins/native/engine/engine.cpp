@@ -66,11 +66,12 @@ std::vector<int64_t> sizes_of_answers(const Network& network, int height, int wi
 void forward(const Call& call, int threads) {
   Team team(threads);
   Lent workspace;
-  const int each = pictures_of_group(call.network, call.kernels.blocking.group_bytes, call.batch, call.height, call.width, team.size);
+  const Blocking& blocking = call.kernels.blocking;
+  const int each =
+      pictures_of_group(call.network, blocking.group_bytes, call.batch, call.height, call.width, team.size);
   const int groups = (call.batch + each - 1) / each, apart = groups / team.size * team.size;
   const auto end_of = [&](int group) { return std::min((group + 1) * each, call.batch); };
-  (*workspace).prepare(call.network, {each, call.height, call.width}, call.kernels.blocking, team.size,
-                       apart > 0 ? team.size : 1);
+  (*workspace).prepare(call.network, {each, call.height, call.width}, blocking, team.size, apart > 0 ? team.size : 1);
   const Scratch* scratch = (*workspace).scratch.data();
   const std::vector<GroupMemory>& memory = (*workspace).groups;
 

@@ -97,19 +97,20 @@ void Workspace::prepare(const Network& network, const GroupSize& size, const Blo
     const auto rows = [&](size_t columns) -> RowScratch {
       float* data = take(floats_of(columns, blocking.activation));
       if (!quantised) return {.data = data, .exact = nullptr, .scales = nullptr, .zeros = nullptr};
-      return {.data = data, .exact = take(floats_of(columns, sizeof(float))), .scales = take(row_count), .zeros = take(row_count)};
+      return {.data = data, .exact = take(floats_of(columns, sizeof(float))), .scales = take(row_count),
+              .zeros = take(row_count)};
     };
     scratch.clear();
     for (int worker = 0; worker < workers; worker++)
       scratch.push_back({.rows = rows(widths.inputs), .hidden = rows(widths.hidden), .qkv = take(qkv),
                          .keys = take(KEY_BLOCK * head), .values = take(2 * KEY_BLOCK * head),
                          .scores = take(3 * QUERY_BLOCK * KEY_BLOCK), .outputs = take(row_count * head),
-                         .products = take(QUERY_BLOCK * head),
-                         .most = take(row_count), .total = take(row_count)});
+                         .products = take(QUERY_BLOCK * head), .most = take(row_count), .total = take(row_count)});
     groups.clear();
     for (int group = 0; group < group_count; group++)
       groups.push_back({.map = take(maps.map * pictures), .other_map = take(maps.map * pictures),
-                        .key_values = take(maps.key_values * pictures), .pooled = take(maps.channels * pictures), .shared = take(maps.shared),
+                        .key_values = take(maps.key_values * pictures), .pooled = take(maps.channels * pictures),
+                        .shared = take(maps.shared),
                         .passes = reinterpret_cast<int*>(take(maps.windows * pictures + 1))});
   };
   size_t bytes = 0;

@@ -198,10 +198,13 @@ template <class D> void local_block(const Group& group, const Stage& stage, cons
     int slots[MOST_ROWS];  // of a token's queries, keys and values; a window's real tokens come before its padded ones
     HeadElement* qkv = reinterpret_cast<HeadElement*>(scratch.qkv);
     const ptrdiff_t head_stride = MOST_ROWS * width;
-    const auto place = [&](int slot, int column) { return qkv + column / width * head_stride + slot * width + column % width; };
+    const auto place = [&](int slot, int column) {
+      return qkv + column / width * head_stride + slot * width + column % width;
+    };
     int rows = 0, slot = 0;
     for (int window = passes[pass]; window < passes[pass + 1]; window++) {
-      const ptrdiff_t corner = (ptrdiff_t(window / windows.each()) * maps.height + windows.top(window)) * maps.width + windows.left(window);
+      const ptrdiff_t line = ptrdiff_t(window / windows.each()) * maps.height + windows.top(window);
+      const ptrdiff_t corner = line * maps.width + windows.left(window);
       for (int y = 0; y < windows.rows(window); y++)
         for (int x = 0; x < windows.columns(window); x++, slot++) {
           slots[rows] = slot;
@@ -284,7 +287,9 @@ template <class D> void global_block(const Group& group, const Stage& stage, con
     float* tokens[MOST_ROWS];
     for (int row = 0; row < rows; row++) tokens[row] = maps.tokens + ptrdiff_t(first + row) * channels;
     multiply(normed<D>(tokens, rows, channels, block.norm1, scratch), rows, block.q,
-             [&](int row, int column, Vec value) { store_as(queries + column / width * head_stride + row * width + column % width, value); });
+             [&](int row, int column, Vec value) {
+               store_as(queries + column / width * head_stride + row * width + column % width, value);
+             });
 
     const Rows<D> attended = rows_in<D>(scratch.rows, channels);
     for (int row = 0; row < rows;) {  // the pass's part in each picture
@@ -292,7 +297,8 @@ template <class D> void global_block(const Group& group, const Stage& stage, con
       const int count = smaller(rows - row, (picture + 1) * maps.tokens_each() - (first + row));
       const HeadElement* key = reinterpret_cast<const HeadElement*>(group.memory.key_values) +
                                ptrdiff_t(picture) * 2 * channels * keys;
-      attend({queries + row * width, head_stride, count, key, key + stage.heads * key_stride, key_stride, keys, stage.heads, width},
+      attend({queries + row * width, head_stride, count, key, key + stage.heads * key_stride, key_stride, keys,
+              stage.heads, width},
              attention_scratch(scratch), [&](int query, int c, Vec value) { attended.put(row + query, c, value); });
       row += count;
     }
