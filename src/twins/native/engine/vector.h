@@ -92,32 +92,36 @@ constexpr float ROUNDER = 12582912.0f;  // 1.5 * 2^23
 
 TWINS_INLINE Vec round_to_whole(Vec x) { return (x + ROUNDER) - ROUNDER; }
 
-// 2^x for x <= 0; below -126 it stays at the smallest normal number. Relative error 1e-7.
+// 2^x for x <= 0; below -126 it stays at the smallest normal number.
 //
 // The whole part of x goes straight into the exponent's bits, the rest into a polynomial fitted on [-1/2, 1/2].
-TWINS_INLINE Vec exp2_of_negative(Vec x) {
+template <class Polynomial> TWINS_INLINE Vec exp2_of_negative(Vec x, Polynomial polynomial) {
   x = max(x, broadcast(-126.0f));
   const Vec shifted = x + ROUNDER;
-  const Vec rest = x - (shifted - ROUNDER);
-  Vec y = broadcast(1.327646918e-3f);
-  y = y * rest + 9.675541312e-3f;
-  y = y * rest + 5.550713282e-2f;
-  y = y * rest + 2.402211972e-1f;
-  y = y * rest + 6.931469671e-1f;
-  y = y * rest + 1.0f;
+  const Vec y = polynomial(x - (shifted - ROUNDER));
   return bits_of<Vec>(bits_of<IntVec>(y) + (bits_of<IntVec>(shifted) << 23));
 }
 
-// The same with a relative error of 8e-5: for weights that become bfloat16, whose steps are 50 times as coarse.
+// Relative error 1e-7.
+TWINS_INLINE Vec exp2_of_negative(Vec x) {
+  return exp2_of_negative(x, [](Vec rest) {
+    Vec y = broadcast(1.327646918e-3f);
+    y = y * rest + 9.675541312e-3f;
+    y = y * rest + 5.550713282e-2f;
+    y = y * rest + 2.402211972e-1f;
+    y = y * rest + 6.931469671e-1f;
+    return y * rest + 1.0f;
+  });
+}
+
+// Relative error 8e-5: for weights that become bfloat16, whose steps are 50 times as coarse.
 TWINS_INLINE Vec short_exp2_of_negative(Vec x) {
-  x = max(x, broadcast(-126.0f));
-  const Vec shifted = x + ROUNDER;
-  const Vec rest = x - (shifted - ROUNDER);
-  Vec y = broadcast(5.517173122e-2f);
-  y = y * rest + 2.426112773e-1f;
-  y = y * rest + 6.932609896e-1f;
-  y = y * rest + 9.999280643e-1f;
-  return bits_of<Vec>(bits_of<IntVec>(y) + (bits_of<IntVec>(shifted) << 23));
+  return exp2_of_negative(x, [](Vec rest) {
+    Vec y = broadcast(5.517173122e-2f);
+    y = y * rest + 2.426112773e-1f;
+    y = y * rest + 6.932609896e-1f;
+    return y * rest + 9.999280643e-1f;
+  });
 }
 
 // x * Phi(x), the exact GELU, with an error below 5e-7 * max(1, |x|).
