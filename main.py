@@ -24,17 +24,17 @@ from typing import Any
 
 import torch
 
-from twins.checkpoint_file import read_checkpoint
+from twins.checkpoints.read import read_checkpoint
+from twins.checkpoints.resume import TrainingState
 from twins.cli import INTERRUPTED, Parser
 from twins.data.loading import collate
-from twins.dist import choose_device
+from twins.distributed.world import choose_device
 from twins.errors import TwinsError
-from twins.evaluate import evaluate_weights
 from twins.recipes import ClassifyRecipe, tuples_for_lists
-from twins.run import Run
-from twins.state import TrainingState
 from twins.tasks import Task, make_task
-from twins.train import fit
+from twins.training.evaluation import evaluate_weights
+from twins.training.loop import fit
+from twins.training.run_folder import Run
 from twins.zoo import model_name
 
 DATASETS = {"CIFAR": "cifar100", "IMNET": "folder", "INAT": "inat2018", "INAT19": "inat2019"}

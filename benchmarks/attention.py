@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import torch
 
-from twins.allocator import keep_freed_memory
 from twins.bench.timing import Pace, alternate
 from twins.ops import attention
+from twins.training.cpu_memory import keep_freed_memory
 
 SHAPES = {  # images x windows, heads, queries, keys, channels a head
     "windows, stage 1, 224 px, batch 16": (1024, 2, 49, 49, 32),

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from twins import optim
-from twins.allocator import keep_freed_memory
 from twins.bench.own_process import Calls, OwnProcess
 from twins.bench.timing import Pace, alternate
-from twins.extras import need
+from twins.optional_dependencies import need
 from twins.recipes.classify import CLASSIFY
+from twins.training import optim
+from twins.training.cpu_memory import keep_freed_memory
 from twins.zoo import create_model
 
 

@@ -19,7 +19,7 @@ from conftest import TINY, make_pictures
 from twins.cli import main
 from twins.flops import Flops
 from twins.recipes import ClassifyRecipe
-from twins.train import fit
+from twins.training.loop import fit
 
 TINY_FLAGS = ["--model-kwargs", *(f"{key}={','.join(map(str, value))}" for key, value in TINY.items())]
 QUICK = [*TINY_FLAGS, "--img-size", "32", "--epochs", "1", "--batch-size", "6", "--workers", "0", "--device", "cpu"]
@@ -86,7 +86,7 @@ def test_info_shows_live_counts_beside_published_ones(
     assert rows["twins_svt_large"]["params"] == 99_271_400
     assert rows["twins_svt_large"]["top1_published"] == 83.7
     assert round(rows["twins_pcpvt_small"]["gflops_fvcore"], 3) == 3.827
-    monkeypatch.setattr("twins.info.count_flops", lambda *_: Flops(1, 1, 1))  # counted once will do
+    monkeypatch.setattr("twins.commands.info.count_flops", lambda *_: Flops(1, 1, 1))  # counted once will do
     assert main(["info"]) == 0
     assert "24,060,776" in capsys.readouterr().out
 

@@ -18,32 +18,6 @@ import twins
 ROOT = Path(twins.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-# From the bottom up: a module may import from its own line and from those above it here. `__init__` is at the top.
-LAYERS = (
-    ("errors",),
-    ("allocator", "checkpoint_file", "extras", "ops", "progress"),
-    ("model", "weights"),
-    (
-        *(
-            "coco_figures",
-            "coco_results",
-            "cuda_graphs",
-            "data",
-            "dense",
-            "detection",
-            "dist",
-            "flops",
-            "inference",
-            "metrics",
-        ),
-        *("native", "neck", "optim", "overlays", "recipes", "report", "resizing", "run", "segmentation", "state"),
-        *("sync_batch_norm", "timm", "zoo"),
-    ),
-    ("tasks",),
-    ("bench", "evaluate", "export", "info", "inspect_data", "predict", "train"),
-    ("cli", "server"),
-)
-LAYER = {unit: height for height, units in enumerate(LAYERS) for unit in units} | {"__init__": len(LAYERS)}
 BACKENDS = {"eager", "reference", "triton"}
 
 
@@ -102,20 +76,11 @@ IMPORTS = [found for file in FILES for found in imports(file)]
 INSIDE = [found for found in IMPORTS if found.ours and found.name != "__version__"]
 
 
-def test_every_module_has_a_layer():
-    assert {unit(module) for module in MODULES} <= LAYER.keys()
-
-
-def test_imports_point_downwards():
-    upwards = [i for i in INSIDE if LAYER[unit(i.target) or "__init__"] > LAYER[unit(i.importer)]]
-    assert upwards == []
-
-
 def test_no_two_modules_need_one_another():
     graph: dict[str, set[str]] = {}
     for found in INSIDE:
-        if unit(found.target) != unit(found.importer):
-            graph.setdefault(unit(found.importer), set()).add(unit(found.target))
+        if found.target != found.importer:
+            graph.setdefault(found.importer, set()).add(found.target)
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
 
 

@@ -1,13 +1,13 @@
 """Twins vision transformers: the six networks, their training, and everything down to a deployed model."""
 
-from .checkpoint_file import read_checkpoint
+from .checkpoints.load import LoadReport, identify, load_weights
+from .checkpoints.read import read_checkpoint
 from .cuda_graphs import graphed
-from .detection import mask_rcnn, retinanet
 from .errors import TwinsError
+from .heads.detection import mask_rcnn, retinanet
+from .heads.segmentation import Segmenter, semantic_fpn, upernet
 from .model import Twins, TwinsBackbone
 from .native import freeze
-from .segmentation import Segmenter, semantic_fpn, upernet
-from .weights import LoadReport, identify, load_weights
 from .zoo import create_model, list_models
 
 __version__ = "0.1.0"

@@ -96,7 +96,7 @@ _PREDICTION_FLAGS: dict[str, tuple[type, str]] = {
 def make_parser(argv: Sequence[str]) -> Parser:
     """The whole command line; flags of `train` and `eval` are the fields of the task's recipe."""
     from . import __version__
-    from .bench.command import add_bench
+    from .commands.bench import add_bench
 
     parser = Parser(prog="twins", description="Twins vision transformers: training, evaluation, and what they are.")
     parser.add_argument("--version", action="version", version=f"twins {__version__}")
@@ -236,9 +236,9 @@ def given(args: argparse.Namespace, cls: type[Recipe]) -> dict[str, Any]:
 
 
 def run_train(args: argparse.Namespace) -> int:
-    from . import optim
-    from .run import newest_unfinished
-    from .train import fit
+    from .training import optim
+    from .training.loop import fit
+    from .training.run_folder import newest_unfinished
 
     changes = given(args, recipe_class(args.task))
     resume: Path | None = None
@@ -261,7 +261,7 @@ def run_train(args: argparse.Namespace) -> int:
 
 
 def run_eval(args: argparse.Namespace) -> int:
-    from .evaluate import evaluate_weights, recipe_of_weights
+    from .training.evaluation import evaluate_weights, recipe_of_weights
 
     weights = Path(args.weights)
     recipe = recipe_of_weights(weights, args.task, given(args, recipe_class(args.task)), args.recipe)
@@ -271,7 +271,7 @@ def run_eval(args: argparse.Namespace) -> int:
 
 def run_predict(args: argparse.Namespace) -> int:
     from .predict import find_pictures, load_predictor, read_names, write_predictions
-    from .run import free_folder
+    from .training.run_folder import free_folder
 
     pictures = find_pictures(args.sources)
     classes = read_names(Path(args.classes)) if args.classes else None
@@ -283,7 +283,7 @@ def run_predict(args: argparse.Namespace) -> int:
 
 
 def run_data(args: argparse.Namespace) -> int:
-    from .inspect_data import check_data, preview_data
+    from .commands.data import check_data, preview_data
 
     recipe = _recipe(args, given(args, recipe_class(args.task)))
     if args.look == "preview":
@@ -293,7 +293,7 @@ def run_data(args: argparse.Namespace) -> int:
 
 
 def run_info(args: argparse.Namespace) -> int:
-    from .info import print_detectors, print_segmenters, print_zoo
+    from .commands.info import print_detectors, print_segmenters, print_zoo
 
     if args.task == "segment":
         print_segmenters(args.img_size or 512, as_json=args.json)
@@ -305,7 +305,7 @@ def run_info(args: argparse.Namespace) -> int:
 
 
 def run_bench(args: argparse.Namespace) -> int:
-    from .bench.command import measure
+    from .commands.bench import measure
 
     return 0 if measure(args) else INTERRUPTED
 
@@ -318,7 +318,7 @@ def _recipe(args: argparse.Namespace, changes: dict[str, Any]) -> Recipe:
 
 def _recipe_of_run(checkpoint: Path, task: str) -> Recipe:
     """The recipe that a checkpoint was trained by."""
-    from .state import read_training_checkpoint
+    from .checkpoints.resume import read_training_checkpoint
 
     recipe = recipe_of_checkpoint(read_training_checkpoint(checkpoint), task, source=str(checkpoint))
     if recipe is None:
@@ -339,7 +339,7 @@ def _with_run_to_resume(argv: list[str]) -> list[str]:
     args, _ = early.parse_known_args(argv)
     if args.resume != "" or not (args.recipe is args.name is args.data is None):
         return argv
-    from .run import newest_unfinished_of_all
+    from .training.run_folder import newest_unfinished_of_all
 
     folder = newest_unfinished_of_all(args.output, args.task)
     if folder is None:
@@ -368,7 +368,7 @@ def _task_of_weights(checkpoint: str | None) -> str | None:
     """What a checkpoint is for, if there is a file and it tells. Raises TwinsError for a file that is none."""
     if not checkpoint or not Path(checkpoint).is_file():
         return None
-    from .evaluate import task_of_weights
+    from .training.evaluation import task_of_weights
 
     return task_of_weights(Path(checkpoint))
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from .extras import need
+from .optional_dependencies import need
 
 T = TypeVar("T")
 

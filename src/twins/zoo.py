@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .checkpoints.load import load_weights
 from .errors import TwinsError, nearest
 from .model import VARIANTS, Stages, Twins, TwinsBackbone
-from .weights import load_weights
 
 
 class Published(NamedTuple):

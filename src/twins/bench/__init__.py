@@ -14,9 +14,9 @@ from pathlib import Path
 
 import torch
 
-from ..extras import need
+from ..optional_dependencies import need
+from .backends import missing
 from .chart import draw_chart
-from .contenders import missing
 from .machine import describe_machine, versions
 from .measuring import Say, measure_case
 from .plan import Case

@@ -18,17 +18,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint_file import read_checkpoint
+from ..checkpoints.load import classes_of, load_whole
+from ..checkpoints.read import read_checkpoint
 from ..data.loading import EvaluationSampler, make_loader
-from ..data.survey import evenly
+from ..data.statistics import evenly
 from ..errors import TwinsError
-from ..evaluate import recipe_of_weights, task_of_weights
 from ..progress import Progress
 from ..recipes import ClassifyRecipe, find_recipe
 from ..tasks import make_task
-from ..train import fit
-from ..weights import classes_of, load_whole
-from .contenders import frozen, infer
+from ..training.evaluation import recipe_of_weights, task_of_weights
+from ..training.loop import fit
+from .backends import frozen, infer
 from .parity import relative_rms
 from .plan import Case, Contender
 from .runners import Answer, Loaded

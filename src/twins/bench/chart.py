@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from ..extras import need
+from ..optional_dependencies import need
 from .results import Row
 
 _COLUMNS = 3

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from .. import ops
-from .gpu_contenders import ANCHOR, CONTENDERS, GpuContender, Material, gather_material, is_recorded, start_on_gpu
+from .gpu_backends import ANCHOR, CONTENDERS, GpuContender, Material, gather_material, is_recorded, start_on_gpu
 from .machine import versions
 from .measuring import Say, in_a_line
 from .parity import Parity, compare

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..run import provenance
+from ..training.run_folder import provenance
 
 # Those that decide how quickly matrices are multiplied: of x86 processors, then of ARM's.
 _INSTRUCTION_SETS = (

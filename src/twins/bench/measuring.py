@@ -14,7 +14,7 @@ import torch
 from ..flops import count_flops
 from ..native import instruction_set, matmul_speeds
 from ..native.library import missing as no_engine
-from .contenders import draw_weights, our_network, start
+from .backends import draw_weights, our_network, start
 from .memory import measure_memory
 from .parity import Parity, compare
 from .plan import DTYPES, Case, Contender

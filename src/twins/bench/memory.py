@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from ..errors import TwinsError
-from .contenders import draw_weights, exported, our_network, start
+from .backends import draw_weights, exported, our_network, start
 from .plan import Case, Contender
 from .runtimes import RUNTIMES
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..extras import need
+from ..optional_dependencies import need
 
 # Of scikit-image; what others of its pictures show is drawn, grey, or only downloaded.
 _NAMES = (

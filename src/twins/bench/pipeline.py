@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from ..data.classify.transforms import Preprocessing, mend_posterize
 from ..data.loading import EvaluationSampler, SampleKey, TrainingSampler, make_loader
 from ..data.randomness import keyed_randomness
-from ..data.transforms import Preprocessing, mend_posterize
-from ..extras import need
+from ..optional_dependencies import need
 from ..recipes import ClassifyRecipe, find_recipe
 from ..tasks import make_task
 from .parity import Parity

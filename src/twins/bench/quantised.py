@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..extras import need
+from ..optional_dependencies import need
 from .machine import instruction_sets
 
 IMAGES = 16  # of a case's shape, that quantisation is calibrated on

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TwinsError
-from ..extras import need
+from ..optional_dependencies import need
 from .parity import Parity
 from .plan import Case
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..extras import need
+from ..optional_dependencies import need
 from .plan import Contender
 from .quantised import OPENVINO_DTYPES, TOLD, openvino_settings, quantise
 from .runners import Answer, Loaded

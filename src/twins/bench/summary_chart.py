@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..extras import need
+from ..optional_dependencies import need
 from .chart import relative_speeds, save_small
 from .results import Row
 

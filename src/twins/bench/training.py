@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..allocator import keep_freed_memory
-from .contenders import our_network, timm_network
+from ..training.cpu_memory import keep_freed_memory
+from .backends import our_network, timm_network
 from .own_process import Calls, OwnProcess
 from .plan import Case, Contender
 from .runners import Answer, Runner, Weights

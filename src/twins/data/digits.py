@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..extras import need
+from ..optional_dependencies import need
 from .images import ImageSet
 from .split import stratified_split
 

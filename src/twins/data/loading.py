@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..dist import gather
+from ..distributed.world import gather
 from ..errors import TwinsError
 from .images import UnreadableImageError
 from .randomness import keyed_randomness, seed_of
-from .survey import evenly
+from .statistics import evenly
 
 
 class SampleKey(NamedTuple):

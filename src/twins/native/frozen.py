@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..dense import DenseModel
 from ..errors import TwinsError, nearest
+from ..heads.base import DenseModel
 from ..model import PATCH_SIZES, Twins, TwinsBackbone
 from . import library
 from .packing import DTYPES, pack

@@ -48,7 +48,7 @@ def _choose(name: str) -> ModuleType | None:
 
 def _kernels() -> ModuleType:
     """Imported when first needed: Triton is heavy, and looking for a GPU would start CUDA."""
-    from .accelerated import form
+    from .gpu_backend import form
 
     return form
 

@@ -4,11 +4,11 @@
 `predictions`. `pictures` finds files, `files` is what is left of each task's answers, and `writing` does it all.
 """
 
-from .checkpoint import read_names
-from .pictures import PictureFile, find_pictures
+from ..checkpoints.info import read_names
+from .loop import write_predictions
 from .predictions import Classified, Detected, Segmented
 from .predictors import Predictor, load_predictor
-from .writing import write_predictions
+from .sources import PictureFile, find_pictures
 
 __all__ = [
     "Classified",

@@ -13,19 +13,19 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
-from ..data.box_transforms import BoxPreprocessing
+from ..checkpoints.info import Trained, read_trained
+from ..checkpoints.load import load_whole
+from ..data.boxes.transforms import BoxPreprocessing
+from ..data.classify.transforms import Preprocessing, eval_transform
 from ..data.images import read_image
-from ..data.mask_transforms import MaskPreprocessing, mask_eval_transform
-from ..data.transforms import Preprocessing, eval_transform
-from ..detection import DETECTORS, SURE
-from ..dist import choose_device
+from ..data.masks.transforms import MaskPreprocessing, mask_eval_transform
+from ..distributed.world import choose_device
 from ..errors import TwinsError, nearest
-from ..inference import best_class, slide_logits
+from ..heads.detection import DETECTORS, SURE
+from ..heads.segmentation import semantic_fpn, upernet
+from ..heads.sliding_window import best_class, slide_logits
 from ..recipes import DetectRecipe, SegmentRecipe
-from ..segmentation import semantic_fpn, upernet
-from ..weights import load_whole
 from ..zoo import create_model
-from .checkpoint import Trained, read_trained
 from .predictions import Classified, Detected, Segmented
 
 Picture = str | os.PathLike | Image.Image

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TwinsError, nearest
+from .base import Recipe, one_number_a_class, read_json, tuples_for_lists
 from .classify import CLASSIFY, ClassifyRecipe
 from .detect import DETECT, DETECT_ALIASES, DetectRecipe
-from .recipe import Recipe, one_number_a_class, read_json, tuples_for_lists
 from .segment import SEGMENT, SEGMENT_ALIASES, SegmentRecipe
 
 __all__ = [

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Self
 
-from .recipe import SHARE, SMALL_SVT, SOME, Recipe, flag
+from .base import SHARE, SMALL_SVT, SOME, Recipe, flag
 
 
 @dataclass(frozen=True, kw_only=True)

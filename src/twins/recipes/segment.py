@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import TwinsError
-from .recipe import SHARE, SMALL_SVT, SOME, Recipe, flag
+from .base import SHARE, SMALL_SVT, SOME, Recipe, flag
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ..data.loading import Batch, PicturesAsTensors
-from ..data.survey import Survey
+from ..data.statistics import Survey
 from ..recipes import ClassifyRecipe, DetectRecipe, Recipe, SegmentRecipe
-from ..run import Run
+from ..training.run_folder import Run
 
 
 class Task(Protocol):

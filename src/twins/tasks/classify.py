@@ -10,20 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import report
-from ..data import ImageSet, open_labelled
-from ..data.jpeg import OpenedPictures
+from ..data.classify.layouts import ImageSet, open_labelled
+from ..data.classify.partial_jpeg import OpenedPictures
+from ..data.classify.transforms import SMALL, OfPictureAlone, Preprocessing, eval_transform, train_transform
 from ..data.loading import Batch, EvaluationSampler, PicturesAsTensors, UnreadableImages, make_loader
 from ..data.randomness import keyed_randomness
-from ..data.survey import Survey, evenly
-from ..data.transforms import SMALL, OfPictureAlone, Preprocessing, eval_transform, train_transform
+from ..data.statistics import Survey, evenly
 from ..errors import TwinsError
-from ..extras import need
-from ..metrics import ClassificationFigures
+from ..metrics.classification import ClassificationFigures
 from ..model import Twins, TwinsBackbone
+from ..optional_dependencies import need
+from ..plots import masks as report
 from ..progress import Progress
 from ..recipes import ClassifyRecipe, one_number_a_class
-from ..run import Run
+from ..training.run_folder import Run
 from ..zoo import create_model, model_name
 
 

@@ -11,21 +11,21 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
-from .. import report
-from ..coco_figures import DetectionFigures
-from ..data import BoxedImages, open_boxed
-from ..data.box_survey import look_through, survey_boxes
-from ..data.box_transforms import BoxPreprocessing, box_eval_transform, box_train_transform
+from ..data.boxes.survey import look_through, survey_boxes
+from ..data.boxes.transforms import BoxPreprocessing, box_eval_transform, box_train_transform
 from ..data.class_names import check_classes
+from ..data.classify.layouts import BoxedImages, open_boxed
 from ..data.loading import Batch, PicturesAsTensors
 from ..data.palette import object_colours
-from ..data.survey import HELD_OUT, TRAINING, Survey, evenly, oddities
-from ..detection import DETECTORS, SURE, Detector
-from ..dist import gather
+from ..data.statistics import HELD_OUT, TRAINING, Survey, evenly, oddities
+from ..distributed.world import gather
 from ..errors import TwinsError
-from ..overlays import Boxed, draw_boxes
+from ..heads.detection import DETECTORS, SURE, Detector
+from ..metrics.detection import DetectionFigures
+from ..plots import masks as report
+from ..plots.boxes import Boxed, draw_boxes
 from ..recipes import DetectRecipe
-from ..run import Run
+from ..training.run_folder import Run
 from ..zoo import model_name
 
 SHOWN = 8  # held-out pictures whose detections are drawn, always the same ones

@@ -12,24 +12,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
-from .. import report
-from ..data import MaskedImages, open_masked
 from ..data.class_names import check_classes, numbered
+from ..data.classify.layouts import MaskedImages, open_masked
 from ..data.loading import Batch, PicturesAsTensors
-from ..data.mask_check import MaskFindings
-from ..data.mask_survey import look_through, survey_masks
-from ..data.mask_transforms import MaskPreprocessing, crop_problem, mask_eval_transform, mask_train_transform
-from ..data.masks import IGNORED
+from ..data.masks.checks import MaskFindings
+from ..data.masks.dataset import IGNORED
+from ..data.masks.survey import look_through, survey_masks
+from ..data.masks.transforms import MaskPreprocessing, crop_problem, mask_eval_transform, mask_train_transform
 from ..data.palette import class_colours
-from ..data.survey import HELD_OUT, TRAINING, Survey, evenly, oddities
-from ..dist import gather
+from ..data.statistics import HELD_OUT, TRAINING, Survey, evenly, oddities
+from ..distributed.world import gather
 from ..errors import TwinsError
-from ..inference import class_probabilities
-from ..metrics import SegmentationFigures
+from ..heads.segmentation import Segmenter, semantic_fpn, upernet
+from ..heads.sliding_window import class_probabilities
+from ..metrics.classification import SegmentationFigures
+from ..plots import masks as report
+from ..plots.masks import Masked
 from ..recipes import SegmentRecipe, one_number_a_class
-from ..report import Masked
-from ..run import Run
-from ..segmentation import Segmenter, semantic_fpn, upernet
+from ..training.run_folder import Run
 from ..zoo import model_name
 
 SHOWN = 8  # held-out pictures whose prediction is drawn, always the same ones

@@ -1,0 +1,144 @@
+"""Every contender as a function without arguments that answers the same pictures with the same weights.
+
+Windows are padded with zeros, as timm pads them: the default, clipping, has other answers (and less to do) at sizes
+that leave a remainder, and there is nothing to pad at 224. ONNX Runtime and OpenVINO are given our network, not timm's:
+the exporter does not take the five-dimensional attention of timm, and its slower form without it would run up to a
+quarter slower in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import TwinsError
+from ..native import Frozen, freeze
+from ..ops.precision import IN_HARDWARE
+from ..optional_dependencies import need
+from ..zoo import create_model
+from .plan import Case, Contender
+from .quantised import draw_calibration
+from .runners import Answer, Runner, Weights, runner
+from .runtimes import RUNTIMES, load_runtime, model_file
+
+_LIBRARIES = {
+    "timm": ("timm",),
+    "timm-compiled": ("timm",),
+    "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+}
+
+
+def missing(contender: Contender, what: str) -> str | None:
+    """Why a contender cannot take part in work of a kind (`Case.what`) here, in a line, or None if it can."""
+    wanted = _LIBRARIES.get(contender.engine, ()) + (("nncf",) if contender == Contender("openvino", "int8") else ())
+    if absent := [name for name in wanted if find_spec(name) is None]:
+        return f'{" and ".join(absent)} not installed; run: pip install "twins-vit[bench]"'
+    autocast = contender.engine in ("timm", "timm-compiled") and contender.dtype == "bf16" and what != "training"
+    if autocast and not IN_HARDWARE[torch.bfloat16]:
+        return "this CPU has no bfloat16, and PyTorch emulates it at a hundredth of the speed"
+    return None
+
+
+def draw_weights(case: Case) -> Weights:
+    """Weights as large as trained ones, biases and norms among them, always the same.
+
+    As a network is initialised its biases are zero and its attention is all but uniform: much could be wrong unseen.
+    """
+    dice = torch.Generator().manual_seed(0)
+    weights = {}
+    for name, weight in our_network(case).state_dict().items():
+        drawn = torch.randn(weight.shape, generator=dice)
+        if weight.ndim > 1:
+            weights[name] = drawn * weight[0].numel() ** -0.5
+        else:
+            weights[name] = 0.1 * drawn + float(name.endswith("weight"))
+    return weights
+
+
+def our_network(case: Case, weights: Weights | None = None, window_padding: str = "zero") -> nn.Module:
+    """The case's classifier or backbone in plain PyTorch, holding these very weights.
+
+    Without weights it is on the meta device, that is shapes alone.
+    """
+    with torch.device("meta"):  # saves the time of drawing weights that are not used
+        model = create_model(case.network, window_padding=window_padding, features_only=case.what == "backbone").eval()
+    if weights is not None:
+        model.load_state_dict(weights, assign=True)
+    return model
+
+
+def timm_network(case: Case, weights: Weights) -> nn.Module:
+    """timm's network, holding these very weights."""
+    timm = need("timm", extra="bench")
+    with torch.device("meta"):
+        model: nn.Module = timm.create_model(case.network, features_only=case.what == "backbone").eval()
+    inner = model.get_submodule("model") if case.what == "backbone" else model
+    inner.load_state_dict(weights, assign=True)
+    return model
+
+
+def start(contender: Contender, case: Case, load: Callable[[], Weights], images: Tensor, folder: Path) -> Runner:
+    """Load, convert or compile; `folder` keeps what is exported. Raises what the library in question raises."""
+    if contender.engine in RUNTIMES:
+        path = exported(contender, case, load, images, folder)
+        loaded = load_runtime(contender, path)
+        return runner(contender, partial(loaded.call, images), loaded.ran, loaded.executed)
+    if contender.engine == "timm-compiled":
+        return _compiled(contender, timm_network(case, load()), images)
+    if contender.engine == "timm":
+        model = timm_network(case, load())
+        return runner(contender, partial(_autocast_infer, model, images, contender.dtype))
+    model = our_network(case, load())
+    if contender.engine == "frozen":
+        model = frozen(model, contender.dtype)
+    return runner(contender, lambda: infer(model, images))
+
+
+def exported(contender: Contender, case: Case, load: Callable[[], Weights], images: Tensor, folder: Path) -> Path:
+    """The file that ONNX Runtime or OpenVINO loads, written below `folder` unless it is there."""
+    calibration = partial(draw_calibration, case.batch, case.size)
+    return model_file(contender, lambda: our_network(case, load()), images, calibration, folder)
+
+
+def frozen(model: nn.Module, dtype: str) -> nn.Module:
+    """The network in the engine, which takes its weights. Raises TwinsError where PyTorch would compute instead."""
+    engine = freeze(model, dtype=dtype, release=True)
+    if not isinstance(engine, Frozen):
+        raise TwinsError("the engine cannot be used, and PyTorch computes instead")
+    return engine
+
+
+def infer(model: nn.Module, images: Tensor) -> Answer:
+    with torch.inference_mode():
+        return _as_list(model(images))
+
+
+def _autocast_infer(model: nn.Module, images: Tensor, dtype: str) -> Answer:
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16"):
+        return infer(model, images)
+
+
+def _compiled(contender: Contender, model: nn.Module, images: Tensor) -> Runner:
+    """The compiler folds weights into constants (`freezing`), which asks for `no_grad` when it first runs."""
+    import torch._inductor.config as inductor
+
+    compiled = torch.compile(model, dynamic=False)
+
+    def answer() -> Answer:
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=contender.dtype == "bf16"):
+            return _as_list(compiled(images))
+
+    with inductor.patch(freezing=True):
+        answer()
+    return runner(contender, answer)
+
+
+def _as_list(answer: Any) -> Answer:
+    return [answer] if isinstance(answer, Tensor) else list(answer)

@@ -1,0 +1,1 @@
+"""Images with objects: a box, a class and perhaps a mask each."""

@@ -1,0 +1,236 @@
+"""The layout of YOLO's trainers: a text file of boxes or polygons for each picture, and a YAML file that names all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from reprlib import repr as shortened
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...errors import TwinsError
+from ...optional_dependencies import need
+from ..annotation_errors import FEW, Named
+from ..classify.folder import VAL_FOLDERS, pictures_under
+from .dataset import BoxedImages, ObjectTable, size_in_head
+from .object_masks import LEAST_POLYGON, Outlines, area_of
+
+YOLO_LAYOUT = "data.yaml, images/train/ and labels/train/ (YOLO)"
+
+_MOST = 2.0  # coordinates are shares of the picture's sides, perhaps a little beyond: larger ones are pixels
+_LINE = "`class x y width height`, or `class x y x y x y ...` for an outline, in shares of the picture's sides"
+
+
+Parts = tuple[list[Path] | None, list[Path] | None]  # pictures, to train on and held out
+
+
+class _Line(NamedTuple):
+    """An object, in shares of the picture's sides."""
+
+    number: int  # of the line
+    label: int
+    box: np.ndarray  # (4,): x and y of the corner at the top left, width, height
+    outline: np.ndarray | None  # (points, 2)
+
+
+def read_yolo(root: Path) -> tuple[BoxedImages | None, BoxedImages | None]:
+    """(training, held out) pictures of a YAML file, or of the one under `root`; either is None where it is not named.
+
+    The file tells the `names` of the classes, and where the pictures of `train` and `val` are: folders, or lists of
+    files. Without it `classes.txt` has the names, and pictures are in `images/train` and `images/val`. Labels are in
+    `labels/` where pictures are in `images/`, in a text file of the same name; a picture without one has no objects.
+    Raises TwinsError, naming file and line, for what cannot be read; of what can be but is not used `faults` tells.
+    """
+    file = yolo_file(root)
+    if file is None:
+        raise TwinsError(
+            f"{root}: no data.yaml or classes.txt of YOLO's layout; --data takes a folder with {YOLO_LAYOUT}"
+        )
+    classes, parts = _from_names(file) if file.suffix == ".txt" else _from_yaml(file)
+    if not any(parts):
+        raise TwinsError(f"{file}: no pictures to train on or held out; expected {YOLO_LAYOUT}")
+    train, val = (_boxed_images(pictures, classes) if pictures else None for pictures in parts)
+    return train, val
+
+
+def yolo_file(root: Path) -> Path | None:
+    """What names the classes: `root` itself if it is a file. Raises TwinsError where several YAML files could be it."""
+    if root.is_file():
+        return root
+    if (root / "data.yaml").is_file():
+        return root / "data.yaml"
+    described = [file for file in sorted(root.glob("*.y*ml")) if {"names", "train"} <= _top_keys(file)]
+    if len(described) > 1:
+        names = ", ".join(file.name for file in described)
+        raise TwinsError(f"{root}: which of {names} to take is unclear; keep one, or pass it as --data")
+    if described:
+        return described[0]
+    names_alone = root / "classes.txt"
+    return names_alone if names_alone.is_file() and (root / "labels").is_dir() else None
+
+
+def _from_yaml(file: Path) -> tuple[tuple[str, ...], Parts]:
+    content = _yaml(file)
+    if "names" not in content:
+        raise TwinsError(f"{file}: no `names` there; list those of the classes, in the order of their numbers")
+    if "kpt_shape" in content:
+        raise TwinsError(f"{file}: labels of key points (kpt_shape), which are no outlines; export boxes or polygons")
+    base = file.parent / str(content.get("path") or "")
+    base = base if base.is_dir() else file.parent  # the folder has been moved
+    train, val = (_pictures(file, key, content[key], base) if content.get(key) else None for key in ("train", "val"))
+    return _names(file, content["names"], content.get("nc")), (train, val)
+
+
+def _from_names(file: Path) -> tuple[tuple[str, ...], Parts]:
+    images = file.parent / "images"
+    val = next((images / name for name in VAL_FOLDERS if (images / name).is_dir()), None)
+    train = images / "train" if (images / "train").is_dir() else None if val else images
+    lines = [line.strip() for line in _text(file).splitlines() if line.strip()]
+    parts = (pictures_under(folder) if folder else None for folder in (train, val))
+    return _names(file, lines, None), (next(parts), next(parts))
+
+
+def _top_keys(file: Path) -> set[str]:
+    """The fields of a YAML file, without need of the library: a folder may hold YAML files of all kinds."""
+    return set(re.findall(r"^(\w+)\s*:", _text(file), re.MULTILINE))
+
+
+def _yaml(file: Path) -> dict[str, Any]:
+    yaml = need("yaml", extra="detect")
+    try:
+        content = yaml.safe_load(_text(file))
+    except yaml.YAMLError as error:
+        raise TwinsError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise TwinsError(f"{file}: holds no fields; expected `names`, `train` and `val`")
+    return content
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TwinsError(f"{file}: cannot be read ({error})") from error
+
+
+def _names(file: Path, names: Any, count: Any) -> tuple[str, ...]:
+    if isinstance(names, dict) and names.keys() == set(range(len(names))):
+        names = [names[label] for label in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise TwinsError(
+            f"{file}: names are {shortened(names)}; expected a list, or numbers from 0 on with a name each"
+        )
+    names = [str(name) for name in names]
+    if len(set(names)) < len(names):
+        raise TwinsError(f"{file}: names are {shortened(names)}; each class has its own")
+    if str(count) not in ("None", str(len(names))):
+        raise TwinsError(f"{file}: nc is {count}, but there are {len(names)} names; leave nc away, or mend one of them")
+    return tuple(names)
+
+
+def _pictures(file: Path, key: str, entries: Any, base: Path) -> list[Path]:
+    """All pictures of a part: in folders, or in lists of files. Raises TwinsError where there are none."""
+    found: list[Path] = []
+    for entry in entries if isinstance(entries, list) else [entries]:
+        # Roboflow writes ../train/images for what lies below the file.
+        places = (base / str(entry), base / str(entry).removeprefix("../"))
+        place = next((place for place in places if place.exists()), None)
+        if place is None:
+            raise TwinsError(f"{file}: {key} names {entry}, but there is no {places[0]}; paths count from {base}")
+        found += pictures_under(place) if place.is_dir() else _listed(place)
+    if not found:
+        raise TwinsError(f"{file}: no pictures in {key}, {shortened(entries)}")
+    return found
+
+
+def _listed(file: Path) -> list[Path]:
+    return [file.parent / line.strip() for line in _text(file).splitlines() if line.strip()]
+
+
+# Labels
+
+
+def _boxed_images(pictures: Sequence[Path], classes: tuple[str, ...]) -> BoxedImages:
+    files = [_label_file(picture) for picture in pictures]
+    if not any(file.is_file() for file in files):
+        raise TwinsError(f"{files[0]}: no such file, nor one for any other of {len(files)} pictures; labels go there")
+    sizes = [size_in_head(picture) for picture in pictures]
+    used: list[_Line] = []
+    boxes, areas, outlines, ends, unknown = [], [], Outlines(), [], []
+    for file, size in zip(files, sizes, strict=True):
+        for line in _lines(file):
+            if not 0 <= line.label < len(classes):
+                unknown.append(f"{file}:{line.number} (class {line.label})")
+            elif size:
+                box = line.box * (*size, *size)
+                outline = None if line.outline is None else [(line.outline * size).ravel().tolist()]
+                used.append(line)
+                boxes.append(box)
+                areas.append(area_of(outline, size) if outline else box[2] * box[3])
+                outlines.append(outline)
+        ends.append(len(used))
+    table = ObjectTable(
+        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
+        labels=np.array([line.label for line in used], dtype=np.int64),
+        crowd=np.zeros(len(used), dtype=bool),
+        areas=np.array(areas, dtype=np.float64),
+        outlines=outlines,
+        ends=np.array(ends),
+    )
+    return BoxedImages(
+        pictures,
+        table,
+        sizes,
+        range(1, len(pictures) + 1),
+        classes,
+        tuple(range(len(classes))),
+        has_masks=all(line.outline is not None for line in used),
+        object_ids=np.split(np.array([line.number for line in used], dtype=np.int64), ends[:-1]),
+        id_kind="line",
+        faults=(f"classes beyond the {len(classes)} names: {Named(len(unknown), tuple(unknown[:FEW]))}",)
+        if unknown
+        else (),
+    )
+
+
+def _label_file(picture: Path) -> Path:
+    """In `labels/` for the last `images/` of the path; beside the picture where there is none."""
+    folders = list(picture.parent.parts)
+    for place in reversed(range(len(folders))):
+        if folders[place] == "images":
+            folders[place] = "labels"
+            break
+    return Path(*folders, f"{picture.stem}.txt")
+
+
+def _lines(file: Path) -> list[_Line]:
+    """The objects of a picture; none where there is no file. Raises TwinsError with file and line."""
+    if not file.is_file():
+        return []
+    found = []
+    for number, text in enumerate(_text(file).splitlines(), start=1):
+        if not text.strip():
+            continue
+        try:
+            found.append(_line(number, text))
+        except ValueError as error:
+            raise TwinsError(f"{file}:{number}: expected {_LINE}, not {shortened(text)}") from error
+    return found
+
+
+def _line(number: int, text: str) -> _Line:
+    """Raises ValueError for anything else than an object."""
+    label, *words = text.split()
+    values = np.array(words, dtype=np.float64)
+    if not (np.abs(values) <= _MOST).all():
+        raise ValueError
+    if len(values) == 4:
+        size = values[2:]
+        return _Line(number, int(label), np.concatenate([values[:2] - size / 2, size]), None)
+    if len(values) < LEAST_POLYGON or len(values) % 2:
+        raise ValueError
+    points = values.reshape(-1, 2)
+    corner = points.min(axis=0)
+    return _Line(number, int(label), np.concatenate([corner, points.max(axis=0) - corner]), points)

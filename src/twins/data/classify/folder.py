@@ -1,0 +1,64 @@
+"""ImageNet's layout: a folder a class, under `train/` and `val/` or without them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ...errors import TwinsError
+from ..images import IMAGE_SUFFIXES, ImageSet
+
+VAL_FOLDERS = ("val", "valid", "validation")
+PARTS = (("train", "training"), VAL_FOLDERS)  # what folders of the two parts are called
+
+
+def read_folder(root: Path) -> tuple[ImageSet | None, ImageSet | None]:
+    """(training, held out) pictures under `root`; either is None where its folder is not there.
+
+    Class folders directly under `root` are training pictures. Raises TwinsError for a folder that is missing or holds
+    no pictures, an empty class folder, a class that only the held-out part has.
+    """
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "no such folder"
+        raise TwinsError(f"{root}: {what}; --data takes a folder with train/ and val/, each with a folder a class")
+    val_root = next((root / name for name in VAL_FOLDERS if (root / name).is_dir()), None)
+    train_root: Path | None = root / "train"
+    if not (root / "train").is_dir():
+        train_root = root if val_root is None else None
+    train = read_classes(train_root) if train_root else None
+    val = read_classes(val_root, classes=train.classes if train else None) if val_root else None
+    return train, val
+
+
+def read_classes(root: Path, classes: tuple[str, ...] | None = None) -> ImageSet:
+    """The pictures under `root`, labelled by their folder's place among `classes` (the sorted folders by default)."""
+    folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not folders:
+        raise TwinsError(f"{root}: no pictures here; expected a folder a class, with pictures in each")
+    classes = classes or tuple(folders)
+    unknown = [name for name in folders if name not in classes]
+    if unknown:
+        raise TwinsError(f"{root}: class {unknown[0]!r} is not among the classes trained on ({_some(classes)})")
+    label_of = {name: label for label, name in enumerate(classes)}
+    paths: list[Path] = []
+    labels: list[int] = []
+    for name in folders:
+        found = pictures_under(root / name)
+        if not found:
+            raise TwinsError(
+                f"{root / name}: class folder without pictures ({', '.join(IMAGE_SUFFIXES)}); fill it or remove it"
+            )
+        paths += found
+        labels += [label_of[name]] * len(found)
+    return ImageSet(paths, labels, classes)
+
+
+def pictures_under(folder: Path) -> list[Path]:
+    found = []
+    for parent, _, files in os.walk(folder, followlinks=True):
+        found += [Path(parent, file) for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
+    return sorted(found)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:8]) + (f" ... {len(names)} in all" if len(names) > 8 else "")

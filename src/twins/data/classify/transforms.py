@@ -1,0 +1,189 @@
+"""From a decoded picture to the tensor that a network sees: the published augmentation, and the one preprocessing."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import transforms
+
+from ...optional_dependencies import need
+from ...recipes import ClassifyRecipe
+from .fast_shear import quicken
+from .partial_jpeg import JpegPicture
+
+Transform = Callable[[Any], Tensor]  # of a PIL image, or of a JpegPicture where it says so
+SMALL = 32  # up to this side pictures are neither resized by the short side nor cropped, as for CIFAR
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How pictures are made ready wherever a trained network meets them; stored in its checkpoint."""
+
+    img_size: int = 224
+    crop_pct: float = 0.875
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    @classmethod
+    def of(cls, recipe: ClassifyRecipe) -> Preprocessing:
+        return cls(recipe.img_size, recipe.crop_pct, tuple(recipe.mean), tuple(recipe.std))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def eval_transform(preprocessing: Preprocessing) -> Transform:
+    """Short side to size / crop_pct (256 for 224), bicubic, centre crop; at 32 pixels and below neither.
+
+    Takes a JpegPicture, too, above 32 pixels.
+    """
+    size = preprocessing.img_size
+    if size > SMALL:
+        steps = [
+            _ShortSide(int(size / preprocessing.crop_pct)),
+            transforms.CenterCrop(size),
+        ]
+    else:
+        steps = [_FitSquare(size)]
+    return transforms.Compose([*steps, _Normalised(preprocessing.mean, preprocessing.std)])
+
+
+def train_transform(recipe: ClassifyRecipe, turbo: bool = False) -> Transform:
+    """The published augmentation, from timm, by the recipe's numbers.
+
+    In its `turbo` form, for colour pictures of more than 32 pixels, it draws the same random numbers, takes a
+    JpegPicture too, and works out some of the pixels quicker.
+    """
+    augment = need("timm.data", extra="train").create_transform(
+        input_size=recipe.img_size,
+        is_training=True,
+        scale=recipe.scale,
+        ratio=recipe.ratio,
+        hflip=recipe.hflip,
+        vflip=recipe.vflip,
+        color_jitter=recipe.color_jitter,
+        auto_augment=recipe.aa,
+        interpolation=recipe.train_interpolation,
+        mean=recipe.mean,
+        std=recipe.std,
+        re_prob=recipe.reprob,
+        re_mode=recipe.remode,
+        re_count=recipe.recount,
+    )
+    mend_posterize(augment.transforms)
+    if turbo:
+        _quicken(augment.transforms, recipe)
+    if recipe.degrees or recipe.shear or recipe.zoom:
+        zoom = (1 - recipe.zoom, 1 + recipe.zoom)
+        bilinear = transforms.InterpolationMode.BILINEAR
+        augment.transforms.insert(1, transforms.RandomAffine(recipe.degrees, None, zoom, recipe.shear, bilinear))
+    if recipe.img_size <= SMALL:
+        size = recipe.img_size
+        shift = transforms.RandomCrop(size, padding=recipe.crop_padding)
+        augment.transforms[0] = transforms.Compose([_FitSquare(size), shift])
+    return augment
+
+
+def _quicken(steps: list[Any], recipe: ClassifyRecipe) -> None:
+    """Put quick forms in the place of timm's crop, of those operations that have one, and of the normalisation."""
+    steps[0] = _RandomCrop(steps[0])
+    for operation in _operations(steps):
+        quicken(operation)
+    first = next(place for place, step in enumerate(steps) if isinstance(step, transforms.Normalize))
+    steps[first - 1 : first + 1] = [_Normalised(recipe.mean, recipe.std)]
+
+
+def mend_posterize(steps: list[Any]) -> None:
+    """Let timm's operations keep no bits at all, which makes a black picture: newer versions of Pillow refuse that.
+
+    RandAugment with increasing strength asks for it now and then, so that a long run would stop.
+    """
+    for operation in _operations(steps):
+        if operation.name.startswith("Posterize"):
+            operation.aug_fn = partial(_posterize, operation.aug_fn)
+
+
+def _posterize(operation: Callable[..., Image.Image], image: Image.Image, bits: int, **given: Any) -> Image.Image:
+    return operation(image, bits, **given) if bits > 0 else Image.new(image.mode, image.size)
+
+
+def _operations(steps: list[Any]) -> Iterator[Any]:
+    """The operations in timm's RandAugment, AugMix and AutoAugment."""
+    for step in steps:
+        yield from getattr(step, "ops", ())
+        for policy in getattr(step, "policy", ()):
+            yield from policy
+
+
+class OfPictureAlone:
+    """A transform of pictures, where a picture comes with its label."""
+
+    def __init__(self, transform: Transform) -> None:
+        self.transform = transform
+
+    def __call__(self, picture: Image.Image, label: int) -> tuple[Tensor, int]:
+        return self.transform(picture), label
+
+
+class _FitSquare:
+    """Resize to a square, unless the picture is that square already."""
+
+    def __init__(self, size: int) -> None:
+        self.size = (size, size)
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return image if image.size == self.size else image.resize(self.size, Image.Resampling.BICUBIC)
+
+
+class _ShortSide:
+    """Resize so that the short side has `size` pixels, bicubic."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.resize = transforms.Resize(size, transforms.InterpolationMode.BICUBIC)
+
+    def __call__(self, picture: Image.Image | JpegPicture) -> Image.Image:
+        if isinstance(picture, Image.Image):
+            return self.resize(picture)
+        short = min(picture.size)
+        width, height = (self.size if side == short else int(self.size * side / short) for side in picture.size)
+        return picture.resized((width, height))
+
+
+class _RandomCrop:
+    """timm's random crop, which draws where and how large; of a JpegPicture only that part is resized."""
+
+    def __init__(self, crop: Any) -> None:
+        self.crop = crop
+
+    def __call__(self, picture: Image.Image | JpegPicture) -> Image.Image:
+        if isinstance(picture, Image.Image):
+            return self.crop(picture)
+        crop, (width, height) = self.crop, picture.size
+        size_alone = torch.empty(3, height, width, device="meta")
+        top, left, rows, columns = crop.get_params(size_alone, crop.scale, crop.ratio)
+        kinds = crop.interpolation
+        kind = random.choice(kinds) if isinstance(kinds, tuple | list) else kinds
+        return picture.resized(crop.size[::-1], (left, top, left + columns, top + rows), kind.value)
+
+
+class _Normalised:
+    """ToTensor and Normalize of torchvision in one, with the same answer to the last bit and fewer copies."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        self.mean, self.std = (torch.tensor(values)[:, None, None] for values in (mean, std))
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        pixels = np.array(image)
+        tensor_CHW = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
+        return (
+            tensor_CHW.to(torch.float32, memory_format=torch.contiguous_format).div_(255).sub_(self.mean).div_(self.std)
+        )

@@ -1,0 +1,211 @@
+"""Folders of pictures with folders of masks beside them, in every usual arrangement.
+
+ADE20K keeps `images/training` and `annotations/training`, Cityscapes `leftImg8bit/train` and `gtFine/train`, others
+`train/images` and `train/masks`: folders of pictures and of masks, with the parts either inside or around them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...errors import TwinsError
+from ...recipes import SegmentRecipe
+from ..annotation_errors import FEW, a_few
+from ..classify.folder import PARTS
+from ..images import IMAGE_SUFFIXES
+from .dataset import MOST_CLASSES, MaskCoding, MaskedImages
+
+PICTURE_FOLDERS = ("images", "image", "imgs", "img", "leftImg8bit", "JPEGImages")
+MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "gtFine", "SegmentationClass")
+
+LAYOUT = "--data takes a folder with images/train and masks/train, train/images and train/masks, or images and masks"
+
+Colour = tuple[int, int, int]
+Folders = tuple[Path, Path]  # of pictures, of masks
+
+
+def read_mask_folders(recipe: SegmentRecipe) -> tuple[MaskedImages | None, MaskedImages | None]:
+    """(training, held out) pictures with masks under `recipe.data`; either is None where its folders are not there.
+
+    Folders without parts are training pictures. A picture and a mask belong together when their paths are the same
+    below these folders but for the suffixes. What has no other half is left out and told in `unpaired`. Raises
+    TwinsError, naming folder or file, for folders that are missing or hold no pair, and for a bad file of class names.
+    """
+    root = Path(recipe.data)
+    if not root.is_dir():
+        raise TwinsError(f"{root}: {'is not a folder' if root.exists() else 'no such folder'}; {LAYOUT}")
+    classes, colours = _class_names(recipe, root)
+    if colours and recipe.reduce_zero_label:
+        raise TwinsError(
+            "--reduce-zero-label is for masks of numbers, but the classes have colours; to leave a colour out pass its "
+            "place from 0 as --ignore-index"
+        )
+    coding = MaskCoding(recipe.reduce_zero_label, recipe.ignore_index, colours)
+    train, val = (_pair_up(folders, recipe, classes, coding) if folders else None for folders in _folders(root))
+    return train, val
+
+
+def _folders(root: Path) -> tuple[Folders | None, Folders | None]:
+    """The folders of the training and of the held-out part."""
+    outer = [_child(root, names) for names in PARTS]
+    if any(outer):
+        train, val = (_both_kinds(part) if part else None for part in outer)
+        return train, val
+    whole = _both_kinds(root)
+    inner = [tuple(_child(folder, names) for folder in whole) for names in PARTS]
+    if not any(pictures for pictures, _ in inner):
+        return whole, None
+    train, val = (_both_halves(whole, part, names) for part, names in zip(inner, PARTS, strict=True))
+    return train, val
+
+
+def _both_kinds(place: Path) -> Folders:
+    pictures, masks = _child(place, PICTURE_FOLDERS), _child(place, MASK_FOLDERS)
+    if pictures and masks:
+        return pictures, masks
+    kind, names = ("masks", MASK_FOLDERS) if pictures else ("pictures", PICTURE_FOLDERS)
+    raise TwinsError(f"{place}: no folder of {kind} there ({', '.join(names)}); {LAYOUT}")
+
+
+def _both_halves(whole: Folders, part: tuple[Path | None, ...], names: tuple[str, ...]) -> Folders | None:
+    pictures, masks = part
+    if pictures and masks:
+        return pictures, masks
+    if pictures or masks:
+        there, lacking = (pictures, whole[1]) if pictures else (masks, whole[0])
+        raise TwinsError(f"{lacking}: no folder {' or '.join(names)} there to go with {there}; {LAYOUT}")
+    return None
+
+
+def _child(folder: Path, names: Sequence[str]) -> Path | None:
+    """The folder inside that has the first of these names, in whatever case."""
+    folders = {child.name.lower(): child for child in sorted(folder.iterdir()) if child.is_dir()}
+    return next((folders[name.lower()] for name in names if name.lower() in folders), None)
+
+
+def _pair_up(folders: Folders, recipe: SegmentRecipe, classes: tuple[str, ...], coding: MaskCoding) -> MaskedImages:
+    picture_folder, mask_folder = folders
+    img_suffixes = IMAGE_SUFFIXES if recipe.img_suffix is None else (recipe.img_suffix,)
+    pictures = _files_by_stem(picture_folder, img_suffixes, "--img-suffix")
+    masks = _files_by_stem(mask_folder, (recipe.mask_suffix,), "--mask-suffix")
+    both = sorted(pictures.keys() & masks.keys())
+    if not both:
+        raise TwinsError(_why_no_pair(picture_folder, mask_folder, recipe))
+    lonely_pictures = [pictures[stem] for stem in sorted(pictures.keys() - masks.keys())]
+    lonely_masks = [masks[stem] for stem in sorted(masks.keys() - pictures.keys())]
+    return MaskedImages(
+        [picture_folder / pictures[stem] for stem in both],
+        [mask_folder / masks[stem] for stem in both],
+        classes,
+        coding,
+        _counted(lonely_pictures, picture_folder, "picture", "a mask")
+        + _counted(lonely_masks, mask_folder, "mask", "a picture"),
+    )
+
+
+def _files_by_stem(folder: Path, suffixes: tuple[str, ...], flag: str) -> dict[str, str]:
+    """Paths below the folder, by what they are without the suffix."""
+    found: dict[str, str] = {}
+    for file in _files(folder):
+        suffix = next((s for s in suffixes if file.lower().endswith(s.lower())), None)
+        if suffix is None:
+            continue
+        stem = file[: -len(suffix)]
+        if stem in found:
+            raise TwinsError(f"{folder}: {found[stem]} and {file} differ by suffix alone; say by {flag} which to take")
+        found[stem] = file
+    return found
+
+
+def _files(folder: Path) -> list[str]:
+    """All files below, sorted; not the hidden ones, of which some systems leave one for each picture."""
+    found = []
+    for parent, _, names in os.walk(folder, followlinks=True):
+        found += [Path(parent, name).relative_to(folder).as_posix() for name in names if not name.startswith(".")]
+    return sorted(found)
+
+
+def _why_no_pair(pictures: Path, masks: Path, recipe: SegmentRecipe) -> str:
+    picture_files, mask_files = _files(pictures), _files(masks)
+    if mask_files and all(file.lower().endswith((".jpg", ".jpeg")) for file in mask_files):
+        return (
+            f"{masks}: all masks are JPEG files ({mask_files[0]}); its compression invents values between the classes: "
+            f"draw masks as PNG files"
+        )
+    here, there = (f"as {files[0]}" if files else "it is empty" for files in (picture_files, mask_files))
+    return (
+        f"{pictures}: no picture ({here}) has a mask in {masks} ({there}); names must be the same before "
+        f"--img-suffix ({recipe.img_suffix or 'any picture'}) and --mask-suffix ({recipe.mask_suffix})"
+    )
+
+
+def _counted(files: list[str], folder: Path, kind: str, other: str) -> tuple[str, ...]:
+    if not files:
+        return ()
+    kinds = kind if len(files) == 1 else f"{kind}s"
+    return (f"{len(files)} {kinds} without {other} in {folder}: {a_few(files[:FEW], len(files))}",)
+
+
+def _class_names(recipe: SegmentRecipe, root: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
+    """Names and colours of the classes, each empty where no file tells them."""
+    if recipe.classes_file is not None:
+        return read_class_names(Path(recipe.classes_file))
+    for path in (root / "classes.txt", root / "objectInfo150.txt"):
+        if path.is_file():
+            return read_class_names(path)
+    return (), ()
+
+
+def read_class_names(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
+    """(names, colours) from a file with a line for each class: `name`, or `name,R,G,B`; or from ADE20K's table.
+
+    Colours are empty where the file has none. Raises TwinsError with file and line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TwinsError(f"{path}: cannot read names of classes ({error}); --classes takes a text file") from error
+    rows = [(f"{path}:{number}", line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    if rows and rows[0][1].split("\t")[0] == "Idx":
+        rows = [(place, _ade_name(place, line)) for place, line in rows[1:]]
+    if not 2 <= len(rows) <= MOST_CLASSES:
+        raise TwinsError(f"{path}: {len(rows)} lines with names of classes; expected 2 to {MOST_CLASSES}")
+    coloured = [_name_and_colour(place, line) for place, line in rows]
+    for (place, _), (_, colour) in zip(rows, coloured, strict=True):
+        if (colour is None) != (coloured[0][1] is None):
+            raise TwinsError(f"{place}: expected `name,R,G,B` on every line or on none")
+    names = tuple(name for name, _ in coloured)
+    colours = tuple(colour for _, colour in coloured if colour is not None)
+    _refuse_twice(rows, names)
+    _refuse_twice(rows, colours)
+    return names, colours
+
+
+def _ade_name(place: str, line: str) -> str:
+    """The first synonym in a line of objectInfo150.txt: Idx, Ratio, Train, Val, Stuff, Name."""
+    columns = line.split("\t")
+    if len(columns) != 6:
+        raise TwinsError(f"{place}: expected six columns, Idx Ratio Train Val Stuff Name, with tabs between them")
+    return columns[5].split(",")[0].strip()
+
+
+def _name_and_colour(place: str, line: str) -> tuple[str, Colour | None]:
+    match = re.fullmatch(r"(.+?)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)", line)
+    if match is None:
+        return line, None
+    red, green, blue = (int(value) for value in match.groups()[1:])
+    if not all(0 <= value <= 255 for value in (red, green, blue)):
+        raise TwinsError(f"{place}: a colour is three numbers from 0 to 255, not {red},{green},{blue}")
+    return match[1], (red, green, blue)
+
+
+def _refuse_twice(rows: list[tuple[str, str]], values: Sequence[str | Colour]) -> None:
+    first: dict[str | Colour, str] = {}
+    for (place, _), value in zip(rows, values, strict=False):
+        if value in first:
+            shown = repr(value) if isinstance(value, str) else "colour " + ",".join(map(str, value))
+            raise TwinsError(f"{place}: {shown} again, after {first[value]}; each class has its own")
+        first[value] = place

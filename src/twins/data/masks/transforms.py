@@ -1,0 +1,196 @@
+"""From a picture and its mask to what a segmenter sees: the published augmentation, and the one preprocessing.
+
+The pipeline is the one that the paper's segmentation runs share with Swin's and PVT's. A mask is an (H, W) tensor of
+bytes, a class each; IGNORED is none. All randomness is torch's, which the caller seeds by the sample's key.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import pad
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from ...errors import TwinsError
+from ...preprocessing import fitted_size
+from ...recipes import SegmentRecipe
+from .dataset import IGNORED
+
+RETRIES = 10
+
+MaskTransform = Callable[[Image.Image, Tensor], tuple[Tensor, Tensor]]
+MaskViews = Callable[[Image.Image, Tensor], tuple[tuple[Tensor, ...], Tensor]]
+
+
+@dataclass(frozen=True)
+class MaskPreprocessing:
+    """How pictures are made ready wherever a trained segmenter meets them; stored in its checkpoint."""
+
+    resize: tuple[int, int] = (2048, 512)  # longest and shortest side that pictures are resized to fit
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    @classmethod
+    def of(cls, recipe: SegmentRecipe) -> MaskPreprocessing:
+        """Raises TwinsError for a --resize that is not two positive numbers; their order does not matter."""
+        resize = (4 * recipe.img_size, recipe.img_size) if recipe.resize is None else recipe.resize
+        shortest, longest = _two_positive("--resize", resize)
+        return cls((longest, shortest), tuple(recipe.mean), tuple(recipe.std))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def mask_train_transform(recipe: SegmentRecipe) -> MaskTransform:
+    """A PIL picture and its mask to (C, S, S) floats and (S, S) int64 labels, S = img_size.
+
+    Resized to fit times a random factor, cropped, mirrored, distorted, normalised, and filled up on the right and below
+    with 0 and IGNORED. Raises TwinsError for a --resize or --scale that is not two positive numbers.
+    """
+    return partial(_train_view, recipe, MaskPreprocessing.of(recipe), _two_positive("--scale", recipe.scale))
+
+
+def mask_eval_transform(preprocessing: MaskPreprocessing, scales: Sequence[float] = (1.0,)) -> MaskViews:
+    """A PIL picture and its mask to one normalised (C, h, w) view for each scale, and the mask as it is.
+
+    Raises TwinsError for --test-scales that are not positive.
+    """
+    if not scales or min(scales) <= 0:
+        raise TwinsError(f"--test-scales takes one positive number or more, not {_listed(scales) or 'none'}")
+    return partial(_eval_views, preprocessing, scales)
+
+
+def crop_problem(recipe: SegmentRecipe, sizes: Sequence[tuple[int, int]]) -> str | None:
+    """What to say if no picture of these sizes, (width, height), fills a crop either way even at the largest factor."""
+    longest, shortest = MaskPreprocessing.of(recipe).resize
+    most = _two_positive("--scale", recipe.scale)[1]
+    if any(max(fitted_size(size, (longest, shortest), most)) >= recipe.img_size for size in sizes) or not sizes:
+        return None
+    largest = max(sizes, key=math.prod)
+    height, width = fitted_size(largest, (longest, shortest), most)
+    return (
+        f"--img-size {recipe.img_size} is larger than any picture: the largest, {largest[0]}x{largest[1]}, is at "
+        f"most {width}x{height} after resizing; raise --resize ({longest} {shortest}) or --scale (up to {most:g}), "
+        f"or lower --img-size and give --resize {longest} {shortest} with it"
+    )
+
+
+def photometric_distortion(image: Tensor) -> Tensor:
+    """(C, H, W) bytes, of another brightness, contrast, saturation and hue, each by chance; grey has no last two.
+
+    Contrast comes before or after the colours by another coin, as in SSD (https://arxiv.org/abs/1512.02325).
+    """
+    contrast = (scale_contrast, 0.5, 1.5)
+    colours = [(scale_saturation, 0.5, 1.5), (F.adjust_hue, -0.1, 0.1)]  # both leave grey as it is
+    order = [contrast, *colours] if _chance(0.5) else [*colours, contrast]
+    for distort, low, high in [(add_brightness, -32, 32), *order]:
+        if _chance(0.5):
+            image = distort(image, _uniform(low, high))
+    return image
+
+
+def add_brightness(image: Tensor, amount: float) -> Tensor:
+    """Bytes, `amount` grey levels brighter."""
+    return _to_bytes(image.float() + amount)
+
+
+def scale_contrast(image: Tensor, factor: float) -> Tensor:
+    """Bytes, multiplied: contrast around black, not around the mean."""
+    return _to_bytes(image.float() * factor)
+
+
+def scale_saturation(image: Tensor, factor: float) -> Tensor:
+    """Bytes with S of HSV times `factor`, at most 1; H and V stay.
+
+    With V fixed, S scales every channel's distance from the largest one alike.
+    """
+    value, least = image.amax(0, keepdim=True), image.amin(0, keepdim=True)
+    # No channel may fall below 0, which the smallest reaches as S reaches 1. Grey has no distances to scale.
+    factors = (value / (value - least).clamp(min=1)).clamp(max=factor)
+    return _to_bytes(value - factors * (value - image))
+
+
+def _train_view(
+    recipe: SegmentRecipe, preprocessing: MaskPreprocessing, scale: list[Any], image: Image.Image, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    height, width = fitted_size(image.size, preprocessing.resize, _uniform(*scale))
+    labels = F.resize(mask[None], [height, width], InterpolationMode.NEAREST)[0]
+    rows, columns = _varied_crop(labels, recipe.img_size, recipe.cat_max_ratio)
+    labels = labels[rows, columns]
+    pixels = _resized(F.pil_to_tensor(image), height, width)[:, rows, columns]
+    for axis, chance in ((-1, recipe.hflip), (-2, recipe.vflip)):
+        if _chance(chance):
+            pixels, labels = pixels.flip(axis), labels.flip(axis)
+    if recipe.photometric:
+        pixels = photometric_distortion(pixels)
+    missing = (0, recipe.img_size - labels.shape[1], 0, recipe.img_size - labels.shape[0])
+    return pad(_normalised(pixels, preprocessing), missing), pad(labels.long(), missing, value=IGNORED)
+
+
+def _eval_views(
+    preprocessing: MaskPreprocessing, scales: Sequence[float], image: Image.Image, mask: Tensor
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    pixels = F.pil_to_tensor(image)
+    sizes = [fitted_size(image.size, preprocessing.resize, scale) for scale in scales]
+    return tuple(_normalised(_resized(pixels, *size), preprocessing) for size in sizes), mask
+
+
+def _resized(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear without antialias, which samples where OpenCV does, by which the published networks learned."""
+    return F.resize(pixels, [height, width], antialias=False)
+
+
+def _normalised(pixels: Tensor, preprocessing: MaskPreprocessing) -> Tensor:
+    return F.normalize(F.to_dtype(pixels, torch.float32, scale=True), preprocessing.mean, preprocessing.std)
+
+
+def _varied_crop(labels: Tensor, size: int, cat_max_ratio: float) -> tuple[slice, slice]:
+    """Rows and columns of a random square, drawn again up to RETRIES times while one class fills too much of it."""
+    crop = _any_crop(labels, size)
+    for _ in range(RETRIES if cat_max_ratio < 1 else 0):
+        if _is_varied(labels[crop], cat_max_ratio):
+            break
+        crop = _any_crop(labels, size)
+    return crop
+
+
+def _any_crop(labels: Tensor, size: int) -> tuple[slice, slice]:
+    """A square of `size`, each place as likely; all there is on an axis that is shorter."""
+    top, left = (int(torch.randint(max(side - size, 0) + 1, ())) for side in labels.shape)
+    return slice(top, top + size), slice(left, left + size)
+
+
+def _is_varied(labels: Tensor, cat_max_ratio: float) -> bool:
+    """Some pixels have a class, and no class fills so much of them."""
+    counts = labels.flatten().bincount(minlength=256)[:IGNORED]
+    return bool(counts.max() < cat_max_ratio * counts.sum())
+
+
+def _to_bytes(levels: Tensor) -> Tensor:
+    return levels.round().clamp(0, 255).to(torch.uint8)
+
+
+def _uniform(low: float, high: float) -> float:
+    return low + (high - low) * torch.rand(()).item()
+
+
+def _chance(probability: float) -> bool:
+    return torch.rand(()).item() < probability
+
+
+def _two_positive(flag: str, values: Sequence[float]) -> list[Any]:
+    if len(values) != 2 or min(values) <= 0:
+        raise TwinsError(f"{flag} takes two positive numbers, not {_listed(values) or 'none'}")
+    return sorted(values)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return " ".join(map(str, values))

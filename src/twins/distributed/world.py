@@ -1,0 +1,143 @@
+"""One process or many: who we are, which device is ours, and sums over all ranks."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+
+from ..errors import TwinsError
+from ..recipes import Recipe
+from .sync_batch_norm import synchronise_batch_norms
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all that train together, as torchrun tells it through the environment."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def collective_device(self) -> torch.device:
+        """Where tensors must lie that all ranks add up: nccl takes the GPU's, gloo the processor's."""
+        return self.device if self.device.type == "cuda" else torch.device("cpu")
+
+    def amp_dtype(self, recipe: Recipe) -> torch.dtype:
+        """The reduced precision of a recipe here, float32 for none.
+
+        `auto` is float16 on a GPU, as published, and none on a processor, where most have to emulate it.
+        """
+        if not recipe.amp:
+            return torch.float32
+        if recipe.amp_dtype == "auto":
+            return torch.float32 if self.device.type == "cpu" else torch.float16
+        return {"float16": torch.float16, "bfloat16": torch.bfloat16}[recipe.amp_dtype]
+
+    def describe(self) -> str:
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
+        return f"{name}{threads}" + (f", {self.size} processes" if self.size > 1 else "")
+
+
+@contextmanager
+def joined(device: str = "auto") -> Iterator[World]:
+    """Join the processes that torchrun started, or stand alone. Raises TwinsError for a device that is not there."""
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    rank = int(os.environ.get("RANK", 0))
+    ours = choose_device(device, local_rank=int(os.environ.get("LOCAL_RANK", 0)))
+    if ours.type == "cuda":
+        torch.cuda.set_device(ours)
+    if size == 1:
+        yield World(rank, size, ours)
+        return
+    torch.distributed.init_process_group("nccl" if ours.type == "cuda" else "gloo")
+    try:
+        yield World(rank, size, ours)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def choose_device(device: str, local_rank: int = 0) -> torch.device:
+    """`auto` takes the best there is; anything else is taken at its word. Raises TwinsError if it is not there."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", local_rank)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise TwinsError(f"--device {device}: no such device; use auto, cuda, cuda:N, mps or cpu") from error
+    if chosen.type == "cuda":
+        if not torch.cuda.is_available():
+            raise TwinsError("--device cuda: this PyTorch sees no CUDA GPU; use --device auto or cpu")
+        chosen = torch.device("cuda", local_rank) if chosen.index is None else chosen
+        if (chosen.index or 0) >= torch.cuda.device_count():
+            raise TwinsError(f"--device {device}: there are {torch.cuda.device_count()} CUDA GPUs, counted from 0")
+    elif chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise TwinsError("--device mps: this PyTorch sees no Apple GPU; use --device auto or cpu")
+    return chosen
+
+
+def all_sum(value: Tensor) -> Tensor:
+    """The sum over all ranks, in place where there are several."""
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(value)
+    return value
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """The mean over all ranks, each of which must ask."""
+    if not torch.distributed.is_initialized():
+        return value
+    return all_sum(value) / torch.distributed.get_world_size()
+
+
+def gather(value: Any) -> list[Any]:
+    """A plain value from every rank, in their order, given to every rank."""
+    if not torch.distributed.is_initialized():
+        return [value]
+    values: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def share_of(count: int) -> range:
+    """Which of so many things are this process's to do; each is some process's."""
+    if not torch.distributed.is_initialized():
+        return range(count)
+    return range(torch.distributed.get_rank(), count, torch.distributed.get_world_size())
+
+
+def from_main(value: Any) -> Any:
+    """The main process's value, given to every rank."""
+    return gather(value)[0]
+
+
+def autocast(world: World, recipe: Recipe) -> torch.autocast:
+    """Mixed precision where the recipe asks for it."""
+    dtype = world.amp_dtype(recipe)
+    return torch.autocast(world.device.type, dtype, enabled=dtype is not torch.float32)
+
+
+def replicate(model: nn.Module, world: World) -> nn.Module:
+    """Average gradients over all ranks on the way back, and batch norms' statistics too; nothing for one process."""
+    if world.size == 1:
+        return model
+    synchronise_batch_norms(model, world.device)
+    ids = [world.device.index] if world.device.type == "cuda" else None
+    # Said of the depthwise convolutions, whose axis of size one has two equally good strides.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    return nn.parallel.DistributedDataParallel(model, device_ids=ids)

@@ -1,0 +1,129 @@
+"""Detectors: a Twins backbone with RetinaNet or Mask R-CNN on top (paper, table 4).
+
+`detector` puts the parts together; each head is a file; `boxes` holds the conventions about boxes in one place. Weights
+of the reference framework load under their own names, and find what they found there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import TwinsError
+from ..base import dense_backbone
+from .detector import Detector, MaskRCNN, RetinaNet, Selection
+from .roi_head import RoIHead
+from .rpn_head import RPNHead
+from .transform import Preparation
+
+__all__ = ["DETECTORS", "SURE", "Detector", "MaskRCNN", "RetinaNet", "mask_rcnn", "retinanet"]
+
+SURE = 0.3  # score from which a detection is shown to people
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def retinanet(
+    name: str,
+    num_classes: int = 80,
+    min_size: int = 800,
+    max_size: int = 1333,
+    channels: int = 256,
+    score_thresh: float = 0.05,
+    nms_thresh: float = 0.5,
+    detections_per_img: int = 100,
+    image_mean: Sequence[float] = IMAGENET_MEAN,
+    image_std: Sequence[float] = IMAGENET_STD,
+    weights: str | Path | None = None,
+    **backbone: Any,
+) -> RetinaNet:
+    """RetinaNet on one of the six networks, by name or alias. See `Detector` for how it is called.
+
+    Parameters
+    ----------
+    min_size, max_size:
+        Pictures are resized to have this shortest side, or this longest side where that is less.
+    channels:
+        Width of the pyramid and the head.
+    score_thresh, nms_thresh, detections_per_img:
+        Detections that score more than the first; of two of a class that overlap more than the second the better one;
+        the best so many.
+    image_mean, image_std:
+        What pictures in [0, 1] are normalised by, one number a channel.
+    weights:
+        A checkpoint of the detector, or of a classifier for its backbone, in any dialect that `load_weights` reads.
+        The report is kept as `load_report`.
+    backbone:
+        Keywords of `create_model`: drop_path_rate, in_chans ... As published, windows are padded with zeros
+        (`window_padding`), and SVT has a norm after each stage (`stage_norms`).
+
+    Raises TwinsError for an unknown name or keyword, for values that make no network, and for unfit weights.
+    """
+    _check(name, num_classes=num_classes, channels=channels)
+    trunk = dense_backbone(name, {"window_padding": "zero"} | backbone, stages=(1, 2, 3))
+    preparation = _preparation(name, min_size, max_size, image_mean, image_std, trunk.in_chans)
+    selection = Selection(score_thresh, nms_thresh, detections_per_img)
+    return RetinaNet(trunk, num_classes, channels, preparation, selection).with_weights(weights)
+
+
+def mask_rcnn(
+    name: str,
+    num_classes: int = 80,
+    min_size: int = 800,
+    max_size: int = 1333,
+    channels: int = 256,
+    box_channels: int = 1024,
+    masks: bool = True,
+    proposals: int = 1000,
+    rpn_samples: int = 256,
+    box_samples: int = 512,
+    score_thresh: float = 0.05,
+    nms_thresh: float = 0.5,
+    detections_per_img: int = 100,
+    image_mean: Sequence[float] = IMAGENET_MEAN,
+    image_std: Sequence[float] = IMAGENET_STD,
+    weights: str | Path | None = None,
+    **backbone: Any,
+) -> MaskRCNN:
+    """Mask R-CNN on one of the six networks, by name or alias. See `Detector` for how it is called.
+
+    Parameters
+    ----------
+    channels, box_channels:
+        Width of the pyramid and the convolutions of the heads; of the two layers that judge a box.
+    masks:
+        False leaves the mask head out: Faster R-CNN.
+    proposals:
+        Boxes a picture that the first stage hands on; before overlapping ones are dropped, as many a level, in training
+        twice that.
+    rpn_samples, box_samples:
+        Anchors, and proposals, a picture that are learnt from.
+
+    Everything else, and what is raised, as in `retinanet`.
+    """
+    _check(name, num_classes=num_classes, channels=channels, box_channels=box_channels, proposals=proposals,
+           rpn_samples=rpn_samples, box_samples=box_samples)  # fmt: skip
+    trunk = dense_backbone(name, {"window_padding": "zero"} | backbone)
+    preparation = _preparation(name, min_size, max_size, image_mean, image_std, trunk.in_chans)
+    rpn_head = RPNHead(channels, proposals, rpn_samples)
+    roi_head = RoIHead(channels, num_classes, box_channels, box_samples, masks)
+    selection = Selection(score_thresh, nms_thresh, detections_per_img)
+    return MaskRCNN(trunk, channels, rpn_head, roi_head, preparation, selection).with_weights(weights)
+
+
+DETECTORS: dict[str, Callable[..., Detector]] = {"mask_rcnn": mask_rcnn, "retinanet": retinanet}
+
+
+def _check(name: str, **counts: int) -> None:
+    for setting, value in counts.items():
+        if value < 1:
+            raise TwinsError(f"{name}: {setting} must be 1 or more, not {value}")
+
+
+def _preparation(
+    name: str, min_size: int, max_size: int, mean: Sequence[float], std: Sequence[float], channels: int
+) -> Preparation:
+    _check(name, min_size=min_size, max_size=max_size)
+    if not len(mean) == len(std) == channels:
+        raise TwinsError(f"{name}: image_mean and image_std need {channels} numbers, one a channel (in_chans)")
+    return Preparation(min_size, max_size, tuple(mean), tuple(std))

@@ -1,0 +1,1 @@
+"""Metrics over a whole set, exact over any number of processes."""

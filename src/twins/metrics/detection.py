@@ -1,0 +1,171 @@
+"""Average precision and recall of a detector, as COCO counts them, exact over any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.boxes.dataset import BoxedImages
+from ..data.boxes.object_masks import Outline
+from ..distributed.world import gather
+from ..optional_dependencies import need
+from .coco_format import Found
+
+# COCO's averages in its own order: recall is of the best 1, 10 and 100 detections of a picture and class.
+AVERAGES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
+            "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large")  # fmt: skip
+
+
+class DetectedClasses(NamedTuple):
+    """What became of each class, (classes,) a field: in per cent, nan where undefined, and objects of the truth."""
+
+    ap: Tensor
+    ap50: Tensor
+    objects: Tensor  # crowds left out
+    mask_ap: Tensor | None
+
+
+class DetectionFigures:
+    """Average precision and recall of a detector's boxes, and of its masks if asked for.
+
+    The figures are those of pycocotools, counted by its quicker twin, faster_coco_eval. Pictures that were not given
+    to `update` are left out: what could not be read is not held against the detector. Raises TwinsError where
+    faster_coco_eval is not installed.
+    """
+
+    def __init__(self, truth: BoxedImages, masks: bool) -> None:
+        self.truth = truth
+        self.masks = masks
+        self.found: dict[int, Found] = {}  # by the picture's place in the truth
+        self._coco = need("faster_coco_eval", extra="detect")
+        self._evaluations: dict[str, _Evaluation] = {}  # of what was found so far
+
+    def update(self, place: int, detections: dict[str, Tensor]) -> None:
+        """Count picture number `place` of the truth.
+
+        Detections are `boxes` (N, 4) x0, y0, x1, y1 in pixels, `scores` (N,), `labels` (N,) and, for masks, `masks`
+        (N, 1, H, W) bool, which cover the picture. Of equal scores the first is judged first.
+        """
+        # Copied into NumPy's memory: small tensors of torch's, kept between the large ones that masks take, each pin a
+        # large one's room.
+        self.found[place] = Found.of(detections, self.masks)
+        self._evaluations.clear()
+
+    def reduce(self) -> None:
+        """Bring together what all ranks found; a picture that came to several of them counts once."""
+        self.found = {place: found for share in gather(self.found) for place, found in share.items()}
+        self._evaluations.clear()
+
+    def figures(self) -> Iterator[tuple[str, float]]:
+        """COCO's twelve averages of boxes, then those of masks, in per cent; -1 where the truth has no such objects."""
+        for prefix, kind in (("", "bbox"), ("mask_", "segm")) if self.masks else (("", "bbox"),):
+            for name, share in zip(AVERAGES, self._evaluation(kind).averages, strict=True):
+                yield prefix + name, 100 * share if share >= 0 else -1.0
+        yield "images", len(self.found)
+
+    def per_class(self) -> DetectedClasses:
+        """Precision is undefined for a class of which the truth has no object but crowds."""
+        precision = self._evaluation("bbox").precision
+        objects = torch.zeros(len(self.truth.classes), dtype=torch.int64)
+        for _, labels, crowd, *_ in (self.truth.objects[place] for place in self.found):
+            objects += torch.from_numpy(labels[~crowd]).bincount(minlength=len(objects))
+        return DetectedClasses(
+            ap=_over_recalls(precision),
+            ap50=_over_recalls(precision[:1]),
+            objects=objects,
+            mask_ap=_over_recalls(self._evaluation("segm").precision) if self.masks else None,
+        )
+
+    def results(self) -> list[dict[str, Any]]:
+        """All detections in COCO's format for results, picture by picture in the order of the truth.
+
+        pycocotools takes an object's area from `bbox` where a result has it: to judge masks, leave `bbox` out.
+        """
+        return [
+            result
+            for place, found in sorted(self.found.items())
+            for result in found.results(self.truth.image_ids[place], self.truth.category_ids)
+        ]
+
+    def _evaluation(self, kind: str) -> _Evaluation:
+        """`kind` is in COCO's words: bbox or segm."""
+        if kind not in self._evaluations:
+            self._evaluations[kind] = self._evaluate(kind)
+        return self._evaluations[kind]
+
+    def _evaluate(self, kind: str) -> _Evaluation:
+        images = [
+            {"id": self.truth.image_ids[place], "height": found.height, "width": found.width}
+            for place, found in self.found.items()
+        ]
+        categories = [{"id": label} for label in range(len(self.truth.classes))]
+        truth, detections = (
+            self._coco.COCO({"images": images, "categories": categories, "annotations": list(annotations)})
+            for annotations in (self._objects(kind), self._detections(kind))
+        )
+        evaluation = self._coco.COCOeval_faster(truth, detections, kind, print_function=lambda *_: None)
+        evaluation.run()
+        all_areas, most_detections = 0, -1
+        averages = evaluation.stats[: len(AVERAGES)].tolist()
+        return _Evaluation(averages, evaluation.eval["precision"][..., all_areas, most_detections])
+
+    def _objects(self, kind: str) -> Iterator[dict[str, Any]]:
+        """The truth of all pictures seen, as annotations."""
+        ids = count(1)  # in a match COCO takes 0 for nothing
+        for place in self.found:
+            for box, label, crowd, area, outline in zip(*self.truth.objects[place], strict=True):
+                annotation = {
+                    "id": next(ids),
+                    "image_id": self.truth.image_ids[place],
+                    "category_id": int(label),
+                    "bbox": box.tolist(),
+                    "area": float(area),
+                    "iscrowd": int(crowd),
+                }
+                if kind == "segm":
+                    annotation["segmentation"] = _segmentation(outline, box)
+                yield annotation
+
+    def _detections(self, kind: str) -> Iterator[dict[str, Any]]:
+        """What was found in all pictures, as annotations; their areas are those of what is judged."""
+        ids = count(1)
+        for place, found in self.found.items():
+            areas = found.boxes[:, 2] * found.boxes[:, 3] if kind == "bbox" else self._coco.mask.area(found.masks)
+            for i in range(len(found.scores)):
+                annotation = {
+                    "id": next(ids),
+                    "image_id": self.truth.image_ids[place],
+                    "category_id": int(found.labels[i]),
+                    "bbox": found.boxes[i].tolist(),
+                    "area": float(areas[i]),
+                    "score": float(found.scores[i]),
+                }
+                if kind == "segm":
+                    annotation["segmentation"] = dict(found.masks[i])
+                yield annotation
+
+
+class _Evaluation(NamedTuple):
+    """What is kept of COCO's evaluation, from 0 to 1; -1 where the truth has no such objects."""
+
+    averages: list[float]  # as AVERAGES names them
+    precision: np.ndarray  # (10, 101, classes): at overlaps from 0.5 to 0.95, at recalls from 0 to 1
+
+
+def _over_recalls(precision: np.ndarray) -> Tensor:
+    """(classes,) in per cent, the mean over overlaps and recalls; nan where the truth has no object."""
+    means = torch.from_numpy(precision.mean(axis=(0, 1)))
+    return torch.where(means < 0, torch.nan, 100 * means)
+
+
+def _segmentation(outline: Outline | None, box: np.ndarray) -> Any:
+    """An outline in the form of COCO's files; without one, as crowds may be, the whole box."""
+    if outline is None:
+        x, y, width, height = box.tolist()
+        return [[x, y, x, y + height, x + width, y + height, x + width, y]]
+    return dict(outline) if isinstance(outline, dict) else [polygon.tolist() for polygon in outline]

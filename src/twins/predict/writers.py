@@ -1,0 +1,189 @@
+"""What predictions leave behind: drawn pictures, and the same as data. Files are whole at any moment, or not there."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
+
+from ..data.annotation_errors import a_few
+from ..data.palette import class_colours
+from ..errors import TwinsError
+from ..metrics.coco_format import Found
+from ..plots import masks as report
+from ..plots.boxes import draw_detections, draw_mask
+from .predictions import Classified, Detected, Segmented, shares
+from .predictors import ClassifyPredictor, DetectPredictor, Predictor, SegmentPredictor
+from .sources import PictureFile, image_ids, output_names
+
+NAMED = 10  # classes of which the summary tells
+SHEET, THUMBNAIL = 32, 160  # pictures on a contact sheet, and their side
+DRAWN_AS_THEY_ARE = (".png", ".jpg", ".jpeg")
+
+
+class Files(Protocol):
+    """What is written of the predictions of one task."""
+
+    def add(self, place: int, image: Image.Image, answer: Any) -> None:
+        """Keep, or write, what was said of picture number `place`."""
+
+    def finish(self) -> None:
+        """Write the tables, of however many pictures there were."""
+
+    def summary(self) -> str:
+        """What was found in all of them."""
+
+
+def make_files(predictor: Predictor[Any], pictures: Sequence[PictureFile], folder: Path, draw: bool) -> Files:
+    if isinstance(predictor, ClassifyPredictor):
+        return ClassifyFiles(predictor, pictures, folder, draw)
+    if isinstance(predictor, SegmentPredictor):
+        return SegmentFiles(predictor, pictures, folder, draw)
+    assert isinstance(predictor, DetectPredictor)
+    return DetectFiles(predictor, pictures, folder, draw)
+
+
+class ClassifyFiles:
+    """`predictions.csv`, and a contact sheet."""
+
+    def __init__(self, predictor: ClassifyPredictor, pictures: Sequence[PictureFile], folder: Path, draw: bool) -> None:
+        self.pictures, self.folder = pictures, folder
+        self.shown = min(predictor.topk, len(predictor.classes))
+        self.on_sheet = SHEET if draw else 0
+        self.rows: list[list[Any]] = []
+        self.thumbnails: list[tuple[Tensor, str]] = []
+        self.counts: Counter[str] = Counter()
+
+    def add(self, place: int, image: Image.Image, answer: Classified) -> None:
+        values = [value for name, share in answer.top for value in (name, f"{share:.5f}")]
+        self.rows.append([self.pictures[place].name.as_posix(), *values])
+        best, share = answer.top[0]
+        self.counts[best] += 1
+        if len(self.thumbnails) < self.on_sheet:
+            small = ImageOps.pad(image.convert("RGB"), (THUMBNAIL, THUMBNAIL), color="white")
+            self.thumbnails.append((pil_to_tensor(small) / 255, f"{best[:16]} {100 * share:.0f} %"))
+
+    def finish(self) -> None:
+        columns = ["file", *(column for i in range(1, self.shown + 1) for column in (f"class{i}", f"probability{i}"))]
+        with _whole(self.folder / "predictions.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([columns, *self.rows])
+        if self.thumbnails:
+            images, titles = zip(*self.thumbnails, strict=True)
+            with _whole(self.folder / "predictions.png") as path:
+                report.draw_pictures(torch.stack(images), titles, path, "the likeliest class of each")
+
+    def summary(self) -> str:
+        return _commonest(self.counts)
+
+
+class SegmentFiles:
+    """`masks/`: a palette PNG of class numbers for each picture; `classes.txt`; and `pictures/` in their colours."""
+
+    def __init__(self, predictor: SegmentPredictor, pictures: Sequence[PictureFile], folder: Path, draw: bool) -> None:
+        self.folder, self.classes = folder, predictor.classes
+        self.masks = output_names(pictures, lambda name: ".png")
+        self.drawn = _drawn_names(pictures) if draw else None
+        self.palette = class_colours(len(self.classes)).tobytes()
+        self.pixels: Counter[str] = Counter()
+
+    def add(self, place: int, image: Image.Image, answer: Segmented) -> None:
+        mask = Image.fromarray(answer.mask.numpy())
+        mask.putpalette(self.palette)
+        with _whole(self.folder / "masks" / self.masks[place]) as path:
+            mask.save(path)
+        if self.drawn is not None:
+            over = draw_mask(image, answer.mask, self.classes)
+            _save_picture(over, self.folder / "pictures" / self.drawn[place])
+        self.pixels.update(answer.pixels)
+
+    def finish(self) -> None:
+        with _whole(self.folder / "classes.txt") as path:
+            path.write_text("".join(f"{name}\n" for name in self.classes), encoding="utf-8")
+
+    def summary(self) -> str:
+        return _some(shares(self.pixels))
+
+
+class DetectFiles:
+    """`detections.json` in COCO's format for results, the pictures and classes it speaks of in `images.json`."""
+
+    def __init__(self, predictor: DetectPredictor, pictures: Sequence[PictureFile], folder: Path, draw: bool) -> None:
+        self.folder, self.pictures, self.ids = folder, pictures, image_ids(pictures)
+        self.classes, self.category_ids = predictor.classes, predictor.category_ids
+        self.drawn = _drawn_names(pictures) if draw else None
+        self.images: list[dict[str, Any]] = []
+        self.results: list[dict[str, Any]] = []
+        self.counts: Counter[str] = Counter()
+
+    def add(self, place: int, image: Image.Image, answer: Detected) -> None:
+        found = {"boxes": answer.boxes, "scores": answer.scores, "labels": answer.labels}
+        if answer.masks is not None:
+            found["masks"] = answer.masks[:, None]
+        if self.drawn is not None:
+            drawn = draw_detections(image, found, self.classes, min_score=0.0)
+            _save_picture(drawn, self.folder / "pictures" / self.drawn[place])
+        name, image_id = self.pictures[place].name.as_posix(), self.ids[place]
+        self.images.append({"id": image_id, "file_name": name, "width": image.width, "height": image.height})
+        self.results += Found.of(found, masks=answer.masks is not None).results(image_id, self.category_ids)
+        self.counts.update(answer.names)
+
+    def finish(self) -> None:
+        categories = [{"id": i, "name": name} for i, name in zip(self.category_ids, self.classes, strict=True)]
+        _write_json(self.folder / "images.json", {"images": self.images, "categories": categories})
+        _write_json(self.folder / "detections.json", self.results)
+
+    def summary(self) -> str:
+        objects = many(self.counts.total(), "object")
+        return f"{objects}: {_commonest(self.counts)}" if self.counts else objects
+
+
+def _drawn_names(pictures: Sequence[PictureFile]) -> list[Path]:
+    """Pictures keep their names; those that are neither PNG nor JPEG files are drawn as JPEG."""
+    return output_names(pictures, lambda name: name.suffix if name.suffix.lower() in DRAWN_AS_THEY_ARE else ".jpg")
+
+
+def _save_picture(picture: Image.Image, path: Path) -> None:
+    with _whole(path) as beside:
+        picture.save(beside, quality=90)  # of JPEG; PNG knows no loss
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with _whole(path) as beside:
+        beside.write_text(json.dumps(value), encoding="utf-8")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A file beside to write, which takes the name `path` at the end. Raises TwinsError where it cannot be written."""
+    beside = path.with_name(f".{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        os.replace(beside, path)
+    except OSError as error:
+        raise TwinsError(f"{path}: cannot be written ({error.strerror or error}); is the disk full?") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def many(count: int, what: str) -> str:
+    """As people count: 1 picture, 2 pictures."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _commonest(counts: Counter[str]) -> str:
+    return _some([f"{number} x {name}" for name, number in counts.most_common()])
+
+
+def _some(parts: Sequence[str]) -> str:
+    return a_few(parts[:NAMED], len(parts))

@@ -1,0 +1,1 @@
+"""Training by a recipe: the loop, its evaluation, the optimiser, and the folder of a run."""

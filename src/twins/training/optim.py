@@ -1,0 +1,148 @@
+"""The optimiser and the learning rate's course, from timm, by a recipe's numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import TwinsError
+from ..optional_dependencies import need
+from ..recipes import Recipe
+
+
+def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """Groups with and without weight decay (and a rate a layer, if asked for), leaving frozen parameters out."""
+    settings = {"eps": recipe.opt_eps, "betas": recipe.opt_betas}
+    if recipe.layer_decay and recipe.decay_on != "weights":
+        raise TwinsError(
+            f"--layer-decay sorts parameters itself: it goes with --decay-on weights, not {recipe.decay_on}"
+        )
+    try:
+        return need("timm.optim", extra="train").create_optimizer_v2(
+            model if recipe.decay_on == "weights" else _groups(model, recipe),
+            opt=recipe.opt,
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            momentum=recipe.momentum,
+            layer_decay=recipe.layer_decay,
+            **{key: value for key, value in settings.items() if value is not None},
+            **_in_one_pass(recipe, model),
+        )
+    except (AssertionError, ValueError, TypeError) as error:  # timm's answers to unknown names and unfit settings
+        raise TwinsError(f"--opt {recipe.opt}: {error or 'no such optimiser in timm'}") from error
+
+
+def _in_one_pass(recipe: Recipe, model: nn.Module) -> dict[str, bool]:
+    """Ask Adam to read and write each weight once an update: the same arithmetic in a third of the time.
+
+    PyTorch does so by itself on no device, and can on these.
+    """
+    devices = {parameter.device.type for parameter in model.parameters()}
+    return {"fused": True} if recipe.opt in ("adam", "adamw") and devices <= {"cpu", "cuda"} else {}
+
+
+def _groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """OpenMMLab's grouping: by name alone, so that biases decay, and the heads' batch norms (`bn`) too."""
+    spared = ("norm", "pos_block") if recipe.decay_on == "all-but-norms" else ()
+    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[any(part in name for part in spared)].append(parameter)
+    decays = ({"params": groups[False]}, {"params": groups[True], "weight_decay": 0.0})
+    return [group for group in decays if group["params"]]
+
+
+def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, updates_per_epoch: int) -> Any:
+    """A timm scheduler; `after_epoch` and `after_update` step it as the recipe says."""
+    if recipe.sched == "plateau" and recipe.sched_unit == "step":
+        raise TwinsError("--sched plateau waits for the figures of an epoch: it goes with --sched-unit epoch")
+    if recipe.warmup_multiplies and recipe.sched_unit != "step":
+        raise TwinsError("--warmup-multiplies changes the rate at each update: it goes with --sched-unit step")
+    warmup_epochs = recipe.warmup_epochs
+    if recipe.warmup_steps is not None:
+        warmup_epochs = recipe.warmup_steps / updates_per_epoch
+    # timm drops a step ahead of a milestone: with half a step more, the epoch named is the first of the lower rate.
+    half_a_step = 0.5 if recipe.sched_unit == "epoch" else 0.5 / updates_per_epoch
+    schedule, _ = need("timm.scheduler", extra="train").create_scheduler_v2(
+        optimizer,
+        sched=recipe.sched,
+        num_epochs=recipe.epochs,
+        decay_epochs=recipe.decay_epochs,
+        decay_milestones=[epoch + half_a_step for epoch in recipe.decay_milestones],
+        patience_epochs=recipe.patience_epochs,
+        decay_rate=recipe.decay_rate,
+        min_lr=recipe.min_lr,
+        warmup_lr=recipe.warmup_lr,
+        warmup_epochs=0 if recipe.warmup_multiplies else warmup_epochs,
+        noise=recipe.lr_noise,
+        noise_pct=recipe.lr_noise_pct,
+        noise_std=recipe.lr_noise_std,
+        noise_seed=recipe.seed,
+        step_on_epochs=recipe.sched_unit == "epoch",
+        updates_per_epoch=updates_per_epoch,
+    )
+    if not recipe.warmup_multiplies:
+        return schedule
+    assert recipe.lr is not None
+    return MultipliedWarmUp(schedule, warmup_epochs * updates_per_epoch, recipe.warmup_lr / recipe.lr)
+
+
+class MultipliedWarmUp:
+    """OpenMMLab's linear warm-up: a factor from `ratio` up to 1 on what the schedule says, for the first updates."""
+
+    def __init__(self, schedule: Any, steps: float, ratio: float) -> None:
+        self.schedule, self.steps, self.ratio = schedule, steps, ratio
+        self.step_update(0)
+
+    def step_update(self, updates: int) -> None:
+        self.schedule.step_update(updates)
+        if updates < self.steps:
+            for group in self.schedule.optimizer.param_groups:
+                group["lr"] *= 1 - (1 - updates / self.steps) * (1 - self.ratio)
+
+    def step(self, epoch: int, metric: float | None = None) -> None:
+        self.schedule.step(epoch, metric)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.schedule.state_dict()
+
+
+def after_update(schedule: Any, updates: int) -> None:
+    """The rate for the next update, `updates` having been made."""
+    schedule.step_update(updates)
+
+
+def after_epoch(recipe: Recipe, schedule: Any, epoch: int, figure: float | None) -> None:
+    """The rate for the next epoch. The published runs stepped with the number of the epoch just done: a lag of 1."""
+    schedule.step(epoch + 1 - recipe.sched_lag, figure)
+
+
+def position(recipe: Recipe, schedule: Any, epoch: int, step: int, updates_per_epoch: int) -> None:
+    """Put a fresh schedule where it stands after so many whole epochs, and steps of the next.
+
+    A plateau depends on figures that are past: there the optimiser's own rate stays.
+    """
+    if recipe.sched != "plateau":
+        after_update(schedule, epoch * updates_per_epoch + step)
+        if epoch:
+            after_epoch(recipe, schedule, epoch - 1, figure=None)
+
+
+def current_rate(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of the layer that learns fastest."""
+    return max(group["lr"] for group in optimizer.param_groups)
+
+
+def learning_rates(recipe: Recipe, updates_per_epoch: int) -> list[float]:
+    """The rate at the start of every epoch, as a run logs it under `train_lr`."""
+    assert recipe.lr is not None
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=recipe.lr)
+    schedule = make_schedule(recipe, optimizer, updates_per_epoch)
+    rates = []
+    for epoch in range(recipe.epochs):
+        rates.append(current_rate(optimizer))
+        after_update(schedule, (epoch + 1) * updates_per_epoch)
+        after_epoch(recipe, schedule, epoch, figure=None)
+    return rates

@@ -1,0 +1,142 @@
+"""The folder of a run: its name, and everything that is said and written while it lasts."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import TwinsError
+from ..recipes import Recipe
+
+
+class Run:
+    """A folder that is written to by the main process alone; other ranks hold one that stays silent."""
+
+    def __init__(self, folder: Path, main: bool = True) -> None:
+        self.folder, self.main = folder, main
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def create(self, afresh: bool = True) -> None:
+        """Make the folder; logs that are there already are continued, or put aside by a run that starts afresh.
+
+        Raises TwinsError where nothing can be written.
+        """
+        if not self.main:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self / "summary.json").unlink(missing_ok=True)
+            for log in map(self.__truediv__, ("log.txt", "metrics.csv", "steps.csv", "console.txt")):
+                if afresh and log.exists():
+                    log.rename(log.with_stem(f"{log.stem}-{time.strftime('%Y%m%d-%H%M%S')}"))
+            (self / "console.txt").touch()
+        except OSError as error:
+            raise TwinsError(
+                f"{self.folder}: cannot write there ({error.strerror}); choose another --output"
+            ) from error
+
+    def say(self, text: str = "") -> None:
+        """Print a line, and keep it in `console.txt`."""
+        if self.main:
+            print(text, flush=True)
+            with (self / "console.txt").open("a", encoding="utf-8") as file:
+                file.write(text + "\n")
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Add an epoch to `log.txt` (a JSON object a line) and `metrics.csv`."""
+        if not self.main:
+            return
+        with (self / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        columns = ["epoch", "time", *(key for key in record if key not in ("epoch", "time"))]
+        self.add_row("metrics.csv", {key: record[key] for key in columns})
+
+    def add_row(self, table: str, row: dict[str, Any]) -> None:
+        """Add a row to a table, under the names of its columns if it is the first."""
+        if not self.main:
+            return
+        fresh = not (self / table).exists()
+        with (self / table).open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def write_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """A CSV file of its own."""
+        if self.main:
+            with (self / name).open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([columns, *rows])
+
+    def history(self) -> list[dict[str, Any]]:
+        """The epochs logged so far."""
+        path = self / "log.txt"
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+    def write_json(self, name: str, value: Any) -> None:
+        if self.main:
+            (self / name).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def new_run_folder(recipe: Recipe) -> Path:
+    """OUTPUT/TASK/NAME, or NAME2, NAME3 ... so that no run is written over, unless the recipe says `exist_ok`."""
+    parent, name = Path(recipe.output) / recipe.task, recipe.name or recipe.model
+    return parent / name if recipe.exist_ok else free_folder(parent, name)
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """PARENT/NAME, or NAME2, NAME3 ... if it is taken."""
+    names = (f"{name}{number if number > 1 else ''}" for number in count(1))
+    return next(parent / free for free in names if not (parent / free).exists())
+
+
+def newest_unfinished(recipe: Recipe) -> Path | None:
+    """The newest run of the recipe's name that has a checkpoint and no `summary.json` yet."""
+    name = recipe.name or recipe.model
+    folders = Path(recipe.output, recipe.task).glob(f"{name}*")
+    return _newest_unfinished(f for f in folders if f.name == name or f.name.removeprefix(name).isdigit())
+
+
+def newest_unfinished_of_all(output: str, task: str | None) -> Path | None:
+    """The newest such run below an output folder, whatever its name, of one task or of any."""
+    return _newest_unfinished(Path(output).glob(f"{task or '*'}/*"))
+
+
+def _newest_unfinished(folders: Iterable[Path]) -> Path | None:
+    checkpoints = [f / "checkpoint.pth" for f in folders if not (f / "summary.json").exists()]
+    started = [checkpoint for checkpoint in checkpoints if checkpoint.exists()]
+    return max(started, key=lambda checkpoint: checkpoint.stat().st_mtime).parent if started else None
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, git state and machine, for the record of a run."""
+    from .. import __version__
+
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = None
+    return {
+        "twins": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "git": commit,
+        "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
+    }

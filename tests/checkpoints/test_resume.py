@@ -1,0 +1,69 @@
+"""Checkpoints survive crashes, and runs their neighbours."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from twins.checkpoints.resume import _generators, _restore_generators, save_checkpoint
+from twins.distributed.world import choose_device
+from twins.errors import TwinsError
+from twins.optional_dependencies import need
+from twins.recipes import ClassifyRecipe
+from twins.training.loop import Loop, fit
+
+
+def test_a_crash_while_writing_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.pth"
+    save_checkpoint({"epoch": 1}, path)
+
+    def crash(value: Any, file: Path) -> None:
+        file.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", crash)
+    with pytest.raises(TwinsError, match=r"checkpoint\.pth: cannot be written .No space left on device"):
+        save_checkpoint({"epoch": 2}, path)
+    monkeypatch.undo()
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+
+
+def test_generators_are_given_and_taken_back(tmp_path: Path) -> None:
+    torch.save(_generators(), tmp_path / "rng.pt")
+    drawn = random.random(), np.random.rand(3).tolist(), torch.rand(3).tolist()
+    _restore_generators(torch.load(tmp_path / "rng.pt", weights_only=True))
+    assert (random.random(), np.random.rand(3).tolist(), torch.rand(3).tolist()) == drawn
+
+
+def test_running_out_of_memory_says_what_to_try(tiny_recipe: ClassifyRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(*_: Any) -> float:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Loop, "backward", exhausted)
+    with pytest.raises(TwinsError, match="half the --batch-size with twice the --grad-accum-steps"):
+        fit(tiny_recipe)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"), [("tpu0", "no such device"), ("cuda:99", "CUDA GPU"), ("mps", "Apple GPU")]
+)
+def test_devices_that_are_not_there(device: str, message: str) -> None:
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has one")
+    with pytest.raises(TwinsError, match=message):
+        choose_device(device)
+
+
+def test_auto_takes_what_there_is() -> None:
+    best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert choose_device("auto").type == best
+
+
+def test_a_missing_library_is_named_with_the_command_that_brings_it() -> None:
+    with pytest.raises(TwinsError, match=r'nosuchlibrary is not installed; run: pip install "twins-vit\[train\]"'):
+        need("nosuchlibrary.part", extra="train")

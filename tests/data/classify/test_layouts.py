@@ -1,0 +1,230 @@
+"""Pictures from disk in every layout, and each thing that can be wrong with them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import make_pictures
+from twins.data.classify.folder import read_folder
+from twins.data.classify.layouts import open_labelled
+from twins.data.digits import read_digits
+from twins.data.images import ImageSet, UnreadableImageError, read_image
+from twins.data.split import stratified_split
+from twins.errors import TwinsError
+from twins.recipes import ClassifyRecipe
+
+
+def test_digits_are_split_alike_everywhere() -> None:
+    train, val = read_digits()
+    assert (len(train), len(val)) == (1437, 360)
+    assert np.bincount(val.labels).tolist() == [36, 37, 35, 37, 36, 36, 36, 36, 35, 36]
+    assert np.asarray(val.pictures[0]).shape == (8, 8)
+    # Which scans are held out is part of what a figure on them means.
+    assert int(np.asarray(val.pictures, dtype=np.int64).sum()) == 1_805_469
+
+
+def test_folder_labels_are_places_among_sorted_classes(pictures: Path) -> None:
+    train, val = read_folder(pictures)
+    assert train is not None
+    assert val is not None
+    assert train.classes == val.classes == ("ant", "bee", "cat")
+    assert (len(train), len(val)) == (36, 15)
+    assert all(Path(train.name(i)).parent.name == train.classes[label] for i, label in enumerate(train.labels))
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_folder_of_held_out_pictures_has_three_names(tmp_path: Path, name: str) -> None:
+    _, val = read_folder(make_pictures(tmp_path, {"a": 0, "b": 9}, train=2, **{name: 1}))
+    assert val is not None
+    assert len(val) == 2
+
+
+def test_class_missing_in_val_keeps_labels_of_train(tmp_path: Path) -> None:
+    root = make_pictures(tmp_path, {"a": 0, "b": 50, "c": 99}, train=2)
+    make_pictures(tmp_path, {"c": 99}, val=1)
+    _, val = read_folder(root)
+    assert val is not None
+    assert val.labels == [2]
+
+
+def test_folder_without_val_is_split(tmp_path: Path) -> None:
+    make_pictures(tmp_path, {"a": 0, "b": 50}, data=10)
+    recipe = ClassifyRecipe(data=str(tmp_path / "data"), val_split=0.2)
+    train, val = open_labelled(recipe)
+    assert train is not None
+    assert (len(train), sorted(val.labels)) == (16, [0, 0, 1, 1])
+    assert not {train.name(i) for i in range(16)} & {val.name(i) for i in range(4)}
+    assert sorted(p.name for p in (tmp_path / "data").iterdir()) == ["a", "b"]
+
+
+def test_split_depends_on_seed_and_names_alone(tmp_path: Path) -> None:
+    names = [f"{c}/{i}.jpg" for c in "ab" for i in range(25)]
+
+    def held_out(root: str, seed: int) -> list[str]:
+        images = ImageSet([Path(root, name) for name in names], [n[0] == "b" for n in names], ("a", "b"))
+        _, val = stratified_split(images, 0.2, seed, images.labels)
+        return ["/".join(val.name(i).split("/")[-2:]) for i in range(len(val))]
+
+    assert held_out("/here", 0) == held_out("/elsewhere/much/deeper", 0)
+    assert held_out("/here", 0) != held_out("/here", 1)
+    assert len(held_out("/here", 0)) == 10
+
+
+def test_split_leaves_every_class_something_to_train_on() -> None:
+    images = ImageSet([Path(f"x/{i}.jpg") for i in range(12)], [0] * 10 + [1, 2], ("a", "b", "c"))
+    train, val = stratified_split(images, 0.5, seed=0, labels=images.labels)
+    assert set(train.labels) == {0, 1, 2}
+    assert set(val.labels) == {0}
+
+
+BAD_FOLDERS = {
+    "missing": ("no such folder", lambda root: root / "nowhere"),
+    "file": ("is not a folder", lambda root: _file(root / "data.zip")),
+    "nothing inside": ("no pictures here", lambda root: _folder(root / "void")),
+    "empty class": ("class folder without pictures", lambda root: _folder(root / "few" / "train" / "dog").parents[1]),
+    "one class": ("one class alone ('a')", lambda root: make_pictures(root / "one", {"a": 1}, train=3, val=1)),
+    "only val": ("no training pictures", lambda root: make_pictures(root / "v", {"a": 1, "b": 2}, val=3)),
+    "too few to split": ("nothing to hold out", lambda root: make_pictures(root / "f", {"a": 1, "b": 2}, train=1)),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FOLDERS)
+def test_bad_folder_is_named_in_one_line(tmp_path: Path, case: str) -> None:
+    message, make = BAD_FOLDERS[case]
+    root = make(tmp_path)
+    with pytest.raises(TwinsError) as error:
+        open_labelled(ClassifyRecipe(data=str(root)))
+    assert message in str(error.value)
+    assert str(root) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_class_in_val_that_train_lacks(tmp_path: Path) -> None:
+    root = make_pictures(tmp_path, {"ant": 0, "bee": 9}, train=2)
+    make_pictures(tmp_path, {"ant": 0, "wasp": 9}, val=2)
+    with pytest.raises(TwinsError, match=r"val: class 'wasp' is not among the classes trained on \(ant, bee\)"):
+        read_folder(root)
+
+
+def test_lists_of_the_original(pictures: Path) -> None:
+    (pictures / "meta").mkdir()
+    for part in ("train", "val"):
+        rows = [f"{p.parent.name}/{p.name} {['ant', 'bee', 'cat'].index(p.parent.name)}"
+                for p in sorted((pictures / part).glob("*/*.png"))]  # fmt: skip
+        (pictures / "meta" / f"{part}.txt").write_text("\n".join(rows) + "\n")
+    train, val = open_labelled(ClassifyRecipe(data=str(pictures), dataset="list"))
+    assert train is not None
+    assert (len(train), len(val), train.classes) == (36, 15, ("0", "1", "2"))
+    assert val.open(14, 3).getpixel((0, 0))[0] >= 240  # type: ignore[index]
+    (pictures / "meta" / "val.txt").write_text("ant/00.png 0\nant/01.png\n")
+    with pytest.raises(TwinsError, match=r"val\.txt:2: expected a path and a label"):
+        open_labelled(ClassifyRecipe(data=str(pictures), dataset="list"))
+
+
+def test_inaturalist_classes_come_in_the_order_of_training_annotations(tmp_path: Path) -> None:
+    categories = [{"id": 7, "name": "Apis mellifera", "order": "Hymenoptera"},
+                  {"id": 3, "name": "Felis catus", "order": "Carnivora"},
+                  {"id": 9, "name": "Vespa crabro", "order": "Hymenoptera"}]  # fmt: skip
+    (tmp_path / "categories.json").write_text(json.dumps(categories))
+    for part, ids in (("train", [9, 3, 7]), ("val", [7, 3])):
+        images = [{"id": i, "file_name": f"train_val2018/Super/{c}/{part}{i}.jpg"} for i, c in enumerate(ids)]
+        annotations = [{"image_id": i, "category_id": c} for i, c in enumerate(ids)]
+        (tmp_path / f"{part}2018.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    train, val = open_labelled(ClassifyRecipe(data=str(tmp_path)))
+    assert train is not None
+    assert train.classes == ("Vespa crabro", "Felis catus", "Apis mellifera")
+    assert val.labels == [2, 1]
+    assert val.name(0) == str(tmp_path / "train_val2018" / "7" / "val0.jpg")  # without the super-category
+    _, val = open_labelled(ClassifyRecipe(data=str(tmp_path), inat_category="order"))
+    assert (val.classes, val.labels) == (("Hymenoptera", "Carnivora"), [0, 1])
+    with pytest.raises(TwinsError, match="no 'genus' there"):
+        open_labelled(ClassifyRecipe(data=str(tmp_path), inat_category="genus"))
+
+
+def write_cifar(folder: Path, meta: object) -> None:
+    folder.mkdir(parents=True)
+    dice = np.random.default_rng(0)
+    for part, count in (("train", 6), ("test", 4)):
+        pixels = dice.integers(0, 256, (count, 3072)).astype(np.uint8)
+        batch = {b"data": pixels, b"fine_labels": [i % 2 for i in range(count)]}
+        (folder / part).write_bytes(pickle.dumps(batch, protocol=2))
+    (folder / "meta").write_bytes(pickle.dumps(meta, protocol=2))
+
+
+def test_cifar_pickles_are_read(tmp_path: Path) -> None:
+    write_cifar(tmp_path / "cifar-100-python", {b"fine_label_names": [b"apple", b"bear"]})
+    train, val = open_labelled(ClassifyRecipe(data=str(tmp_path)))
+    assert train is not None
+    assert (len(train), len(val), val.classes) == (6, 4, ("apple", "bear"))
+    stored = np.random.default_rng(0).integers(0, 256, (6, 3072)).astype(np.uint8)[0].reshape(3, 32, 32)
+    np.testing.assert_array_equal(np.asarray(train.open(0, 3)), stored.transpose(1, 2, 0))
+
+
+class _Touch:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_cifar_pickle_that_asks_to_run_code_is_refused(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    write_cifar(tmp_path / "cifar-100-python", _Touch(marker))
+    with pytest.raises(TwinsError, match="meta: not a CIFAR-100 file .*was not run"):
+        open_labelled(ClassifyRecipe(data=str(tmp_path)))
+    assert not marker.exists()
+
+
+def test_pictures_are_turned_upright_by_their_exif_tag(tmp_path: Path) -> None:
+    image = Image.new("RGB", (40, 20))
+    image.paste((255, 0, 0), (0, 0, 20, 20))  # red on the left
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn a quarter clockwise to see it upright
+    image.save(tmp_path / "turned.png", exif=exif)
+    upright = read_image(tmp_path / "turned.png")
+    assert upright.size == (20, 40)
+    assert upright.getpixel((10, 5)) == (255, 0, 0)
+    assert upright.getpixel((10, 35)) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_every_mode_of_picture_becomes_grey_or_colour(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("x.tif" if mode in ("CMYK", "I;16") else "x.png")
+    Image.new(mode, (5, 4)).save(path)
+    assert (read_image(path).mode, read_image(path, channels=1).mode) == ("RGB", "L")
+
+
+def test_broken_pictures_are_named(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)).save(whole)
+    content = whole.read_bytes()
+    broken = {"truncated.jpg": content[: len(content) // 2], "empty.jpg": b"", "text.jpg": b"<html>404</html>",
+              "header.png": b"\x89PNG\r\n\x1a\n" + b"\0" * 40}  # fmt: skip
+    for name, data in broken.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UnreadableImageError, match=name):
+            read_image(tmp_path / name)
+    with pytest.raises(UnreadableImageError, match="gone"):
+        read_image(tmp_path / "gone.jpg")
+
+
+def test_channels_that_pictures_do_not_have(tmp_path: Path) -> None:
+    with pytest.raises(TwinsError, match="1 or 3 channels"):
+        read_image(tmp_path / "any.jpg", channels=5)
+
+
+def _file(path: Path) -> Path:
+    path.write_bytes(b"PK")
+    return path
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path

@@ -1,0 +1,54 @@
+"""Several processes that learn together, without importing PyTorch anew in each: they are forked from one that has.
+
+What torchrun does beyond that, and that commands start under it, tests/test_main.py asks.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from typing import Any
+
+import torch
+from torch.distributed import TCPStore
+
+_PRELOADED = [
+    "torch",
+    "timm.data",
+    "twins.training.loop",
+    "twins.tasks.classify",
+    "twins.tasks.segment",
+    "twins.tasks.detect",
+]
+
+
+def run_ranks(processes: int, work: Callable[..., object], *args: Any, timeout: float = 200) -> None:
+    """Call `work(*args)`, a function of a module, on so many gloo processes; all of them have to end well."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    store = TCPStore("localhost", 0, is_master=True, wait_for_workers=False)  # whose port nobody else has
+    ranks = [
+        context.Process(target=_as_rank, args=(rank, processes, store.port, work, args)) for rank in range(processes)
+    ]
+    for rank in ranks:
+        rank.start()
+    running, deadline = {rank.sentinel: rank for rank in ranks}, time.monotonic() + timeout
+    while running:
+        ended = [running.pop(sentinel) for sentinel in wait(running, deadline - time.monotonic())]
+        if not ended or any(rank.exitcode for rank in ended):  # the others may wait for it for ever
+            for rank in ranks:
+                rank.kill()
+                rank.join()
+            break
+    assert [rank.exitcode for rank in ranks] == [0] * processes
+
+
+def _as_rank(rank: int, processes: int, port: int, work: Callable[..., object], args: tuple[Any, ...]) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes),
+                   "MASTER_ADDR": "localhost", "MASTER_PORT": str(port),
+                   "TORCHELASTIC_USE_AGENT_STORE": "True"}  # fmt: skip  # the store is there already, as under torchrun
+    torch.set_num_threads(1)
+    work(*args)

@@ -1,0 +1,135 @@
+"""Recipes: the published learning rates, scaling with the batch, and reading back what was written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from twins.errors import TwinsError
+from twins.recipes import ClassifyRecipe, find_recipe, list_recipes
+from twins.training.optim import learning_rates
+from twins.zoo import list_models
+
+# From the public training logs: base rate, epochs of warm-up, drop-path, and the `train_lr` of the last epoch.
+PUBLISHED = {
+    "twins_pcpvt_small": (1.25e-3, 5, 0.2, 1.0135976e-5),
+    "twins_pcpvt_base": (1e-3, 5, 0.3, 1.0108562e-5),
+    "twins_pcpvt_large": (1e-3, 5, 0.5, 1.0108562e-5),
+    "twins_svt_small": (2e-3, 5, 0.2, 1.0218220e-5),
+    "twins_svt_base": (1e-3, 5, 0.3, 1.0108562e-5),
+    "twins_svt_large": (1e-3, 20, 0.5, 1.0108562e-5),
+}
+
+
+def published_rates(base: float, warmup: int) -> list[float]:
+    """The curve that fits the logs: epoch e runs at f(max(e - 1, 0)), and the cosine is not shifted by the warm-up."""
+
+    def f(t: int) -> float:
+        if t < warmup:
+            return 1e-6 + t * (base - 1e-6) / warmup
+        return 1e-5 + (base - 1e-5) * (1 + math.cos(math.pi * t / 300)) / 2
+
+    return [f(max(epoch - 1, 0)) for epoch in range(300)]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_learning_rates_are_those_of_the_published_logs(name: str) -> None:
+    base, warmup, drop_path, last = PUBLISHED[name]
+    recipe = find_recipe(name)
+    rates = learning_rates(recipe.resolve(processes=1), updates_per_epoch=1)
+    assert rates == pytest.approx(published_rates(base, warmup), rel=1e-12)
+    assert rates[-1] == pytest.approx(last, rel=1e-7)
+    assert (recipe.drop_path, recipe.model) == (drop_path, name)
+
+
+def test_figures_copied_from_the_log_of_svt_small() -> None:
+    rates = learning_rates(find_recipe("twins_svt_small").resolve(processes=8), updates_per_epoch=1)
+    logged = {0: 1e-6, 1: 1e-6, 2: 4.008e-4, 7: 1.998036594786e-3, 100: 1.5114962086716e-3}
+    assert {epoch: rates[epoch] for epoch in logged} == pytest.approx(logged, rel=1e-9)
+
+
+def test_every_network_has_its_published_recipe() -> None:
+    assert set(list_models()) <= set(list_recipes())
+
+
+@pytest.mark.parametrize(("processes", "batch", "accumulate", "expected"), [
+    (1, None, 1, (1024, 1e-3)), (8, None, 1, (128, 1e-3)), (8, None, 2, (64, 1e-3)),
+    (8, 64, 1, (64, 5e-4)), (1, 64, 4, (64, 2.5e-4)), (3, None, 1, (340, 1e-3 * 1020 / 1024)),
+])  # fmt: skip
+def test_the_rate_scales_with_the_global_batch(
+    processes: int, batch: int | None, accumulate: int, expected: tuple[int, float]
+) -> None:
+    recipe = find_recipe("twins_svt_base").replace(batch_size=batch, grad_accum_steps=accumulate)
+    resolved = recipe.resolve(processes)
+    assert (resolved.batch_size, resolved.lr) == pytest.approx(expected)
+
+
+def test_lr_is_the_peak_itself() -> None:
+    recipe = ClassifyRecipe(lr=3e-4, batch_size=7, lr_base_size=1024)
+    assert recipe.resolve(processes=5).lr == 3e-4
+
+
+@pytest.mark.parametrize("sched", ["cosine", "step", "multistep", "tanh", "poly", "constant", "plateau"])
+@pytest.mark.parametrize("unit", ["epoch", "step"])
+def test_every_schedule_warms_up_to_the_peak(sched: str, unit: str) -> None:
+    if (sched, unit) == ("plateau", "step"):
+        pytest.skip("plateau looks at an epoch's figure")
+    power_or_factor = 1.0 if sched == "poly" else 0.1
+    recipe = ClassifyRecipe(epochs=20, lr=1e-2, sched=sched, sched_unit=unit, warmup_epochs=4, decay_epochs=6,
+                            decay_milestones=(8, 12), min_lr=1e-5, decay_rate=power_or_factor)  # fmt: skip
+    rates = learning_rates(recipe, updates_per_epoch=10)
+    assert rates[0] == pytest.approx(1e-6)
+    assert rates[2] == pytest.approx((1e-6 + 1e-2) / 2, rel=1e-3)
+    assert max(rates) == pytest.approx(1e-2, rel=0.25 if sched == "poly" else 0.12)
+    if sched not in ("constant", "plateau"):
+        assert rates[-1] < 2e-3
+
+
+def test_a_recipe_reads_back(tmp_path: Path) -> None:
+    recipe = find_recipe("digits").resolve(processes=1)
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"recipe": recipe.to_dict(), "ran_on": {}}))
+    read = find_recipe(str(path))
+    as_json = [json.loads(json.dumps(r.to_dict())) for r in (recipe, read)]
+    assert as_json[0] == as_json[1]
+    assert isinstance(read, ClassifyRecipe)
+
+
+def test_recipes_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        find_recipe("digits").epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ('{"epoch": 3}', "unknown field 'epoch' (did you mean epochs"),
+    ("{", "not a readable recipe"),
+    ("[1]", "a recipe is a JSON object"),
+])  # fmt: skip
+def test_bad_recipe_files(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(content)
+    with pytest.raises(TwinsError) as error:
+        find_recipe(str(path))
+    assert str(error.value).startswith(f"{path}: {message}")
+
+
+def test_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(TwinsError, match="unknown recipe 'twins_svt_smal' .did you mean twins_svt_small"):
+        find_recipe("twins_svt_smal")
+    with pytest.raises(TwinsError, match="unknown task 'clasify' .did you mean classify"):
+        find_recipe("digits", task="clasify")
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"sched": "cosin"}, "--sched must be one of cosine, step"),
+    ({"epochs": "three"}, "--epochs must be 1 or more, not 'three'"),
+    ({"smoothing": 1.5}, "--smoothing must be between 0 and 1, not 1.5"),
+])  # fmt: skip
+def test_values_are_checked_wherever_they_come_from(values: dict[str, object], message: str) -> None:
+    with pytest.raises(TwinsError) as error:
+        ClassifyRecipe.from_dict(values, source="mine.json")
+    assert message in str(error.value)
