@@ -5,7 +5,7 @@
     python main.py --eval --resume alt_gvt_large.pth --model alt_gvt_large --data-path path_to_imagenet
 
 What differs: `--model` has no default, since the original's did not exist; an unset `--device` takes the best there is;
-the class count is the data's; `--finetune` loads what it names; evaluation always shares the pictures out over the
+the class count is the data's; `--finetune` loads what it names; evaluation always shares the images out over the
 processes and counts each once. `--resplit`, `--cooldown-epochs`, `--pin-mem`, `--world_size` and `--dist_url` are
 accepted and change nothing, as the original's loop never came to them or torchrun now decides.
 """
@@ -58,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="main.py", description="Twins training and evaluation, by the original's flags")
     add = parser.add_argument
-    add("--batch-size", default=64, type=int, help="pictures a process and step")
-    add("--epochs", default=300, type=int, help="passes over the training pictures")
+    add("--batch-size", default=64, type=int, help="images a process and step")
+    add("--epochs", default=300, type=int, help="passes over the training images")
     add("--model", required=True, help="alt_gvt_small, alt_gvt_base, alt_gvt_large, pcpvt_small_v0, ...")
     add("--input-size", default=224, type=int, help="side of the square that the network sees")
     add("--drop", type=float, default=0.0, help="dropout rate")
@@ -81,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--decay-epochs", type=float, default=30, help="epochs between drops")
     add("--warmup-epochs", type=int, default=5, help="epochs of warm-up")
     add("--cooldown-epochs", type=int, default=10, help="no effect")
-    add("--patience-epochs", type=int, default=10, help="epochs without a better figure before a drop (plateau)")
+    add("--patience-epochs", type=int, default=10, help="epochs without a better metric before a drop (plateau)")
     add("--decay-rate", "--dr", type=float, default=0.1, help="factor of a drop")
 
     add("--color-jitter", type=float, default=0.4, help="colour jitter; RandAugment replaces it")
@@ -164,22 +164,22 @@ def run_eval(args: argparse.Namespace) -> int:
     if not args.resume:
         raise TwinsError("--eval needs --resume with the checkpoint to evaluate")
 
-    def announce(task: Task, figures: dict[str, float]) -> None:
-        tell_accuracy(figures["acc1"], figures["acc5"], figures["loss"], figures["images"])
+    def announce(task: Task, metrics: dict[str, float]) -> None:
+        tell_accuracy(metrics["acc1"], metrics["acc5"], metrics["loss"], metrics["images"])
 
     evaluate_weights(recipe_of(args).replace(val_split=0.0), Path(args.resume), announce=announce)
     return 0
 
 
 def run_throughput(args: argparse.Namespace) -> int:
-    """Pictures a second of the network alone, on the first held-out batch: 50 forwards unmeasured, then 30."""
+    """Images a second of the network alone, on the first validation batch: 50 forwards unmeasured, then 30."""
     recipe = recipe_of(args)
     device = choose_device(args.device)
     task = make_task(recipe)
-    _, held_out = task.datasets(evaluation_only=True)
+    _, val = task.datasets(evaluation_only=True)
     model = task.build().to(device).eval()
     count = int(1.5 * args.batch_size)
-    few = collate([held_out.at(place) for place in range(min(count, len(held_out)))]).images
+    few = collate([val.at(place) for place in range(min(count, len(val)))]).images
     images = few.repeat(-(-count // len(few)), 1, 1, 1)[:count].to(device)
     with torch.inference_mode(), torch.autocast(device.type, enabled=recipe.amp):
         for forwards in (50, 30):

@@ -1,4 +1,4 @@
-"""What every test shares: one torch thread in a worker, fixed seeds, and hypothesis without clock or dice."""
+"""What every test shares: one torch thread in a worker, fixed seeds, and hypothesis without clock or rng."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from helpers.tiny import TINY, TINY_RUN, make_images
 from twins.native import library
 from twins.recipes import ClassifyRecipe, DetectRecipe, SegmentRecipe
 
@@ -48,46 +48,23 @@ def nan_memory() -> Iterator[None]:
 
 @pytest.fixture(params=() if library.missing() else library.instruction_sets())
 def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each that the CPU engine knows and this processor runs, while the test runs with it."""
+    """Each that the CPU engine knows and this CPU runs, while the test runs with it."""
     monkeypatch.setenv(library.ISA_VARIABLE, request.param)
     return str(request.param)
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder in ImageNet's layout: 3 classes, 12 pictures each to train on and 5 held out, of two sizes."""
-    return make_pictures(tmp_path / "pictures", {"ant": 0, "bee": 120, "cat": 240}, train=12, val=5)
-
-
-def make_pictures(root: Path, classes: dict[str, int], **parts: int) -> Path:
-    """Noise around one brightness a class, so that a network can tell the classes apart after a few steps."""
-    dice = np.random.default_rng(0)
-    for part, count in parts.items():
-        for name, brightness in classes.items():
-            folder = root / part / name
-            folder.mkdir(parents=True)
-            for i in range(count):
-                pixels = dice.integers(0, 16, (40, 48 if i % 2 else 56, 3)) + brightness
-                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i:02d}.png")
-    return root
-
-
-TINY = {"embed_dims": (16, 16, 32, 32), "num_heads": (1, 1, 2, 2), "depths": (1, 1, 1, 1), "mlp_ratios": (1, 1, 1, 1)}
-
-
-# Two epochs of a network of a few thousand parameters.
-TINY_RUN: dict[str, Any] = {
-    **{"model": "twins_svt_small", "name": "tiny", "workers": 0, "device": "cpu"},
-    **{"epochs": 2, "lr": 1e-3, "warmup_epochs": 0},
-}
+def images(tmp_path: Path) -> Path:
+    """A folder in ImageNet's layout: 3 classes, 12 training and 5 validation images each, of two sizes."""
+    return make_images(tmp_path / "pictures", {"ant": 0, "bee": 120, "cat": 240}, train=12, val=5)
 
 
 @pytest.fixture
-def tiny_recipe(pictures: Path, tmp_path: Path) -> ClassifyRecipe:
+def tiny_recipe(images: Path, tmp_path: Path) -> ClassifyRecipe:
     """Two epochs of a network of a few thousand parameters on `pictures`."""
     return ClassifyRecipe(
         model_kwargs=TINY,
-        data=str(pictures),
+        data=str(images),
         output=str(tmp_path / "runs"),
         img_size=32,
         batch_size=6,
@@ -96,10 +73,10 @@ def tiny_recipe(pictures: Path, tmp_path: Path) -> ClassifyRecipe:
 
 
 @pytest.fixture
-def masked_pictures(tmp_path: Path) -> Path:
-    """Pictures of bright squares on dark ground and their masks: 12 to train on and 5 held out, of three sizes."""
+def masked_images(tmp_path: Path) -> Path:
+    """Images of bright squares on dark ground and their masks: 12 for training and 5 for validation, of three sizes."""
     root = tmp_path / "masked"
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for part, count in (("train", 12), ("val", 5)):
         for kind in ("images", "masks"):
             (root / kind / part).mkdir(parents=True)
@@ -107,10 +84,10 @@ def masked_pictures(tmp_path: Path) -> Path:
             height, width = ((40, 48), (48, 40), (33, 57))[i % 3]
             mask = np.zeros((height, width), dtype=np.uint8)
             for label in (1, 2):
-                top, left = dice.integers(0, height - 16), dice.integers(0, width - 16)
+                top, left = rng.integers(0, height - 16), rng.integers(0, width - 16)
                 mask[top : top + 16, left : left + 16] = label
             mask[:2] = 255
-            pixels = np.array([20, 120, 220, *[0] * 253])[mask][..., None] + dice.integers(0, 16, (height, width, 3))
+            pixels = np.array([20, 120, 220, *[0] * 253])[mask][..., None] + rng.integers(0, 16, (height, width, 3))
             Image.fromarray(pixels.astype(np.uint8)).save(root / "images" / part / f"{i:02d}.png")
             Image.fromarray(mask).save(root / "masks" / part / f"{i:02d}.png")
     (root / "classes.txt").write_text("ground\ngrey\nwhite\n")
@@ -118,12 +95,12 @@ def masked_pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tiny_segment_recipe(masked_pictures: Path, tmp_path: Path) -> SegmentRecipe:
-    """Two epochs of a small UPerNet on `masked_pictures`."""
+def tiny_segment_recipe(masked_images: Path, tmp_path: Path) -> SegmentRecipe:
+    """Two epochs of a small UPerNet on `masked_images`."""
     return SegmentRecipe(
         model_kwargs=TINY,
         head_channels=16,
-        data=str(masked_pictures),
+        data=str(masked_images),
         output=str(tmp_path / "runs"),
         img_size=32,
         batch_size=4,
@@ -132,23 +109,23 @@ def tiny_segment_recipe(masked_pictures: Path, tmp_path: Path) -> SegmentRecipe:
 
 
 @pytest.fixture
-def boxed_pictures(tmp_path: Path) -> Path:
-    """Pictures of squares in COCO's layout: 12 to train on and 6 held out, of three sizes, one in six without any.
+def boxed_images(tmp_path: Path) -> Path:
+    """Images of squares in COCO's layout: 12 for training and 6 for validation, of three sizes, one in six without any.
 
-    Two classes, of which COCO's numbers are neither 0 and 1 nor in the order of their names; a crowd in one picture.
+    Two classes, of which COCO's numbers are neither 0 and 1 nor in the order of their names; a crowd in one image.
     """
     root = tmp_path / "boxed"
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for part, count in (("train", 12), ("val", 6)):
         (root / part).mkdir(parents=True)
         images, annotations = [], []
         for i in range(count):
             height, width = ((48, 56), (56, 48), (41, 65))[i % 3]
-            pixels = dice.integers(0, 32, (height, width, 3))
+            pixels = rng.integers(0, 32, (height, width, 3))
             images.append({"id": 1000 - i, "file_name": f"{i:02d}.png", "height": height, "width": width})
             for k in range(2 if i % 6 else 0):
-                side = int(dice.integers(14, 22))
-                x, y = int(dice.integers(0, width - side)), int(dice.integers(0, height - side))
+                side = int(rng.integers(14, 22))
+                x, y = int(rng.integers(0, width - side)), int(rng.integers(0, height - side))
                 pixels[y : y + side, x : x + side] = (110, 230)[k]
                 corners = [x, y, x + side, y, x + side, y + side, x, y + side]
                 annotations.append(
@@ -167,11 +144,11 @@ def boxed_pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tiny_detect_recipe(boxed_pictures: Path, tmp_path: Path) -> DetectRecipe:
-    """Two epochs of a small Mask R-CNN on `boxed_pictures`."""
+def tiny_detect_recipe(boxed_images: Path, tmp_path: Path) -> DetectRecipe:
+    """Two epochs of a small Mask R-CNN on `boxed_images`."""
     return DetectRecipe(
         model_kwargs={**TINY, "channels": 16, "box_channels": 32, "proposals": 40, "box_samples": 32},
-        data=str(boxed_pictures),
+        data=str(boxed_images),
         output=str(tmp_path / "runs"),
         img_size=48,
         batch_size=4,

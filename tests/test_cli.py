@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import twins
-from conftest import TINY, make_pictures
+from helpers.command_line import refusal
+from helpers.tiny import TINY, make_images
 from twins.cli import main
 from twins.flops import Flops
 from twins.recipes import ClassifyRecipe
@@ -25,49 +26,40 @@ TINY_FLAGS = ["--model-kwargs", *(f"{key}={','.join(map(str, value))}" for key, 
 QUICK = [*TINY_FLAGS, "--img-size", "32", "--epochs", "1", "--batch-size", "6", "--workers", "0", "--device", "cpu"]
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """The one line that a command prints before it exits with 2."""
-    assert main(argv) == 2
-    error = capsys.readouterr().err.strip()
-    assert "\n" not in error
-    assert error.startswith("twins: ")
-    return error
-
-
-def test_train_eval_and_resume(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_eval_and_resume(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = str(tmp_path / "runs")
-    assert main(["train", "--data", str(pictures), "--output", runs, "--name", "mine", *QUICK]) == 0
+    assert main(["train", "--data", str(images), "--output", runs, "--name", "mine", *QUICK]) == 0
     folder = tmp_path / "runs" / "classify" / "mine"
     capsys.readouterr()
     assert main(["eval", "--weights", str(folder / "checkpoint.pth"), "--output", runs]) == 0
     log = json.loads((folder / "log.txt").read_text())
-    figures = json.loads((tmp_path / "runs" / "classify" / "eval" / "figures.json").read_text())
-    assert figures["loss"] == pytest.approx(log["test_loss"], rel=1e-6)
+    metrics = json.loads((tmp_path / "runs" / "classify" / "eval" / "metrics.json").read_text())
+    assert metrics["loss"] == pytest.approx(log["test_loss"], rel=1e-6)
     assert f"Acc@1 {log['test_acc1']:.2f}  Acc@5 100.00" in capsys.readouterr().out
     assert main(["train", "--resume", str(folder / "checkpoint.pth"), "--epochs", "2"]) == 0
     assert len((folder / "log.txt").read_text().splitlines()) == 2
-    assert main(["train", "--resume", "--data", str(pictures), "--output", runs, "--name", "mine", *QUICK]) == 0
+    assert main(["train", "--resume", "--data", str(images), "--output", runs, "--name", "mine", *QUICK]) == 0
     assert (tmp_path / "runs" / "classify" / "mine2").is_dir()  # nothing unfinished, so a new one
 
 
-def test_eval_takes_the_classes_from_the_checkpoint(pictures: Path, tmp_path: Path) -> None:
+def test_eval_takes_the_classes_from_the_checkpoint(images: Path, tmp_path: Path) -> None:
     """A folder with two of three classes, in which labels would count differently."""
-    recipe = ClassifyRecipe(model_kwargs=TINY, data=str(pictures), output=str(tmp_path), img_size=32, epochs=8, lr=5e-3,
+    recipe = ClassifyRecipe(model_kwargs=TINY, data=str(images), output=str(tmp_path), img_size=32, epochs=8, lr=5e-3,
                             batch_size=6, warmup_epochs=0, workers=0, color_jitter=None)  # fmt: skip
     outcome = fit(recipe)
     assert outcome.best["value"] == 100.0
-    two = make_pictures(tmp_path / "two", {"bee": 120, "cat": 240}, val=4)
+    two = make_images(tmp_path / "two", {"bee": 120, "cat": 240}, val=4)
     best = str(outcome.folder / "checkpoint_best.pth")
     assert main(["eval", "--weights", best, "--data", str(two), "--output", str(tmp_path)]) == 0
-    figures = json.loads((tmp_path / "classify" / "eval" / "figures.json").read_text())
-    assert (figures["acc1"], figures["images"]) == (100.0, 8)
+    metrics = json.loads((tmp_path / "classify" / "eval" / "metrics.json").read_text())
+    assert (metrics["acc1"], metrics["images"]) == (100.0, 8)
 
 
-def test_eval_guesses_the_network_of_bare_weights(tmp_path: Path, pictures: Path) -> None:
+def test_eval_guesses_the_network_of_bare_weights(tmp_path: Path, images: Path) -> None:
     torch.save(twins.create_model("twins_pcpvt_small", num_classes=3).state_dict(), tmp_path / "bare.pth")
-    argv = ["--weights", str(tmp_path / "bare.pth"), "--data", str(pictures), "--output", str(tmp_path)]
+    argv = ["--weights", str(tmp_path / "bare.pth"), "--data", str(images), "--output", str(tmp_path)]
     assert main(["eval", *argv, "--img-size", "64", "--device", "cpu", "--workers", "0"]) == 0
-    assert json.loads((tmp_path / "classify" / "eval" / "figures.json").read_text())["images"] == 15
+    assert json.loads((tmp_path / "classify" / "eval" / "metrics.json").read_text())["images"] == 15
 
 
 def test_print_lr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,24 +132,24 @@ def test_cuda_said_explicitly_is_strict(capsys: pytest.CaptureFixture[str]) -> N
     assert "sees no CUDA GPU" in refusal(capsys, "train", "--device", "cuda")
 
 
-def test_weights_of_another_network(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_of_another_network(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"model": twins.create_model("twins_pcpvt_small").state_dict()}, tmp_path / "other.pth")
-    error = refusal(capsys, "train", "--data", str(pictures), "--weights", str(tmp_path / "other.pth"),
+    error = refusal(capsys, "train", "--data", str(images), "--weights", str(tmp_path / "other.pth"),
                     "--model", "twins_svt_small", "--output", str(tmp_path))  # fmt: skip
     assert "twins_pcpvt_small" in error
     assert not (tmp_path / "classify").exists()
 
 
-def test_classes_that_do_not_fit(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_classes_that_do_not_fit(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"model": twins.create_model("twins_svt_small", num_classes=7).state_dict()}, tmp_path / "seven.pth")
-    error = refusal(capsys, "eval", "--weights", str(tmp_path / "seven.pth"), "--data", str(pictures))
+    error = refusal(capsys, "eval", "--weights", str(tmp_path / "seven.pth"), "--data", str(images))
     assert "does not fit 3 classes" in error
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_saves_and_prints_the_command_that_goes_on(pictures: Path, tmp_path: Path, stop: int) -> None:
+def test_a_stop_saves_and_prints_the_command_that_goes_on(images: Path, tmp_path: Path, stop: int) -> None:
     """Terminals send SIGINT, schedulers SIGTERM to the whole group, processes that load data among them."""
-    argv = ["train", "--data", str(pictures), "--output", str(tmp_path), "--name", "long", *QUICK, "--epochs", "9999",
+    argv = ["train", "--data", str(images), "--output", str(tmp_path), "--name", "long", *QUICK, "--epochs", "9999",
             "--workers", "2"]  # fmt: skip
     process = subprocess.Popen([sys.executable, "-m", "twins.cli", *argv], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True, start_new_session=True)  # fmt: skip
@@ -176,6 +168,6 @@ def test_a_stop_saves_and_prints_the_command_that_goes_on(pictures: Path, tmp_pa
 
 
 @pytest.mark.skipif(os.environ.get("TWINS_OPS") is not None, reason="the default form is chosen")
-def test_a_run_says_once_what_computes_it(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--data", str(pictures), "--output", str(tmp_path), *QUICK]) == 0
+def test_a_run_says_once_what_computes_it(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--data", str(images), "--output", str(tmp_path), *QUICK]) == 0
     assert capsys.readouterr().out.count("fused attention on folded windows") == 1

@@ -16,14 +16,14 @@ def network(**settings: object) -> torch.nn.Module:
     return twins.create_model("twins_svt_small", **SMALL, **settings).eval()
 
 
-def test_pictures_on_a_processor_are_answered_by_the_model_which_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_images_on_a_processor_are_answered_by_the_model_which_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     model, images = network(), torch.randn(2, 3, 32, 32)
     fast = twins.graphed(model)
     with caplog.at_level(logging.WARNING, "twins"), torch.no_grad():  # training may round the last bit otherwise
         assert torch.equal(fast(images), model(images))
         assert not fast(images).requires_grad
     assert [record.message for record in caplog.records] == [
-        "CUDA graphs: pictures on a processor, which has none; the model runs as it is"
+        "CUDA graphs: images on a CPU, which has none; the model runs as it is"
     ]
 
 

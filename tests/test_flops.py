@@ -1,4 +1,4 @@
-"""Multiply-adds by both conventions, against the public README and the figures fvcore gave."""
+"""Multiply-adds by both conventions, against the public README and the metrics fvcore gave."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import twins
 from twins.flops import Flops, count_flops
 from twins.zoo import PUBLISHED
 
-# In billions at 224 x 224. Every README figure is the live one rounded; none differs.
+# In billions at 224 x 224. Every README metric is the live one rounded; none differs.
 README = {
     "twins_pcpvt_small": (3.7, 3.667),
     "twins_pcpvt_base": (6.4, 6.437),
@@ -47,7 +47,7 @@ def test_published_figures(name: str):
 
 
 def test_count_by_hand():
-    """One block a stage on a 32 x 32 picture: the maps have 8, 4, 2 and 1 cells a side, and sr leaves one key."""
+    """One block a stage on a 32 x 32 image: the maps have 8, 4, 2 and 1 cells a side, and sr leaves one key."""
     model = on_meta("pcpvt_small", depths=(1, 1, 1, 1), num_classes=10, in_chans=4)
     projections = attention = norms = 0
     previous = 4
@@ -84,9 +84,9 @@ def test_counts_backbones_and_other_precisions():
 
 def test_the_model_is_left_as_it_was():
     model = twins.create_model("svt_small", depths=(1, 1, 1, 1), drop_rate=0.1, drop_path_rate=0.1).train()
-    before, dice = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+    before, rng = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     count_flops(model, (33, 65))
     assert model.training
     assert all(p.device.type == "cpu" and p.grad is None for p in model.parameters())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    assert torch.equal(torch.get_rng_state(), dice)
+    assert torch.equal(torch.get_rng_state(), rng)

@@ -74,7 +74,7 @@ def run_main(main: ModuleType, capsys: pytest.CaptureFixture[str], *argv: str) -
 
 
 def test_eval_of_a_published_checkpoint(
-    main: ModuleType, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    main: ModuleType, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = {
         "model": twins.create_model("alt_gvt_small", num_classes=3).state_dict(),
@@ -82,12 +82,12 @@ def test_eval_of_a_published_checkpoint(
     }
     torch.save(weights, tmp_path / "alt_gvt_small.pth")
     argv = ["--eval", "--resume", str(tmp_path / "alt_gvt_small.pth"), "--model", "alt_gvt_small"]
-    status, out, _ = run_main(main, capsys, *argv, "--data-path", str(pictures), *SMALL)
+    status, out, _ = run_main(main, capsys, *argv, "--data-path", str(images), *SMALL)
     assert status == 0
     stars, accuracy = out.strip().splitlines()[-2:]
-    figures = re.fullmatch(r"\* Acc@1 (\d+\.\d{3}) Acc@5 100\.000 loss (\d\.\d{3})", stars)
-    assert figures is not None
-    assert accuracy == f"Accuracy of the network on the 15 test images: {float(figures[1]):.1f}%"
+    metrics = re.fullmatch(r"\* Acc@1 (\d+\.\d{3}) Acc@5 100\.000 loss (\d\.\d{3})", stars)
+    assert metrics is not None
+    assert accuracy == f"Accuracy of the network on the 15 test images: {float(metrics[1]):.1f}%"
 
 
 @pytest.mark.parametrize(("argv", "message"), [
@@ -117,14 +117,14 @@ def launch(tmp_path: Path, *argv: str) -> str:
 
 def test_the_readme_commands_of_the_original_on_two_processes(
     main: ModuleType,
-    pictures: Path,
+    images: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Train for an epoch over two gloo processes, go on for another in one, and evaluate over two again."""
     monkeypatch.chdir(tmp_path)
-    common = ["--model", "alt_gvt_small", "--batch-size", "4", "--data-path", str(pictures), "--dist-eval",
+    common = ["--model", "alt_gvt_small", "--batch-size", "4", "--data-path", str(images), "--dist-eval",
               "--drop-path", "0.3", *SMALL]  # fmt: skip
     out = launch(tmp_path, *common, "--epochs", "1")
     assert out.count("Accuracy of the network on the 15 test images: ") == 1

@@ -184,7 +184,7 @@ def test_any_size_gives_finite_logits(name: str, padding: str, height: int, widt
 
 
 @pytest.mark.parametrize("name", SHALLOW)
-def test_pictures_of_a_batch_do_not_touch_one_another(name: str):
+def test_images_of_a_batch_do_not_touch_one_another(name: str):
     model, images = shallow(name), torch.randn(3, 3, 75, 61)
     with torch.no_grad():
         torch.testing.assert_close(model(images), torch.cat([model(image[None]) for image in images]))
@@ -496,8 +496,8 @@ def test_the_page_on_networks_runs_and_prints_what_it_says(capsys: pytest.Captur
     for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(snippet, names)
     printed = capsys.readouterr().out
-    for figure in ("17.1969", "19.8385", "[128, 256, 512] [8, 16, 32]", "twins.model [320, 512]", "621.67", "76.06"):
-        assert figure in printed
+    for metric in ("17.1969", "19.8385", "[128, 256, 512] [8, 16, 32]", "twins.model [320, 512]", "621.67", "76.06"):
+        assert metric in printed
 
 
 @pytest.mark.parametrize("settings", [{"stage_norms": True}, {"out_indices": (1, 2)}])

@@ -186,7 +186,7 @@ def test_checkpoints_load_through_timm(tmp_path: Path):
     ).eval()
     images = torch.randn(1, 3, 64, 64)
     assert torch.equal(loaded(images), saved(images))
-    # timm adapts a stem to grey pictures and leaves out a head of another width, knowing both by our default_cfg
+    # timm adapts a stem to grey images and leaves out a head of another width, knowing both by our default_cfg
     grey = timm.create_model(
         "alt_gvt_small",
         pretrained=True,

@@ -1,6 +1,7 @@
 """Twins vision transformers: the six networks, their training, and everything down to a deployed model."""
 
-from .checkpoints.load import LoadReport, identify, load_weights
+from .checkpoints.info import identify
+from .checkpoints.load import LoadReport, load_weights
 from .checkpoints.read import read_checkpoint
 from .cuda_graphs import graphed
 from .errors import TwinsError

@@ -24,12 +24,12 @@ from .recipes import (
 )
 
 INTERRUPTED = 130
-TASKS = "classify: one label a picture; detect: a box, and a mask, for each object; segment: a class for each pixel"
+TASKS = "classify: one label an image; detect: a box, and a mask, for each object; segment: a class for each pixel"
 FLAGS_OF_TASK = "Flags differ by task: `--task detect --help` shows those of detection, and so on."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; answers its exit status: 0, 2 for what the user can mend, 130 after Ctrl-C."""
+    """Run a command; answers its exit status: 0, 2 for what the user can fix, 130 after Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         argv = _with_run_to_resume(argv)
@@ -85,11 +85,11 @@ _EVALUATION_FLAGS = (
 # Those that one kind of network alone knows; the others are added by name.
 _PREDICTION_FLAGS: dict[str, tuple[type, str]] = {
     "topk": (int, "classifiers: how many classes to name, the likeliest first; 5 if not given"),
-    "slide": (int, "segmenters: in overlapping squares of this side, for large pictures; as in its run if not given"),
+    "slide": (int, "segmenters: in overlapping squares of this side, for large images; as in its run if not given"),
     "slide_stride": (int, "segmenters: pixels between two squares; two thirds of SLIDE if not given"),
     "conf": (float, "detectors: least score of what is drawn and written; 0.3 if not given"),
     "iou": (float, "detectors: of two boxes of a class that overlap more, the better one stays; as in its run, or 0.5"),
-    "max_det": (int, "detectors: most detections a picture; as in its run, or 100"),
+    "max_det": (int, "detectors: most detections an image; as in its run, or 100"),
 }
 
 
@@ -104,7 +104,7 @@ def make_parser(argv: Sequence[str]) -> Parser:
     task, recipe = _task_and_recipe(argv)
 
     train = commands.add_parser(
-        "train", help="train on a folder of pictures, or on the embedded digits",
+        "train", help="train on a folder of images, or on the embedded digits",
         usage="twins train [--task TASK] [--recipe NAME] [--data FOLDER] [--weights FILE] [--FLAG VALUE ...]",
         description="Train by a recipe. Flags change it; the defaults below are those of the recipe that is named, or "
         "of `digits`; `none` switches a setting off. With torchrun in front, several processes train together. "
@@ -121,23 +121,23 @@ def make_parser(argv: Sequence[str]) -> Parser:
     train.set_defaults(run=run_train, parser=train)
 
     evaluate = commands.add_parser(
-        "eval", help="figures of a checkpoint on held-out pictures",
+        "eval", help="metrics of a checkpoint on validation images",
         usage="twins eval --weights CHECKPOINT [--data FOLDER] [--recipe NAME] [--FLAG VALUE ...]",
         description="Evaluate a checkpoint. What it tells of its network, classes, preprocessing and data holds "
-        "unless a flag says otherwise; without --data the pictures are those that its run held out. " + FLAGS_OF_TASK,
+        "unless a flag says otherwise; without --data the images are its run's validation images. " + FLAGS_OF_TASK,
     )  # fmt: skip
     evaluate.add_argument("--task", default=task, help=TASKS + "; by default what the checkpoint is for")
     evaluate.add_argument("--weights", required=True, metavar="CHECKPOINT", help="a checkpoint, of any dialect")
     evaluate.add_argument("--recipe", metavar="NAME|FILE", help="the published run that weights of others are from")
     evaluate.add_argument("--ema", action=argparse.BooleanOptionalAction, default=None,
                           help="take the moving average of the weights; by default where there is one")  # fmt: skip
-    pictures_at_once = ("batch_size",) if task == "classify" else ()  # the others see whole pictures, one by one
-    add_recipe_flags(evaluate, recipe, only=_EVALUATION_FLAGS + pictures_at_once, defaults=False)
+    images_at_once = ("batch_size",) if task == "classify" else ()  # the others see whole images, one by one
+    add_recipe_flags(evaluate, recipe, only=_EVALUATION_FLAGS + images_at_once, defaults=False)
     evaluate.set_defaults(run=run_eval, parser=evaluate)
 
     _add_predict(commands)
 
-    data = commands.add_parser("data", help="look through a folder of pictures before training on it")
+    data = commands.add_parser("data", help="look through a folder of images before training on it")
     looks = data.add_subparsers(dest="look", required=True, metavar="check|preview", parser_class=Parser)
     for look, told in (("check", "read every annotation and say what is wrong"), ("preview", "draw annotated samples")):
         parser_of_look = looks.add_parser(
@@ -147,7 +147,7 @@ def make_parser(argv: Sequence[str]) -> Parser:
         )  # fmt: skip
         parser_of_look.add_argument("--task", default=task, help=TASKS)
         if look == "preview":
-            parser_of_look.add_argument("--out", default="preview.png", metavar="FILE", help="the picture to write")
+            parser_of_look.add_argument("--out", default="preview.png", metavar="FILE", help="the image to write")
         add_recipe_flags(parser_of_look, recipe, only=_DATA_FLAGS)
         parser_of_look.set_defaults(run=run_data, parser=parser_of_look, recipe=None)
 
@@ -164,20 +164,20 @@ def make_parser(argv: Sequence[str]) -> Parser:
 
 def _add_predict(commands: Any) -> None:
     predict = commands.add_parser(
-        "predict", help="what a trained network says of pictures, drawn and as data",
+        "predict", help="what a trained network says of images, drawn and as data",
         usage="twins predict --weights CHECKPOINT SOURCE ... [--out FOLDER] [--FLAG VALUE ...]",
         description="Classify, segment or detect, as the checkpoint was trained to. It tells its network, classes and "
         "preprocessing; weights of others are seen to be published ones.",
     )  # fmt: skip
-    predict.add_argument("sources", nargs="+", metavar="SOURCE", help="pictures, and folders with pictures in or below")
+    predict.add_argument("sources", nargs="+", metavar="SOURCE", help="images, and folders with images in or below")
     predict.add_argument("--weights", required=True, metavar="CHECKPOINT", help="a checkpoint, of any dialect")
     predict.add_argument("--out", metavar="FOLDER", help="where to write; if not given, runs/predict/NAME, and then "
                          "NAME2, NAME3 ... by the name of the checkpoint's run")  # fmt: skip
     predict.add_argument("--exist-ok", action="store_true", help="write to the folder even if something is in it")
     predict.add_argument("--draw", action=argparse.BooleanOptionalAction, default=True,
-                         help="draw on the pictures, beside the data")  # fmt: skip
+                         help="draw on the images, beside the data")  # fmt: skip
     predict.add_argument("--bad-images", choices=("stop", "skip"), default="stop",
-                         help="an unreadable picture: stop, or skip and count it")  # fmt: skip
+                         help="an unreadable image: stop, or skip and count it")  # fmt: skip
     predict.add_argument("--device", default="auto", help="auto (the best there is), cuda, cuda:N, mps or cpu")
     predict.add_argument("--ema", action=argparse.BooleanOptionalAction, default=None,
                          help="take the moving average of the weights; by default where there is one")  # fmt: skip
@@ -270,15 +270,15 @@ def run_eval(args: argparse.Namespace) -> int:
 
 
 def run_predict(args: argparse.Namespace) -> int:
-    from .predict import find_pictures, load_predictor, read_names, write_predictions
+    from .predict import find_images, load_predictor, read_names, write_predictions
     from .training.run_folder import free_folder
 
-    pictures = find_pictures(args.sources)
+    images = find_images(args.sources)
     classes = read_names(Path(args.classes)) if args.classes else None
     settings = {name: value for name, value in vars(args).items() if name in _PREDICTION_FLAGS}
     predictor = load_predictor(args.weights, args.device, args.ema, args.model, classes, **settings)
     out = Path(args.out) if args.out else free_folder(Path("runs", "predict"), predictor.name)
-    write_predictions(predictor, pictures, out, args.draw, args.bad_images, args.exist_ok)
+    write_predictions(predictor, images, out, args.draw, args.bad_images, args.exist_ok)
     return 0
 
 

@@ -17,10 +17,10 @@ _WARM_UP = 3  # calls before the recording: libraries choose algorithms and kern
 def graphed(model: nn.Module, max_shapes: int = 8) -> Graphed:
     """The model with its kernels recorded, for inference: called alike, and it answers the same.
 
-    Each shape and type of pictures is recorded when it first comes, and so is each setting of autocast; of more than
+    Each shape and type of images is recorded when it first comes, and so is each setting of autocast; of more than
     `max_shapes` the one unused for longest is forgotten. A recording keeps its intermediate maps: meant for small
     batches, where starting kernels takes longer than they do. Weights may change in place, but must not be moved.
-    Pictures on a processor are answered by the model itself, and that is logged once.
+    Images on a CPU are answered by the model itself, and that is logged once.
 
     Raises TwinsError for a model in training mode, or fewer than one shape.
     """
@@ -43,7 +43,7 @@ class Graphed(nn.Module):
         if any(module.training for module in self.model.modules()):
             raise TwinsError("graphed is for inference: call eval() on the model first")
         if not images.is_cuda:
-            self._tell("CUDA graphs: pictures on a processor, which has none; the model runs as it is")
+            self._tell("CUDA graphs: images on a CPU, which has none; the model runs as it is")
             return self.model(images)
         key = (images.shape, images.dtype, images.device, torch.is_autocast_enabled("cuda"),
                torch.get_autocast_dtype("cuda"))  # fmt: skip
@@ -61,7 +61,7 @@ class Graphed(nn.Module):
 
 
 class _Recording:
-    """One shape: pictures are copied to where the graph reads, and answers from where it writes."""
+    """One shape: images are copied to where the graph reads, and answers from where it writes."""
 
     def __init__(self, model: nn.Module, images: Tensor) -> None:
         self._images = images.clone()

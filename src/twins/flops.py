@@ -1,4 +1,4 @@
-"""What one picture costs a network, counted while it runs on PyTorch's meta device: shapes flow, numbers do not."""
+"""What one image costs a network, counted while it runs on PyTorch's meta device: shapes flow, numbers do not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LAYER_NORM_COST = 5  # operations an element, as fvcore counts a norm with weig
 
 
 class Flops(NamedTuple):
-    """Operations for one picture; a multiply-add counts as one. Two conventions are in use, so name the one you cite.
+    """Operations for one image; a multiply-add counts as one. Two conventions are in use, so name the one you cite.
 
     `projections`, multiply-adds of convolutions and linear layers, is the "FLOPs" column of the public README.
     `total` adds the two matrix products of every attention and the norms, as the tool fvcore does.
@@ -33,9 +33,9 @@ class Flops(NamedTuple):
 
 
 def count_flops(model: nn.Module, size: int | tuple[int, int] = 224) -> Flops:
-    """Count what `model`, as it stands, does to one picture of `size` pixels: a side, or (height, width).
+    """Count what `model`, as it stands, does to one image of `size` pixels: a side, or (height, width).
 
-    Nothing is computed and the model is left as it was. The picture has `model.in_chans` channels, or 3 where the
+    Nothing is computed and the model is left as it was. The image has `model.in_chans` channels, or 3 where the
     model does not say. In windows that stick out of the map, padding that is computed is counted.
     """
     height, width = (size, size) if isinstance(size, int) else size

@@ -167,7 +167,7 @@ class Stages(nn.Module):
     window_size:
         Side of the LSA windows of even blocks, or None for GSA in every block.
     in_chans:
-        Channels of the pictures.
+        Channels of the images.
     drop_rate, drop_path_rate:
         Dropout of tokens, attention outputs and MLPs; stochastic depth, growing from 0 at the first block to this.
     window_padding:
@@ -444,7 +444,7 @@ class FeatureInfo(list[dict[str, Any]]):
         return [info["num_chs"] for info in self]
 
     def reduction(self) -> list[int]:
-        """Pixels of the picture along one side of a cell of the map."""
+        """Pixels of the image along one side of a cell of the map."""
         return [info["reduction"] for info in self]
 
     def module_name(self) -> list[str]:

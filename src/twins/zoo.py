@@ -1,4 +1,4 @@
-"""Names, aliases and published figures of the six networks, and how to make one."""
+"""Names, aliases and published metrics of the six networks, and how to make one."""
 
 from __future__ import annotations
 
@@ -113,3 +113,28 @@ def create_model(
     if weights is not None:
         model.load_report = load_weights(model, weights)
     return model
+
+
+class PublishedSegmenter(NamedTuple):
+    """What the paper and the public README state of a segmenter on ADE20K."""
+
+    miou: float  # per cent, at one scale
+    miou_multi_scale: float | None
+    params: float | None  # millions, with the backbone's unused classifier and norm
+    gflops: int | None  # billions of multiply-adds at 512 x 512, by fvcore's convention
+
+
+PUBLISHED_SEGMENTERS = {
+    ("upernet", "twins_pcpvt_small"): PublishedSegmenter(46.2, 47.5, 54.6, 234),
+    ("upernet", "twins_pcpvt_base"): PublishedSegmenter(47.1, 48.4, 74.3, 250),
+    ("upernet", "twins_pcpvt_large"): PublishedSegmenter(48.6, 49.8, 91.5, 269),
+    ("upernet", "twins_svt_small"): PublishedSegmenter(46.2, 47.1, 54.4, 228),
+    ("upernet", "twins_svt_base"): PublishedSegmenter(47.4, 48.9, 88.5, 261),
+    ("upernet", "twins_svt_large"): PublishedSegmenter(48.8, 50.2, 133, 297),
+    ("semantic_fpn", "twins_pcpvt_small"): PublishedSegmenter(44.3, None, None, None),
+    ("semantic_fpn", "twins_pcpvt_base"): PublishedSegmenter(44.9, None, None, None),
+    ("semantic_fpn", "twins_pcpvt_large"): PublishedSegmenter(46.4, None, None, None),
+    ("semantic_fpn", "twins_svt_small"): PublishedSegmenter(43.2, None, None, None),
+    ("semantic_fpn", "twins_svt_base"): PublishedSegmenter(45.3, None, None, None),
+    ("semantic_fpn", "twins_svt_large"): PublishedSegmenter(46.7, None, None, None),
+}

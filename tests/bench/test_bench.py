@@ -169,7 +169,7 @@ def test_who_fails_is_named_and_the_others_go_on() -> None:
 
 
 def test_figures_from_times() -> None:
-    """Four pictures in a median of 2 s, of 3 GFLOP each, on 12 GFLOP/s."""
+    """Four images in a median of 2 s, of 3 GFLOP each, on 12 GFLOP/s."""
     row = speed_row(row_of(SMALL, "twins fp32"), Parity(0.0, 1.0), [9.0, 2.0, 1.0], 4, 12.0, 3e9)
     assert (row["images_per_second"], row["ms_per_image"], row["blocks"]) == (2.0, 500.0, 3)
     assert row["of_roofline"] == pytest.approx(0.5)
@@ -277,7 +277,7 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
         results_file(MACHINE, tmp_path)
 
 
-def test_the_chart_is_a_small_picture(tmp_path: Path) -> None:
+def test_the_chart_is_a_small_image(tmp_path: Path) -> None:
     rows: list[Row] = []
     for batch in range(1, 10):
         speeds = {"twins": 12.0, "frozen": 25.0, "timm": 10.0, "timm-compiled": 13.0, "openvino": 20.0}

@@ -51,7 +51,7 @@ def test_the_repair_changes_every_window_attention() -> None:
 
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The processor in a card's place: everything of a benchmark happens, small, but for compiling."""
+    """The CPU in a card's place: everything of a benchmark happens, small, but for compiling."""
     for name, answer in {
         "synchronize": None, "empty_cache": None, "reset_peak_memory_stats": None,
         "memory_allocated": 1_000_000, "max_memory_allocated": 4_000_000,

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 
 import twins
-from twins.checkpoints.load import identify, load_weights
+from helpers.dialects import as_openmmlab, prefixed
+from twins.checkpoints.info import identify
+from twins.checkpoints.load import load_weights
 from twins.checkpoints.read import read_checkpoint
 
 TINY: dict[str, Any] = {
@@ -42,57 +44,19 @@ def tiny(name: str = "twins_svt_small", seed: int = 0, num_classes: int = 5, **s
     return model
 
 
-def pictures(channels: int = 3) -> Tensor:
+def sample_images(channels: int = 3) -> Tensor:
     return torch.randn(2, channels, 64, 64, generator=torch.Generator().manual_seed(7))
 
 
 @torch.no_grad()
 def answers(model: nn.Module, images: Tensor | None = None) -> Tensor:
-    out = model(pictures() if images is None else images)
+    out = model(sample_images() if images is None else images)
     return out if isinstance(out, Tensor) else torch.cat([stage.flatten() for stage in out])
 
 
 def meta(name: str, **settings: Any) -> nn.Module:
     with torch.device("meta"):
         return twins.create_model(name, **settings)
-
-
-def prefixed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {prefix + key: value for key, value in state.items()}
-
-
-def as_openmmlab(state: dict[str, Tensor], framework: str) -> dict[str, Tensor]:
-    """What mmpretrain or mmsegmentation would have written, spelled out name by name from their module trees."""
-    stages = {"mmpretrain": "stages", "mmseg": "layers"}[framework]
-    new = {}
-    for key, value in state.items():
-        words = key.split(".")
-        if words[0] == "head":
-            new[f"head.fc.{words[1]}"] = value
-        elif words[0] == "norm":
-            new[f"backbone.norm_after_stage3.{words[1]}"] = value
-        elif words[0] == "patch_embeds":
-            new["backbone." + key.replace("proj", "projection")] = value
-        elif words[0] == "pos_block":
-            new[f"backbone.position_encodings.{words[1]}.proj.{words[4]}"] = value
-        elif words[0] == "blocks":
-            block = f"backbone.{stages}.{words[1]}.{words[2]}"
-            inside = ".".join(words[3:])
-            attends_globally = key.rpartition(".attn.")[0] + ".attn.q.weight" in state
-            if inside.startswith("mlp"):
-                new[f"{block}.ffn.layers." + {"fc1": "0.0", "fc2": "1"}[words[4]] + f".{words[5]}"] = value
-            elif framework == "mmseg" and inside.startswith("attn.q."):
-                joined = torch.cat([value, state[key.replace("attn.q.", "attn.kv.")]])
-                new[f"{block}.attn.attn.in_proj_{words[5]}"] = joined
-            elif framework == "mmseg" and inside.startswith("attn.kv."):
-                continue
-            elif framework == "mmseg" and inside.startswith("attn.proj.") and attends_globally:
-                new[f"{block}.attn.attn.out_proj.{words[5]}"] = value
-            else:
-                new[f"{block}.{inside}"] = value
-        else:
-            new[f"backbone.{key}"] = value
-    return new
 
 
 def saved(folder: Path, content: Any, name: str = "weights.pth", **options: Any) -> Path:
@@ -244,7 +208,7 @@ def test_imagenet_file_into_backbones():
     model = tiny(seed=1, features_only=True)
     assert set(load_weights(model, source.state_dict()).unused) == CLASSIFIER_ONLY
     with torch.no_grad():
-        maps = source.forward_intermediates(pictures(), intermediates_only=True)
+        maps = source.forward_intermediates(sample_images(), intermediates_only=True)
     assert torch.equal(answers(model), torch.cat([stage.flatten() for stage in maps]))
 
     report = load_weights(tiny(seed=1, features_only=True, out_indices=(0, 2)), source.state_dict())
@@ -302,11 +266,11 @@ def test_another_class_count_leaves_the_head_as_it_was():
 
 
 @pytest.mark.parametrize(("before", "after"), [(3, 1), (1, 3), (3, 6), (6, 3), (3, 2), (4, 1), (1, 4)])
-def test_a_grey_picture_means_the_same_to_a_converted_stem(before, after):
+def test_a_grey_image_means_the_same_to_a_converted_stem(before, after):
     source, model = tiny(in_chans=before), tiny(seed=1, in_chans=after)
     report = load_weights(model, source.state_dict())
     assert list(report.reshaped) == ["patch_embeds.0.proj.weight"]
-    grey = pictures(1)
+    grey = sample_images(1)
     expected = answers(source, grey.expand(-1, before, -1, -1))
     torch.testing.assert_close(answers(model, grey.expand(-1, after, -1, -1)), expected, rtol=1e-4, atol=1e-4)
 
@@ -581,7 +545,7 @@ NOT_WEIGHTS = {
     "safetensors header": (lambda: _safetensors()[:20], "is cut short or damaged: download or copy it again"),
     "json": (lambda: json.dumps({"model": 1}).encode(),
              "is not a checkpoint: a file that torch.save or safetensors wrote is needed"),
-    "picture": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(100),
+    "image": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(100),
                 "is not a checkpoint: a file that torch.save or safetensors wrote is needed"),
     "newline": (lambda: b"\n", "is not a checkpoint: a file that torch.save or safetensors wrote is needed"),
     "pickle": (lambda: pickle.dumps({"model": 1}),

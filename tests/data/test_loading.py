@@ -10,19 +10,13 @@ import pytest
 import torch
 from torchvision import transforms
 
-from conftest import make_pictures
-from twins.data.classify.transforms import Preprocessing, eval_transform
-from twins.data.loading import (
-    Batch,
-    EvaluationSampler,
-    PicturesAsTensors,
-    SampleKey,
-    TrainingSampler,
-    UnreadableImages,
-    make_loader,
-)
+from helpers.tiny import make_images
+from twins.data.classify.transforms import eval_transform
+from twins.data.loading import Batch, ImageDataset, UnreadableImages, make_loader
 from twins.data.randomness import keyed_randomness, seed_of
+from twins.data.sampling import EvaluationSampler, SampleKey, TrainingSampler
 from twins.errors import TwinsError
+from twins.preprocessing import ClassifyPreprocessing
 from twins.recipes import ClassifyRecipe
 from twins.tasks.classify import Classification
 
@@ -181,7 +175,7 @@ def test_mixing_an_odd_batch_is_refused() -> None:
 
 def test_evaluation_transform_is_the_published_one(tmp_path: Path) -> None:
     """Short side to int(256 / 224 x size), bicubic, centre crop, ImageNet mean and deviation."""
-    make_pictures(tmp_path, {"a": 100}, train=2)
+    make_images(tmp_path, {"a": 100}, train=2)
     from PIL import Image
 
     image = Image.open(tmp_path / "train/a/00.png")
@@ -194,19 +188,19 @@ def test_evaluation_transform_is_the_published_one(tmp_path: Path) -> None:
                 transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
             ]
         )
-        assert torch.equal(eval_transform(Preprocessing(img_size=size))(image), published(image))
+        assert torch.equal(eval_transform(ClassifyPreprocessing(img_size=size))(image), published(image))
     assert all(int(256 / 224 * size) == int(size / 0.875) for size in range(33, 2049))
 
 
-def test_small_pictures_are_neither_resized_nor_cropped() -> None:
+def test_small_images_are_neither_resized_nor_cropped() -> None:
     from PIL import Image
 
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8))
-    tensor = eval_transform(Preprocessing(img_size=32, mean=(0.0,) * 3, std=(1.0,) * 3))(image)
+    tensor = eval_transform(ClassifyPreprocessing(img_size=32, mean=(0.0,) * 3, std=(1.0,) * 3))(image)
     assert torch.equal(tensor, transforms.ToTensor()(image))
 
 
-def broken(recipe: ClassifyRecipe, training: bool) -> PicturesAsTensors:
+def broken(recipe: ClassifyRecipe, training: bool) -> ImageDataset:
     root = Path(recipe.data)
     part = "train" if training else "val"
     for name in ("00.png", "01.png"):
@@ -216,7 +210,7 @@ def broken(recipe: ClassifyRecipe, training: bool) -> PicturesAsTensors:
     return train if training else val
 
 
-def test_training_takes_the_next_readable_picture(tiny_recipe: ClassifyRecipe) -> None:
+def test_training_takes_the_next_readable_image(tiny_recipe: ClassifyRecipe) -> None:
     dataset = broken(tiny_recipe, training=True)
     sample = dataset.at(12)
     assert sample.place == 14
@@ -225,7 +219,7 @@ def test_training_takes_the_next_readable_picture(tiny_recipe: ClassifyRecipe) -
     assert sample.image is not None
 
 
-def test_evaluation_leaves_unreadable_pictures_out(tiny_recipe: ClassifyRecipe) -> None:
+def test_evaluation_leaves_unreadable_images_out(tiny_recipe: ClassifyRecipe) -> None:
     dataset = broken(tiny_recipe, training=False)
     found = list(make_loader(dataset, EvaluationSampler(15, 0, 1), 4, 0, CPU))
     assert [place for batch in found for place in batch.indices] == [0, 1, 2, 3, 4, *range(7, 15)]
@@ -233,14 +227,14 @@ def test_evaluation_leaves_unreadable_pictures_out(tiny_recipe: ClassifyRecipe) 
     for batch in found:
         skipping.note(batch)
     assert len(skipping.names) == 2
-    with pytest.raises(TwinsError, match=r"unreadable picture .*bee.00\.png.*--bad-images skip"):
+    with pytest.raises(TwinsError, match=r"unreadable image .*bee.00\.png.*--bad-images skip"):
         stopping.note(found[1])
 
 
 def test_nothing_readable_at_all(tmp_path: Path) -> None:
-    make_pictures(tmp_path, {"a": 0, "b": 9}, train=2, val=1)
+    make_images(tmp_path, {"a": 0, "b": 9}, train=2, val=1)
     for path in tmp_path.glob("train/*/*.png"):
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     training, _ = Classification(ClassifyRecipe(data=str(tmp_path), img_size=32)).datasets()
     assert training is not None
     assert training.at(0).image is None

@@ -1,4 +1,4 @@
-"""Several processes: the same learning as one, every picture counted once, and all stop together."""
+"""Several processes: the same learning as one, every image counted once, and all stop together."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import TINY
 from helpers.ranks import run_ranks
+from helpers.tiny import TINY
 from twins.distributed.sync_batch_norm import synchronise_batch_norms
 from twins.errors import TwinsError
 from twins.heads.segmentation import BatchNorm
@@ -70,7 +70,7 @@ def assert_two_learn_as_one(tmp_path: Path, recipe: Recipe, batch: int, rtol: fl
 
 
 def test_two_processes_learn_what_one_learns_in_three_steps(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
-    """36 pictures in global batches of 12: one epoch is three steps of SGD at 0.01."""
+    """36 images in global batches of 12: one epoch is three steps of SGD at 0.01."""
     recipe = tiny_recipe.replace(epochs=1, opt="sgd", lr=0.01, drop_path=0.0, clip_grad=None, sched="constant")
     assert_two_learn_as_one(tmp_path, recipe, 12, rtol=0, atol=1e-6)
 
@@ -88,7 +88,7 @@ def test_averaged_gradients_are_those_of_one_process(tiny_recipe: ClassifyRecipe
 
 
 def test_evaluation_is_identical_over_one_two_and_three_processes(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
-    """15 pictures: shares of 8 and 7, of 5, 5 and 5."""
+    """15 images: shares of 8 and 7, of 5, 5 and 5."""
     frozen = tiny_recipe.replace(epochs=1, lr=0.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0)
     logs = [last_log(run(tmp_path, frozen.replace(batch_size=12 // n), n)) for n in (1, 2, 3)]
     assert [log["test_images"] for log in logs] == [15, 15, 15]
@@ -120,7 +120,7 @@ def test_a_segmenter_learns_on_two_processes_what_it_learns_on_one(
 def test_a_segmenters_figures_are_identical_over_one_two_and_three_processes(
     tiny_segment_recipe: SegmentRecipe, tmp_path: Path
 ) -> None:
-    """5 pictures of three sizes, after one update at a rate of 0: only the running statistics have moved."""
+    """5 images of three sizes, after one update at a rate of 0: only the running statistics have moved."""
     frozen = tiny_segment_recipe.replace(
         epochs=1, steps_per_epoch=1, lr=0.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0, head_drop=0.0, drop_path=0.0
     )
@@ -135,7 +135,7 @@ def test_a_segmenters_figures_are_identical_over_one_two_and_three_processes(
 def test_a_detector_learns_on_two_processes_what_it_learns_on_one(
     tiny_detect_recipe: DetectRecipe, tmp_path: Path, detector: str
 ) -> None:
-    """Three steps of SGD, with so many samples that none are drawn: ranks have other pictures and counts of objects."""
+    """Three steps of SGD, with so many samples that none are drawn: ranks have other images and counts of objects."""
     heads = {"box_channels": 32, "proposals": 30, "rpn_samples": 10_000, "box_samples": 1_000}
     recipe = tiny_detect_recipe.replace(
         detector=detector, epochs=1, opt="sgd", lr=0.01, drop_path=0.0, clip_grad=None, sched="constant",
@@ -147,17 +147,17 @@ def test_a_detector_learns_on_two_processes_what_it_learns_on_one(
 def test_a_detectors_figures_are_identical_over_one_two_and_three_processes(
     tiny_detect_recipe: DetectRecipe, tmp_path: Path
 ) -> None:
-    """6 pictures of three sizes, one of them empty, after an update at a rate of 0; any score will do."""
+    """6 images of three sizes, one of them empty, after an update at a rate of 0; any score will do."""
     frozen = tiny_detect_recipe.replace(
         epochs=1, steps_per_epoch=1, lr=0.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0, drop_path=0.0, conf=0.0
     )
     folders = [run(tmp_path, frozen.replace(batch_size=12 // n), n) for n in (1, 2, 3)]
     logs = [last_log(folder) for folder in folders]
     assert [log["test_images"] for log in logs] == [6, 6, 6]
-    figures = [{k: v for k, v in log.items() if k.startswith(("test_ap", "test_ar", "test_mask"))} for log in logs]
-    assert len(figures[0]) == 24
-    assert figures[0]["test_ar100"] > 0
-    assert figures[1] == figures[2] == figures[0]
+    metrics = [{k: v for k, v in log.items() if k.startswith(("test_ap", "test_ar", "test_mask"))} for log in logs]
+    assert len(metrics[0]) == 24
+    assert metrics[0]["test_ar100"] > 0
+    assert metrics[1] == metrics[2] == metrics[0]
 
 
 def norm_batches(folder: Path) -> None:

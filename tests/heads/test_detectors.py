@@ -1,4 +1,4 @@
-"""RetinaNet and Mask R-CNN against a plain formulation over their state dict; their parts against worked figures."""
+"""RetinaNet and Mask R-CNN against a plain formulation over their state dict; their parts against worked metrics."""
 
 from __future__ import annotations
 
@@ -69,15 +69,15 @@ def plainly(model: nn.Module, state: dict[str, Tensor] | None = None, **settings
     return plain.Network(state, lambda batch: functional_call(model.backbone, inside, (batch,)), **known)
 
 
-def pictures_of(*sizes: tuple[int, int], channels: int = 3) -> list[Tensor]:
+def images_of(*sizes: tuple[int, int], channels: int = 3) -> list[Tensor]:
     return [torch.rand(channels, *size, dtype=torch.float64) for size in sizes]
 
 
-def targets_of(pictures: list[Tensor], *counts: int) -> list[dict[str, Tensor]]:
+def targets_of(images: list[Tensor], *counts: int) -> list[dict[str, Tensor]]:
     """Objects at places between the pixels, and for each an ellipse that fills its box."""
     targets = []
-    for picture, count in zip(pictures, counts, strict=True):
-        height, width = picture.shape[1:]
+    for image, count in zip(images, counts, strict=True):
+        height, width = image.shape[1:]
         whole = torch.tensor([width, height])
         size = 26 + torch.rand(count, 2) * (whole - 28)
         corner = torch.rand(count, 2) * (whole - size)
@@ -137,9 +137,9 @@ BATCHES = {
 @BOTH_KINDS
 @pytest.mark.parametrize("sizes", BATCHES.values(), ids=BATCHES)
 def test_detections_are_those_of_the_plain_formulation(make: Any, name: str, sizes: list[tuple[int, int]]) -> None:
-    model, pictures = detector(make, name), pictures_of(*sizes)
+    model, images = detector(make, name), images_of(*sizes)
     with torch.no_grad():
-        found, expected = model(pictures), PLAIN[make](plainly(model), pictures)
+        found, expected = model(images), PLAIN[make](plainly(model), images)
     assert_telling(expected)
     assert_same_detections(found, expected)
 
@@ -154,31 +154,31 @@ SETTINGS: dict[str, dict[str, Any]] = {
 @BOTH_HEADS
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 def test_settings_are_those_of_the_plain_formulation(make: Any, settings: dict[str, Any]) -> None:
-    pictures = pictures_of((97, 61), (75, 133), channels=settings.get("in_chans", 3))
+    images = images_of((97, 61), (75, 133), channels=settings.get("in_chans", 3))
     model = detector(make, **settings)
     known = {key: value for key, value in settings.items() if key != "in_chans"}
     with torch.no_grad():
-        found, expected = model(pictures), PLAIN[make](plainly(model, **known), pictures)
+        found, expected = model(images), PLAIN[make](plainly(model, **known), images)
     assert all(len(answer["boxes"]) > 2 for answer in expected)
     assert_same_detections(found, expected)
 
 
 @pytest.mark.parametrize("proposals", [7, 1000])
 def test_proposals_are_as_many_as_the_plain_formulation_keeps(proposals: int) -> None:
-    model, pictures = detector(twins.mask_rcnn, proposals=proposals, masks=False), pictures_of((75, 133), (97, 61))
+    model, images = detector(twins.mask_rcnn, proposals=proposals, masks=False), images_of((75, 133), (97, 61))
     with torch.no_grad():
-        found = model(pictures)
-        expected = plain.mask_rcnn(plainly(model, proposals=proposals), pictures, masks=False)
+        found = model(images)
+        expected = plain.mask_rcnn(plainly(model, proposals=proposals), images, masks=False)
     assert all("masks" not in answer and len(answer["boxes"]) >= 5 for answer in expected)
     assert_same_detections(found, expected)
 
 
 @BOTH_HEADS
 def test_single_precision_finds_the_same(make: Any) -> None:
-    model, pictures = detector(make), pictures_of((97, 61), (75, 133))
+    model, images = detector(make), images_of((97, 61), (75, 133))
     with torch.no_grad():
-        expected = PLAIN[make](plainly(model), pictures)
-        found = model.float()([picture.float() for picture in pictures])
+        expected = PLAIN[make](plainly(model), images)
+        found = model.float()([image.float() for image in images])
     for a, b in zip(found, expected, strict=True):
         assert a["boxes"].dtype == a["scores"].dtype == torch.float32
         apart = (a["boxes"] - b["boxes"][:, None]).abs().amax(-1)
@@ -188,12 +188,12 @@ def test_single_precision_finds_the_same(make: Any) -> None:
         assert same.any(1).double().mean() > 0.99  # rounding may change what just passes a threshold
 
 
-def test_boxes_that_leave_the_picture_are_those_of_the_plain_formulation() -> None:
-    model, pictures = detector(twins.mask_rcnn), pictures_of((64, 96), (97, 61))
+def test_boxes_that_leave_the_image_are_those_of_the_plain_formulation() -> None:
+    model, images = detector(twins.mask_rcnn), images_of((64, 96), (97, 61))
     with torch.no_grad():
         model.rpn_head.rpn_reg.weight *= 6
         model.roi_head.bbox_head.fc_reg.weight *= 30
-        found, expected = model(pictures), plain.mask_rcnn(plainly(model), pictures)
+        found, expected = model(images), plain.mask_rcnn(plainly(model), images)
     assert all((plain.area(answer["boxes"]) == 0).sum() > 5 for answer in expected)  # nothing is left of some
     assert_same_detections(found, expected)
 
@@ -206,45 +206,45 @@ COUNTS = {"some": (3, 5, 1), "one empty": (4, 0, 2), "all empty": (0, 0, 0), "cr
 @BOTH_KINDS
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
 def test_losses_and_gradients_are_those_of_the_plain_formulation(make: Any, name: str, counts: tuple[int, ...]) -> None:
-    model, pictures = detector(make, name), pictures_of(*SIDES)
-    assert_same_losses(make, model, pictures, targets_of(pictures, *counts), resize=False)
+    model, images = detector(make, name), images_of(*SIDES)
+    assert_same_losses(make, model, images, targets_of(images, *counts), resize=False)
 
 
 @BOTH_HEADS
 def test_each_of_two_objects_in_one_place_is_learnt(make: Any) -> None:
-    model, pictures = detector(make), pictures_of((61, 97))
-    (target,) = targets_of(pictures, 3)
+    model, images = detector(make), images_of((61, 97))
+    (target,) = targets_of(images, 3)
     target["boxes"][1], target["labels"][:2] = target["boxes"][0], torch.tensor([2, 1])
-    assert_same_losses(make, model, pictures, [target], resize=False)
+    assert_same_losses(make, model, images, [target], resize=False)
 
 
 @BOTH_HEADS
 def test_an_object_that_no_anchor_fits_is_learnt_as_in_the_plain_formulation(make: Any) -> None:
-    model, pictures = detector(make), pictures_of((63, 97))
-    (target,) = targets_of(pictures, 1)
+    model, images = detector(make), images_of((63, 97))
+    (target,) = targets_of(images, 1)
     target["boxes"] = torch.tensor([[20.3, 57.6, 67.4, 62.9]])  # IoU 0.23 with its best anchor
-    assert_same_losses(make, model, pictures, [target], resize=False)
+    assert_same_losses(make, model, images, [target], resize=False)
 
 
 @BOTH_HEADS
-def test_targets_are_resized_with_their_pictures(make: Any) -> None:
-    model, pictures = detector(make, min_size=64, max_size=100), pictures_of((47, 80), (90, 71))
-    targets = targets_of(pictures, 2, 3)
-    assert_same_losses(make, model, pictures, targets, min_size=64, max_size=100)
+def test_targets_are_resized_with_their_images(make: Any) -> None:
+    model, images = detector(make, min_size=64, max_size=100), images_of((47, 80), (90, 71))
+    targets = targets_of(images, 2, 3)
+    assert_same_losses(make, model, images, targets, min_size=64, max_size=100)
 
 
 def assert_same_losses(
     make: Any,
     model: nn.Module,
-    pictures: list[Tensor],
+    images: list[Tensor],
     targets: list[dict[str, Tensor]],
     resize: bool = True,
     **settings: Any,
 ) -> None:
     """Each loss is the same, and so is the gradient of every parameter."""
-    found = model.train()(pictures, targets, resize=resize)
+    found = model.train()(images, targets, resize=resize)
     state = {at: x.detach().clone().requires_grad_() for at, x in model.state_dict().items()}
-    expected = PLAIN_LOSSES[make](plainly(model, state, **settings), pictures, targets, resize=resize)
+    expected = PLAIN_LOSSES[make](plainly(model, state, **settings), images, targets, resize=resize)
     assert found.keys() == expected.keys() == LOSSES[make]
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
@@ -257,7 +257,7 @@ def assert_same_losses(
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-10, msg=lambda text, at=at: f"{at}: {text}")
 
 
-# ---- worked figures
+# ---- worked metrics
 
 
 def close(found: Tensor, expected: Any, digits: float = 1e-4) -> None:
@@ -380,14 +380,14 @@ def test_pooling_a_slope_gives_its_height_at_the_middle_of_each_bin() -> None:
     second = torch.tensor([[30.0, 100, 580, 520], [17, 300, 90, 420], [33, 33, 33.5, 34]], dtype=torch.float64)
     found = pool_regions(maps, [first, second], 7)
     assert found.shape == (5, 6, 7, 7)
-    for region, box, level, picture in zip(
+    for region, box, level, image in zip(
         found, torch.cat([first, second]), (0, 1, 3, 0, 0), (10, 10, 20, 20, 20), strict=True
     ):
         middles = (torch.arange(7).double() + 0.5) / 7
         close(region[0], (box[0] + middles * (box[2] - box[0])).expand(7, 7), 1e-9)
         close(region[1], (box[1] + middles * (box[3] - box[1]))[:, None].expand(7, 7), 1e-9)
         close(region[2], torch.full((7, 7), float(level)), 1e-9)
-        close(region[3:], torch.full((3, 7, 7), float(picture)), 1e-9)
+        close(region[3:], torch.full((3, 7, 7), float(image)), 1e-9)
 
 
 def test_pooling_fades_to_nothing_outside_the_map() -> None:

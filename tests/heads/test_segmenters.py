@@ -1,4 +1,4 @@
-"""The neck, the heads and the segmenters, against a plain formulation over their state dict and published figures."""
+"""The neck, the heads and the segmenters, against a plain formulation over their state dict and published metrics."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import twins
-from checkpoints.test_load import as_openmmlab, prefixed
-from conftest import TINY
+from helpers.dialects import as_openmmlab, prefixed
+from helpers.tiny import TINY
 from twins.checkpoints.load import load_weights
 from twins.heads.fpn import FeaturePyramid
 from twins.heads.segmentation import BatchNorm, FCNHead, Segmenter, SemanticFPNHead, UPerHead, semantic_fpn, upernet
@@ -349,7 +349,7 @@ def test_unknown_networks_are_named(make):
 @pytest.mark.parametrize("size", [(1, 1), (1, 45), (7, 3), (31, 33), (65, 30), (128, 96)], ids=str)
 @pytest.mark.parametrize("training", [False, True])
 @BOTH
-def test_any_size_answers_logits_at_the_pictures_size(make, training, size):
+def test_any_size_answers_logits_at_the_images_size(make, training, size):
     model = tiny(make, in_chans=4).train(training)
     for batch in (1, 2):
         images = torch.randn(batch, 4, *size)
@@ -380,7 +380,7 @@ def test_every_parameter_has_a_gradient_in_one_call(make):
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
-def test_one_picture_pooled_to_one_cell_trains_on_running_statistics():
+def test_one_image_pooled_to_one_cell_trains_on_running_statistics():
     head = shaken(UPerHead(DIMS, 4, channels=6)).double().train()
     before = copy.deepcopy(head)
     head(maps_of(SIZES[0], batch=1))
@@ -628,7 +628,7 @@ def test_a_file_without_the_auxiliary_head_and_a_model_without_it():
 # ---- compilers, precision
 
 
-# One picture takes the other way through the norm of what is pooled to one cell.
+# One image takes the other way through the norm of what is pooled to one cell.
 @pytest.mark.parametrize(
     ("make", "batch"),
     [(upernet, 1), *(pytest.param(*slow, marks=pytest.mark.slow) for slow in ((upernet, 2), (semantic_fpn, 1)))],

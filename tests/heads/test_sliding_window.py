@@ -85,14 +85,14 @@ def test_every_pixel_is_covered(data: Any, height: int, width: int, window: int)
 
 
 @pytest.mark.parametrize("window", [31, 32, 500])
-def test_window_as_large_as_the_picture_is_the_whole(window: int) -> None:
+def test_window_as_large_as_the_image_is_the_whole(window: int) -> None:
     model, image = looking_around(), torch.randn(3, 17, 31)
     assert torch.equal(slide_logits(model, image, window), model(image[None])[0])
     whole, slid = (class_probabilities(model, [image], (40, 50), slide=slide) for slide in (None, window))
     assert torch.equal(slid, whole)
 
 
-def test_windows_come_in_batches_and_are_cut_to_the_picture() -> None:
+def test_windows_come_in_batches_and_are_cut_to_the_image() -> None:
     model = Places()
     slide_logits(model, torch.randn(3, 6, 90), window=12)
     # Two thirds of 12 apart: at 0, 8, .. 72, and the last at 78; six rows are all there is.
@@ -138,7 +138,7 @@ def test_probabilities_are_the_mean_over_views(
     assert all(map(torch.equal, views, before))
 
 
-def test_flipped_picture_gives_the_mirrored_answer() -> None:
+def test_flipped_image_gives_the_mirrored_answer() -> None:
     model, view = looking_around(), torch.randn(3, 14, 20)
     answer, mirrored = (class_probabilities(model, [v], (14, 20), flip=True) for v in (view, view.flip(-1)))
     torch.testing.assert_close(mirrored, answer.flip(-1))

@@ -84,7 +84,7 @@ def deltas_to(boxes: Tensor, anchors: Tensor, deviations: tuple[float, ...] = (1
 
 
 def moved(anchors: Tensor, deltas: Tensor, size: Size, deviations: tuple[float, ...] = (1, 1, 1, 1)) -> Tensor:
-    """Anchors moved by deltas, inside a picture of this size."""
+    """Anchors moved by deltas, inside an image of this size."""
     at, anchor_size = centres(anchors)
     deltas = deltas * deltas.new_tensor(deviations)
     at = at + deltas[..., :2] * anchor_size
@@ -152,12 +152,12 @@ def level_of(box: Tensor) -> int:
 
 
 def pooled(levels: list[Tensor], boxes: list[Tensor], bins: int) -> Tensor:
-    """Regions of all pictures, one picture after the other, each from the level for its size."""
+    """Regions of all images, one image after the other, each from the level for its size."""
     regions = [levels[0].new_zeros(0, levels[0].shape[1], bins, bins)]
-    for picture, own in enumerate(boxes):
+    for image, own in enumerate(boxes):
         for box in own:
             level = level_of(box)
-            regions.append(roi_align(levels[level][picture], box, 1 / RPN[0][level], bins)[None])
+            regions.append(roi_align(levels[level][image], box, 1 / RPN[0][level], bins)[None])
     return torch.cat(regions)
 
 
@@ -169,20 +169,20 @@ def pasted(mask: Tensor, box: Tensor, size: Size) -> Tensor:
     return tents(y, len(mask)) @ mask @ tents(x, len(mask)).T
 
 
-# ---- from pictures to levels
+# ---- from images to levels
 
 
-def ready(net: Network, pictures: list[Tensor], resize: bool = True) -> tuple[Tensor, list[Size]]:
-    """The batch that the backbone sees, and the size of each picture in it."""
+def ready(net: Network, images: list[Tensor], resize: bool = True) -> tuple[Tensor, list[Size]]:
+    """The batch that the backbone sees, and the size of each image in it."""
     resized = []
-    for picture in pictures:
-        height, width = picture.shape[1:]
+    for image in images:
+        height, width = image.shape[1:]
         if resize:
             scale = min(net.max_size / max(height, width), net.min_size / min(height, width))
             height, width = int(height * scale + 0.5), int(width * scale + 0.5)
-            picture = F.interpolate(picture[None], size=(height, width), mode="bilinear", align_corners=False)[0]
-        mean, std = (picture.new_tensor(x)[:, None, None] for x in (net.image_mean, net.image_std))
-        resized.append((picture - mean) / std)
+            image = F.interpolate(image[None], size=(height, width), mode="bilinear", align_corners=False)[0]
+        mean, std = (image.new_tensor(x)[:, None, None] for x in (net.image_mean, net.image_std))
+        resized.append((image - mean) / std)
     sizes = [(x.shape[1], x.shape[2]) for x in resized]
     height, width = (max(round_up(side) for side in sides) for sides in zip(*sizes, strict=True))
     batch = [F.pad(x, (0, width - x.shape[2], 0, height - x.shape[1])) for x in resized]
@@ -193,11 +193,11 @@ def round_up(side: int) -> int:
     return math.ceil(side / 32) * 32
 
 
-def stretch(pictures: list[Tensor], sizes: list[Size]) -> list[Tensor]:
-    """For each picture what x, y, x, y are multiplied with when it is resized."""
+def stretch(images: list[Tensor], sizes: list[Size]) -> list[Tensor]:
+    """For each image what x, y, x, y are multiplied with when it is resized."""
     return [
-        picture.new_tensor([width / picture.shape[2], height / picture.shape[1]] * 2)
-        for picture, (height, width) in zip(pictures, sizes, strict=True)
+        image.new_tensor([width / image.shape[2], height / image.shape[1]] * 2)
+        for image, (height, width) in zip(images, sizes, strict=True)
     ]
 
 
@@ -214,7 +214,7 @@ def per_anchor(x: Tensor, numbers: int) -> Tensor:
 
 
 class Dense(NamedTuple):
-    """What a head says of each anchor of a level, for all pictures."""
+    """What a head says of each anchor of a level, for all images."""
 
     logits: Tensor  # (B, N, classes)
     deltas: Tensor  # (B, N, 4)
@@ -223,7 +223,7 @@ class Dense(NamedTuple):
     stride: int
 
     def within(self, size: Size) -> Tensor:
-        """(N,) bool: whether an anchor's place lies in the picture, padded for itself."""
+        """(N,) bool: whether an anchor's place lies in the image, padded for itself."""
         rows, columns = (math.ceil(round_up(side) / self.stride) for side in size)
         return torch.tensor([row < rows and column < columns for row, column in self.places])
 
@@ -260,11 +260,11 @@ def retina_head(net: Network, batch: Tensor) -> list[Dense]:
     return dense(RETINA, logits, deltas, net.num_classes)
 
 
-def retinanet(net: Network, pictures: list[Tensor]) -> list[dict[str, Tensor]]:
-    batch, sizes = ready(net, pictures)
+def retinanet(net: Network, images: list[Tensor]) -> list[dict[str, Tensor]]:
+    batch, sizes = ready(net, images)
     levels = retina_head(net, batch)
     answers = []
-    for b, (size, factor) in enumerate(zip(sizes, stretch(pictures, sizes), strict=True)):
+    for b, (size, factor) in enumerate(zip(sizes, stretch(images, sizes), strict=True)):
         found = []
         for level in levels:
             scores = level.logits[b].sigmoid()
@@ -283,14 +283,14 @@ def has_area(boxes: Tensor) -> Tensor:
 
 
 def retinanet_losses(
-    net: Network, pictures: list[Tensor], targets: list[dict[str, Tensor]], resize: bool = True
+    net: Network, images: list[Tensor], targets: list[dict[str, Tensor]], resize: bool = True
 ) -> dict[str, Tensor]:
-    batch, sizes = ready(net, pictures, resize)
+    batch, sizes = ready(net, images, resize)
     levels = retina_head(net, batch)
     logits, deltas = torch.cat([x.logits for x in levels], 1), torch.cat([x.deltas for x in levels], 1)
     anchors = torch.cat([x.anchors for x in levels])
     of_classes, of_boxes, count = [], [], 0
-    for b, (target, size, factor) in enumerate(zip(targets, sizes, stretch(pictures, sizes), strict=True)):
+    for b, (target, size, factor) in enumerate(zip(targets, sizes, stretch(images, sizes), strict=True)):
         objects = target["boxes"].to(anchors) * factor
         within = torch.cat([x.within(size) for x in levels])
         match = torch.tensor(assigned(objects, anchors[within], positive=0.5, negative=0.4, low_quality=0.0))
@@ -365,7 +365,7 @@ def rpn_losses(rpn: list[Dense], objects: list[Tensor], sizes: list[Size]) -> tu
 
 
 def box_head(net: Network, levels: list[Tensor], boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """For the regions of all pictures: (N, classes + 1) logits, the background last, and (N, classes, 4) deltas."""
+    """For the regions of all images: (N, classes + 1) logits, the background last, and (N, classes, 4) deltas."""
     x = pooled(levels, boxes, 7).flatten(1)
     for i in range(2):
         x = net.linear(f"roi_head.bbox_head.shared_fcs.{i}", x).relu()
@@ -383,9 +383,9 @@ def mask_head(net: Network, levels: list[Tensor], boxes: list[Tensor], labels: T
     return net.conv("roi_head.mask_head.conv_logits", x)[torch.arange(len(labels)), labels]
 
 
-def mask_rcnn(net: Network, pictures: list[Tensor], masks: bool = True) -> list[dict[str, Tensor]]:
-    batch, sizes = ready(net, pictures)
-    factors = stretch(pictures, sizes)
+def mask_rcnn(net: Network, images: list[Tensor], masks: bool = True) -> list[dict[str, Tensor]]:
+    batch, sizes = ready(net, images)
+    factors = stretch(images, sizes)
     levels, rpn = features(net, batch)
     answers = []
     for b, regions in enumerate(propose(net, rpn, sizes, per_level=net.proposals)):
@@ -397,7 +397,7 @@ def mask_rcnn(net: Network, pictures: list[Tensor], masks: bool = True) -> list[
         answer = best_of_each_class(net, boxes[region, label], scores[region, label], label)
         if masks:
             shapes = mask_head(net, own, [answer["boxes"] * factors[b]], answer["labels"]).sigmoid()
-            size = pictures[b].shape[1:]
+            size = images[b].shape[1:]
             whole = [pasted(shape, box, size) >= 0.5 for shape, box in zip(shapes, answer["boxes"], strict=True)]
             answer["masks"] = torch.stack(whole)[:, None] if whole else torch.zeros(0, 1, *size, dtype=torch.bool)
         answers.append(answer)
@@ -405,12 +405,12 @@ def mask_rcnn(net: Network, pictures: list[Tensor], masks: bool = True) -> list[
 
 
 def mask_rcnn_losses(
-    net: Network, pictures: list[Tensor], targets: list[dict[str, Tensor]], resize: bool = True, masks: bool = True
+    net: Network, images: list[Tensor], targets: list[dict[str, Tensor]], resize: bool = True, masks: bool = True
 ) -> dict[str, Tensor]:
-    batch, sizes = ready(net, pictures, resize)
+    batch, sizes = ready(net, images, resize)
     levels, rpn = features(net, batch)
     objects = [
-        target["boxes"].to(batch) * factor for target, factor in zip(targets, stretch(pictures, sizes), strict=True)
+        target["boxes"].to(batch) * factor for target, factor in zip(targets, stretch(images, sizes), strict=True)
     ]
     losses = {}
     losses["loss_rpn_cls"], losses["loss_rpn_bbox"] = rpn_losses(rpn, objects, sizes)

@@ -1,4 +1,4 @@
-"""Figures of a detector against cases worked by hand and, on random sets, against pycocotools."""
+"""Metrics of a detector against cases worked by hand and, on random sets, against pycocotools."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from twins.data.boxes.dataset import BoxedImages, Objects
 from twins.data.boxes.object_masks import Outline
 from twins.metrics import detection as coco_figures
-from twins.metrics.detection import AVERAGES, DetectionFigures
+from twins.metrics.detection import AVERAGES, DetectionMetrics
 
 Detections = dict[str, Tensor]
 Random = np.random.Generator
@@ -33,7 +33,7 @@ def boxed_images(*objects: Objects, classes: int = 2) -> BoxedImages:
     """Image ids fall, categories have gaps."""
     count = len(objects)
     return BoxedImages(
-        pictures=[Path(f"{i}.png") for i in range(count)],
+        images=[Path(f"{i}.png") for i in range(count)],
         objects=objects,
         sizes=[(WIDTH, HEIGHT)] * count,
         image_ids=[10**12 * (count - 1 - i) for i in range(count)],
@@ -69,28 +69,28 @@ def detections_at(boxes: Any, labels: Any, scores: Any) -> Detections:
     }
 
 
-def counted(truth: BoxedImages, found: dict[int, Detections], masks: bool = True) -> DetectionFigures:
-    figures = DetectionFigures(truth, masks)
+def counted(truth: BoxedImages, found: dict[int, Detections], masks: bool = True) -> DetectionMetrics:
+    metrics = DetectionMetrics(truth, masks)
     for place, detections in found.items():
-        figures.update(place, detections)
-    return figures
+        metrics.update(place, detections)
+    return metrics
 
 
 NOTHING = detections_at([], [], [])
 
 
-# One class, one picture. Two objects, of which the better detection finds one and the other none.
+# One class, one image. Two objects, of which the better detection finds one and the other none.
 HALF_FOUND = objects_at([[10, 10, 20, 20], [80, 80, 20, 20]], [0, 0])
 ONE_RIGHT = detections_at([[10, 10, 30, 30], [120, 10, 140, 30]], [0, 0], [0.9, 0.8])
 
 
 def test_by_hand() -> None:
     """Precision is 1 up to a recall of a half, at 51 of 101 points, at every overlap; the areas are small."""
-    figures = dict(counted(boxed_images(HALF_FOUND), {0: ONE_RIGHT}).figures())
-    assert list(figures) == NAMES
+    metrics = dict(counted(boxed_images(HALF_FOUND), {0: ONE_RIGHT}).compute())
+    assert list(metrics) == NAMES
     half = pytest.approx(100 * 51 / 101)
     expected = [half, half, half, half, -1, -1, 50, 50, 50, 50, -1, -1]
-    assert list(figures.values()) == [*expected, *expected, 1]
+    assert list(metrics.values()) == [*expected, *expected, 1]
 
 
 def test_classes_by_hand() -> None:
@@ -110,21 +110,21 @@ def test_classes_by_hand() -> None:
 def test_without_masks_there_are_only_figures_of_boxes() -> None:
     boxes_alone = {name: value for name, value in ONE_RIGHT.items() if name != "masks"}
     truth = boxed_images(HALF_FOUND)
-    figures = counted(truth, {0: boxes_alone}, masks=False)
-    with_masks = dict(counted(truth, {0: ONE_RIGHT}).figures())
-    assert dict(figures.figures()) == {name: with_masks[name] for name in (*AVERAGES, "images")}
-    assert figures.per_class().mask_ap is None
-    assert figures.results()[0].keys() == {"image_id", "category_id", "bbox", "score"}
+    metrics = counted(truth, {0: boxes_alone}, masks=False)
+    with_masks = dict(counted(truth, {0: ONE_RIGHT}).compute())
+    assert dict(metrics.compute()) == {name: with_masks[name] for name in (*AVERAGES, "images")}
+    assert metrics.per_class().mask_ap is None
+    assert metrics.results()[0].keys() == {"image_id", "category_id", "bbox", "score"}
 
 
-def test_pictures_that_nobody_looked_at_are_left_out() -> None:
-    figures = counted(boxed_images(HALF_FOUND, objects_at([[0, 0, 50, 50]], [0])), {0: ONE_RIGHT})
-    assert dict(figures.figures())["ar100"] == 50
-    assert dict(figures.figures())["images"] == 1
-    assert figures.per_class().objects.tolist() == [2, 0]
-    figures.update(1, NOTHING)
-    assert dict(figures.figures())["ar100"] == pytest.approx(100 / 3)
-    assert figures.per_class().objects.tolist() == [3, 0]
+def test_images_that_nobody_looked_at_are_left_out() -> None:
+    metrics = counted(boxed_images(HALF_FOUND, objects_at([[0, 0, 50, 50]], [0])), {0: ONE_RIGHT})
+    assert dict(metrics.compute())["ar100"] == 50
+    assert dict(metrics.compute())["images"] == 1
+    assert metrics.per_class().objects.tolist() == [2, 0]
+    metrics.update(1, NOTHING)
+    assert dict(metrics.compute())["ar100"] == pytest.approx(100 / 3)
+    assert metrics.per_class().objects.tolist() == [3, 0]
 
 
 def test_a_crowd_takes_any_number_of_detections() -> None:
@@ -132,32 +132,32 @@ def test_a_crowd_takes_any_number_of_detections() -> None:
     truth = boxed_images(objects_at([[10, 10, 20, 20], [50, 50, 60, 60]], [0, 0], crowd=[False, True]))
     inside = [[50 + 10 * i, 50, 58 + 10 * i, 100] for i in range(6)]
     detections = detections_at([*inside, [10, 10, 30, 30]], [0] * 7, [0.9] * 6 + [0.1])
-    figures = dict(counted(truth, {0: detections}).figures())
-    assert figures["ap"] == figures["mask_ap"] == pytest.approx(100)
+    metrics = dict(counted(truth, {0: detections}).compute())
+    assert metrics["ap"] == metrics["mask_ap"] == pytest.approx(100)
 
 
 def test_nothing_found_is_zero_and_nothing_to_find_is_minus_one() -> None:
     nothing_there = boxed_images(objects_at([], []), objects_at([], []))
-    for figures in (
+    for metrics in (
         counted(nothing_there, {}),
         counted(nothing_there, {0: NOTHING}),
         counted(nothing_there, {0: ONE_RIGHT, 1: NOTHING}),
     ):
-        assert {value for name, value in figures.figures() if name != "images"} == {-1.0}
-        assert figures.per_class().ap.isnan().all()
-    figures = counted(boxed_images(HALF_FOUND), {0: NOTHING})
-    assert {value for name, value in figures.figures() if not name.endswith(("images", "medium", "large"))} == {0.0}
-    assert figures.per_class().ap[0] == 0
-    assert figures.results() == []
+        assert {value for name, value in metrics.compute() if name != "images"} == {-1.0}
+        assert metrics.per_class().ap.isnan().all()
+    metrics = counted(boxed_images(HALF_FOUND), {0: NOTHING})
+    assert {value for name, value in metrics.compute() if not name.endswith(("images", "medium", "large"))} == {0.0}
+    assert metrics.per_class().ap[0] == 0
+    assert metrics.results() == []
 
 
-def random_set(seed: int, pictures: int = 14, classes: int = 4) -> tuple[BoxedImages, dict[int, Detections]]:
+def random_set(seed: int, images: int = 14, classes: int = 4) -> tuple[BoxedImages, dict[int, Detections]]:
     """A truth in which the last class never occurs, and detections that mostly lie near it, in random order."""
     random = np.random.default_rng(seed)
-    objects = [random_objects(random, number, classes - 1) for number in (0, *random.integers(0, 9, pictures - 1))]
-    numbers = (0, 0, 400, *random.integers(1, 50, pictures - 3))
+    objects = [random_objects(random, number, classes - 1) for number in (0, *random.integers(0, 9, images - 1))]
+    numbers = (0, 0, 400, *random.integers(1, 50, images - 3))
     found = [random_detections(random, o, n, classes) for o, n in zip(objects, numbers, strict=True)]
-    return boxed_images(*objects, classes=classes), {int(i): found[i] for i in random.permutation(pictures)}
+    return boxed_images(*objects, classes=classes), {int(i): found[i] for i in random.permutation(images)}
 
 
 def random_objects(random: Random, number: int, classes: int) -> Objects:
@@ -199,7 +199,7 @@ def runs(mask: np.ndarray) -> list[int]:
 
 
 def random_detections(random: Random, objects: Objects, number: int, classes: int) -> Detections:
-    """Four in five near an object of the picture if it has any, many of equal score, masks with holes."""
+    """Four in five near an object of the image if it has any, many of equal score, masks with holes."""
     corners = np.sort(random.random((number, 2, 2)), axis=1).reshape(-1, 4) * [WIDTH, HEIGHT, WIDTH, HEIGHT]
     labels = random.integers(0, classes, number)
     if len(objects):
@@ -287,18 +287,18 @@ def test_random_sets_have_all_that_the_rules_tell_apart() -> None:
     assert numbers.max() > 100
     assert numbers[:, 3].any()
     assert any(len(d["scores"].unique()) < len(d["scores"]) for d in found.values())
-    assert min(dict(counted(truth, found).figures()).values()) > 0
+    assert min(dict(counted(truth, found).compute()).values()) > 0
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_same_as_pycocotools(seed: int) -> None:
-    """Recalls to the last bit, precisions but for the rounding of their quotients; all pictures, or but two of them."""
+    """Recalls to the last bit, precisions but for the rounding of their quotients; all images, or but two of them."""
     truth, found = random_set(seed)
     if seed % 2:
         found = {place: found[place] for place in list(found)[2:]}
-    figures = counted(truth, found)
-    values = np.array([value for name, value in figures.figures() if name != "images"]).reshape(2, 2, 6)
-    per_class = figures.per_class()
+    metrics = counted(truth, found)
+    values = np.array([value for name, value in metrics.compute() if name != "images"]).reshape(2, 2, 6)
+    per_class = metrics.per_class()
     for kind, (precisions, recalls), ours in zip(
         ("bbox", "segm"), values, (per_class.ap, per_class.mask_ap), strict=True
     ):
@@ -313,12 +313,12 @@ def test_same_as_pycocotools(seed: int) -> None:
 def test_the_truth_and_what_was_found_stay_as_they_are(capfd: pytest.CaptureFixture[str]) -> None:
     truth, found = random_set(1)
     before = copy.deepcopy(truth.objects)
-    figures = counted(truth, found)
-    first = dict(figures.figures())
-    results = copy.deepcopy(figures.results())
-    figures.reduce()  # one process is all there is; what was evaluated is forgotten
-    assert dict(figures.figures()) == first
-    assert figures.results() == results
+    metrics = counted(truth, found)
+    first = dict(metrics.compute())
+    results = copy.deepcopy(metrics.results())
+    metrics.reduce()  # one process is all there is; what was evaluated is forgotten
+    assert dict(metrics.compute()) == first
+    assert metrics.results() == results
     for objects, untouched in zip(truth.objects, before, strict=True):
         np.testing.assert_equal(tuple(objects), tuple(untouched))
     assert capfd.readouterr() == ("", "")
@@ -346,8 +346,8 @@ def test_results_are_in_cocos_format() -> None:
     assert {tuple(code["size"]) for code in codes} == {(HEIGHT, WIDTH)}
 
 
-def test_several_processes_count_each_picture_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three ranks, of which the last got a picture that the first had; what they send is pickled on its way."""
+def test_several_processes_count_each_image_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three ranks, of which the last got an image that the first had; what they send is pickled on its way."""
     truth, found = random_set(3)
     alone = counted(truth, found)
     shares = [list(found)[rank::3] for rank in range(3)]
@@ -356,9 +356,9 @@ def test_several_processes_count_each_picture_once(monkeypatch: pytest.MonkeyPat
     sent = [pickle.dumps(rank.found) for rank in ranks]
     monkeypatch.setattr(coco_figures, "gather", lambda _: [pickle.loads(share) for share in sent])  # noqa: S301
     for rank in ranks:
-        list(rank.figures())  # of its own share, which must not stay
+        list(rank.compute())  # of its own share, which must not stay
         rank.reduce()
-        assert list(rank.figures()) == list(alone.figures())
+        assert list(rank.compute()) == list(alone.compute())
         assert rank.results() == alone.results()
 
 

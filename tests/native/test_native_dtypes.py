@@ -252,9 +252,11 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, list[Te
 
 
 def trained_digits(weights: Path) -> tuple[nn.Module, list[Tensor], list[Tensor]]:
-    from twins.checkpoints.load import classes_of, load_whole
+    from twins.checkpoints.info import classes_of
+    from twins.checkpoints.load import load_whole
     from twins.checkpoints.read import read_checkpoint
-    from twins.data.loading import EvaluationSampler, make_loader
+    from twins.data.loading import make_loader
+    from twins.data.sampling import EvaluationSampler
     from twins.tasks import make_task
     from twins.training.evaluation import recipe_of_weights
 

@@ -467,7 +467,7 @@ def test_the_choice_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_network_is_traced_to_one_graph_that_keeps_the_kernels() -> None:
     """Exported with tensors that only say that they are on a GPU; the interpreter must be off, hence a process.
 
-    And which type blocks are given under autocast there, where it is another than on a processor.
+    And which type blocks are given under autocast there, where it is another than on a CPU.
     """
     code = """
 import torch, twins
@@ -529,7 +529,7 @@ class FusedWhereItFits(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def kept(create, name, pictures=16):
+def kept(create, name, images=16):
     model, storages = create(name).train(), {}
 
     def note(tensor):
@@ -538,12 +538,12 @@ def kept(create, name, pictures=16):
 
     with FakeTensorMode(allow_non_fake_inputs=True), FusedWhereItFits():
         model._apply(lambda weight: torch.empty(weight.shape, **ON_GPU))
-        images, labels = torch.empty(pictures, 3, 224, 224, **ON_GPU), torch.zeros(pictures, dtype=int, device="cuda")
+        images, labels = torch.empty(images, 3, 224, 224, **ON_GPU), torch.zeros(images, dtype=int, device="cuda")
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             loss = F.cross_entropy(model(images), labels)
         for weight in model.parameters():
             storages.pop(weight.untyped_storage()._cdata, None)
-        return sum(storage.nbytes() for storage in storages.values()) / pictures / 1e6
+        return sum(storage.nbytes() for storage in storages.values()) / images / 1e6
 
 
 print(kept(twins.create_model, sys.argv[1]), kept(timm.create_model, sys.argv[1]))
@@ -555,12 +555,12 @@ print(kept(twins.create_model, sys.argv[1]), kept(timm.create_model, sys.argv[1]
     "name", [pytest.param(name, marks=[] if name.endswith("small") else pytest.mark.slow) for name in VARIANTS]
 )
 def test_a_training_step_keeps_less_than_timms(name: str) -> None:
-    """MB a picture at 224 in bfloat16 that wait for the way back, weights not counted (`-s` prints them)."""
+    """MB an image at 224 in bfloat16 that wait for the way back, weights not counted (`-s` prints them)."""
     pytest.importorskip("timm")
     done = run_python(KEPT, name)
     assert done.returncode == 0, done.stderr
     ours, timms = map(float, done.stdout.split())
-    print(f"{name}: {ours:.1f} MB a picture, timm {timms:.1f}")
+    print(f"{name}: {ours:.1f} MB an image, timm {timms:.1f}")
     assert 0 < ours < 0.8 * timms
 
 

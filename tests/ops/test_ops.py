@@ -30,7 +30,7 @@ def layer(module: nn.Module) -> nn.Module:
     return module.double()
 
 
-def picture(*shape: int) -> Tensor:
+def image(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
 
 
@@ -66,7 +66,7 @@ def attend_by_hand(qkv_TX: Tensor, heads: int) -> Tensor:
 
 def attend_in_loops(x_BHWC: Tensor, qkv: nn.Module, heads: int) -> Tensor:
     """Window after window; slices clip those that stick out of the map."""
-    pictures = []
+    images = []
     for x_HWC in x_BHWC:
         rows = []
         for top in range(0, x_HWC.shape[0], WINDOW):
@@ -75,8 +75,8 @@ def attend_in_loops(x_BHWC: Tensor, qkv: nn.Module, heads: int) -> Tensor:
                 tokens = x_HWC[top : top + WINDOW, left : left + WINDOW]
                 strip.append(attend_by_hand(qkv(tokens).flatten(0, 1), heads).reshape(tokens.shape))
             rows.append(torch.cat(strip, dim=1))
-        pictures.append(torch.cat(rows, dim=0))
-    return torch.stack(pictures)
+        images.append(torch.cat(rows, dim=0))
+    return torch.stack(images)
 
 
 def slow_window_attention(x: Tensor, norm: nn.Module, qkv: nn.Module, proj: nn.Module, heads: int, masked: bool):
@@ -96,7 +96,7 @@ def slow_window_attention(x: Tensor, norm: nn.Module, qkv: nn.Module, proj: nn.M
 def test_window_attention_is_the_loop_over_windows(form: str, padding: str, size: tuple[int, int], head_size: int):
     heads, channels = 2, 2 * head_size
     norm, qkv = layer(nn.LayerNorm(channels)), layer(nn.Linear(channels, 3 * channels))
-    proj, x = layer(nn.Linear(channels, channels)), picture(2, *size, channels)
+    proj, x = layer(nn.Linear(channels, channels)), image(2, *size, channels)
     both_stick_out = all(side % WINDOW for side in size)
     masked = padding == "mask" or (padding == "mask-both" and both_stick_out)
 
@@ -112,7 +112,7 @@ def test_paddings_differ_where_they_should():
     norm, qkv, proj = nn.Identity(), layer(nn.Linear(channels, 3 * channels)), nn.Identity()
 
     def answers(*size: int) -> list[Tensor]:
-        x = picture(1, *size, channels)
+        x = image(1, *size, channels)
         return [ops.window_attention(x, norm, qkv, proj, 1, WINDOW, padding) for padding in ops.WINDOW_PADDINGS]
 
     mask, zero, mask_both = answers(9, 9)
@@ -131,7 +131,7 @@ def test_paddings_differ_where_they_should():
 @pytest.mark.parametrize("size", [(8, 8), (11, 6), (13, 17), (3, 9), (1, 1)], ids=str)
 def test_patch_embed_is_a_linear_layer_on_whole_patches(form: str, size: tuple[int, int]):
     patch, channels, dim = 4, 3, 16
-    proj, norm, x = layer(nn.Conv2d(channels, dim, patch, patch)), layer(nn.LayerNorm(dim)), picture(2, *size, channels)
+    proj, norm, x = layer(nn.Conv2d(channels, dim, patch, patch)), layer(nn.LayerNorm(dim)), image(2, *size, channels)
     rows, columns = (max(side // patch, 1) for side in size)
 
     def expected() -> Tensor:
@@ -152,7 +152,7 @@ def test_patch_embed_is_a_linear_layer_on_whole_patches(form: str, size: tuple[i
 @pytest.mark.parametrize("size", [(5, 8), (1, 4), (1, 1)], ids=str)
 def test_peg_adds_nine_shifted_maps(form: str, size: tuple[int, int]):
     H, W = size
-    conv, x = layer(nn.Conv2d(6, 6, 3, padding=1, groups=6)), picture(2, H, W, 6)
+    conv, x = layer(nn.Conv2d(6, 6, 3, padding=1, groups=6)), image(2, H, W, 6)
 
     def expected() -> Tensor:
         around = F.pad(x, (0, 0, 1, 1, 1, 1))
@@ -169,7 +169,7 @@ def test_peg_adds_nine_shifted_maps(form: str, size: tuple[int, int]):
 @pytest.mark.parametrize("form", FORMS)
 def test_mlp_has_the_exact_gelu(form: str):
     norm, fc1 = layer(nn.LayerNorm(8)), layer(nn.Linear(8, 32))
-    fc2, x = layer(nn.Linear(32, 8)), picture(2, 3, 5, 8)
+    fc2, x = layer(nn.Linear(32, 8)), image(2, 3, 5, 8)
 
     def expected() -> Tensor:
         hidden = fc1(norm(x))
@@ -192,7 +192,7 @@ def test_subsampled_attention_is_softmax_over_the_summary(
     norm, q = layer(nn.LayerNorm(channels)), layer(nn.Linear(channels, channels))
     kv, proj = layer(nn.Linear(channels, 2 * channels)), layer(nn.Linear(channels, channels))
     sr = layer(nn.Conv2d(channels, channels, sr_ratio, sr_ratio)) if sr_ratio > 1 else None
-    sr_norm, x = layer(nn.LayerNorm(channels)) if sr_ratio > 1 else None, picture(2, *size, channels)
+    sr_norm, x = layer(nn.LayerNorm(channels)) if sr_ratio > 1 else None, image(2, *size, channels)
 
     def expected() -> Tensor:
         answers = []
@@ -213,7 +213,7 @@ def test_subsampled_attention_is_softmax_over_the_summary(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_dropout_rate_reaches_every_branch(form: str):
-    identity, x, c = nn.Identity(), picture(1, 8, 8, 32), 32
+    identity, x, c = nn.Identity(), image(1, 8, 8, 32), 32
     with ops.use(form):
         branches = [
             ops.window_attention(x, identity, layer(nn.Linear(c, 3 * c)), identity, 1, WINDOW, "mask", 0.5),
@@ -228,7 +228,7 @@ def test_dropout_rate_reaches_every_branch(form: str):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_batch_may_be_empty(form: str):
-    identity, x, c = nn.Identity(), picture(0, 9, 9, 32), 32
+    identity, x, c = nn.Identity(), image(0, 9, 9, 32), 32
     with ops.use(form):
         local = ops.window_attention(x, identity, layer(nn.Linear(c, 3 * c)), identity, 1, WINDOW, "mask")
         subsampled = ops.subsampled_attention(
@@ -340,7 +340,7 @@ def test_unknown_names_are_refused():
         ops.use("quick"),
     ):
         pass
-    x, identity = picture(1, 7, 7, 32), nn.Identity()
+    x, identity = image(1, 7, 7, 32), nn.Identity()
     for form in FORMS:
         with (
             ops.use(form),

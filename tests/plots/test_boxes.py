@@ -1,4 +1,4 @@
-"""What is drawn over pictures, by their pixels."""
+"""What is drawn over images, by their pixels."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[float, ...
 
 
 def test_a_box_is_outlined_and_nothing_else_changes() -> None:
-    picture = noise(200, 150)
-    before = picture.copy()
-    drawn = np.array(draw_detections(picture, found((20, 50, 120, 100), labels=[1], scores=[0.9]), CLASSES, 0.5))
-    assert picture == before
-    changed = (drawn != np.array(picture)).any(axis=2)
+    image = noise(200, 150)
+    before = image.copy()
+    drawn = np.array(draw_detections(image, found((20, 50, 120, 100), labels=[1], scores=[0.9]), CLASSES, 0.5))
+    assert image == before
+    changed = (drawn != np.array(image)).any(axis=2)
     rows, columns = np.nonzero(changed[50:])
     assert (50 + rows.min(), 50 + rows.max(), columns.min(), columns.max()) == (50, 99, 20, 119)
     for edge in (drawn[50, 20:120], drawn[99, 20:120], drawn[50:100, 20], drawn[50:100, 119]):
@@ -68,13 +68,13 @@ def test_detections_of_less_than_the_score_are_left_out(written: list[tuple[str,
     assert nothing == noise(200, 150)
 
 
-def test_half_of_a_grey_picture_shines_through_a_mask() -> None:
-    picture = Image.new("L", (200, 150), 100)
+def test_half_of_a_grey_image_shines_through_a_mask() -> None:
+    image = Image.new("L", (200, 150), 100)
     detections = found((20, 50, 120, 100), (20, 50, 120, 100), labels=[0, 1], scores=[0.9, 0.8])
     masks = torch.zeros(2, 1, 150, 200, dtype=torch.bool)
     masks[0, 0, 70:90, 30:60] = True
     masks[1, 0, 70:90, 50:80] = True
-    drawn = draw_detections(picture, {**detections, "masks": masks}, CLASSES, 0.5)
+    drawn = draw_detections(image, {**detections, "masks": masks}, CLASSES, 0.5)
     assert drawn.mode == "RGB"
     pixels = np.array(drawn, dtype=int)
     once = [50 + side // 2 for side in DOG]
@@ -85,7 +85,7 @@ def test_half_of_a_grey_picture_shines_through_a_mask() -> None:
     np.testing.assert_array_equal(pixels[70:90, 50:60], np.broadcast_to(both, (20, 10, 3)))
 
 
-def test_names_never_cover_one_another_nor_leave_the_picture(written: list[tuple[str, tuple[float, ...]]]) -> None:
+def test_names_never_cover_one_another_nor_leave_the_image(written: list[tuple[str, tuple[float, ...]]]) -> None:
     """Of sixty objects in a heap the best are named."""
     random = np.random.default_rng(0)
     corners = np.sort(random.random((60, 2, 2)), axis=1).reshape(60, 4) * [400, 300, 400, 300]
@@ -108,7 +108,7 @@ def test_names_never_cover_one_another_nor_leave_the_picture(written: list[tuple
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (1333, 800)])
-def test_every_size_of_picture_and_box_can_be_drawn(size: tuple[int, int]) -> None:
+def test_every_size_of_image_and_box_can_be_drawn(size: tuple[int, int]) -> None:
     width, height = size
     detections = found(
         (0, 0, width, height), (0, 0, 0, 0), (width, height, width, height), labels=[2, 1, 0], scores=[1.0] * 3
@@ -117,37 +117,37 @@ def test_every_size_of_picture_and_box_can_be_drawn(size: tuple[int, int]) -> No
     assert drawn.size == ((480, 480) if size == (1, 1) else size)
 
 
-def test_a_picture_that_names_would_cover_is_enlarged(written: list[tuple[str, tuple[float, ...]]]) -> None:
+def test_a_image_that_names_would_cover_is_enlarged(written: list[tuple[str, tuple[float, ...]]]) -> None:
     """96 pixels become 5 x 96: boxes and masks with them."""
     detections = found((20, 30, 60, 80), labels=[1], scores=[0.9])
     masks = torch.zeros(1, 1, 96, 96, dtype=torch.bool)
     masks[0, 0, 40:50, 30:40] = True
-    picture = Image.new("RGB", (96, 96), (100, 100, 100))
-    drawn = np.array(draw_detections(picture, {**detections, "masks": masks}, CLASSES, 0.5), dtype=int)
+    image = Image.new("RGB", (96, 96), (100, 100, 100))
+    drawn = np.array(draw_detections(image, {**detections, "masks": masks}, CLASSES, 0.5), dtype=int)
     assert drawn.shape == (480, 480, 3)
     assert (drawn[200:250, 150:200] == [50 + side // 2 for side in DOG]).all()
     assert (drawn[150, 100:300] == DOG).all()
     assert (drawn[260:390, 110:290] == 100).all()
 
 
-def boxed(picture: Image.Image, boxes: list[list[float]], title: str, masks: Tensor | None = None) -> Boxed:
-    pixels = torch.from_numpy(np.array(picture)).reshape(picture.height, picture.width, -1).permute(2, 0, 1) / 255
+def boxed(image: Image.Image, boxes: list[list[float]], title: str, masks: Tensor | None = None) -> Boxed:
+    pixels = torch.from_numpy(np.array(image)).reshape(image.height, image.width, -1).permute(2, 0, 1) / 255
     count = len(boxes)
     return Boxed(pixels, torch.tensor(boxes).reshape(-1, 4), torch.ones(count, dtype=torch.int64), None, masks, title)
 
 
-def test_small_pictures_are_enlarged_by_a_whole_factor(
+def test_small_images_are_enlarged_by_a_whole_factor(
     tmp_path: Path, written: list[tuple[str, tuple[float, ...]]]
 ) -> None:
     """Two rows of truth and prediction share a line; 100 pixels become 400."""
     small = noise(100, 80, channels=1)
     masks = torch.zeros(1, 80, 100, dtype=torch.uint8)
     row = [boxed(small, [[10.0, 30.0, 60.0, 70.0]], "truth", masks), boxed(small, [], "prediction")]
-    draw_boxes([row, row], CLASSES, tmp_path / "sheet.png", "held-out pictures")
+    draw_boxes([row, row], CLASSES, tmp_path / "sheet.png", "validation images")
     sheet = Image.open(tmp_path / "sheet.png")
     assert sheet.width == 4 * (400 + GAP) + GAP
     assert [text for text, _ in written].count("dog") == 2
-    assert [text for text, _ in written if text != "dog"] == ["held-out pictures", *["truth", "prediction"] * 2]
+    assert [text for text, _ in written if text != "dog"] == ["validation images", *["truth", "prediction"] * 2]
     left, top = GAP, sheet.height - GAP - 320
     enlarged = np.array(small).repeat(4, 0).repeat(4, 1)[..., None]
     prediction = np.array(sheet.crop((left + 400 + GAP, top, left + 800 + GAP, top + 320)))
@@ -158,7 +158,7 @@ def test_small_pictures_are_enlarged_by_a_whole_factor(
     assert (truth[122:278, 42:238] == enlarged[122:278, 42:238]).all()
 
 
-def test_large_pictures_are_shrunk_with_their_boxes_and_masks(tmp_path: Path) -> None:
+def test_large_images_are_shrunk_with_their_boxes_and_masks(tmp_path: Path) -> None:
     large = Image.new("RGB", (960, 1920), "black")
     masks = torch.zeros(1, 1920, 960, dtype=torch.bool)
     masks[0, 960:1440, 480:720] = True

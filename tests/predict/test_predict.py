@@ -19,26 +19,27 @@ from torch import nn
 from torchvision.transforms.functional import pil_to_tensor
 
 import twins
-from conftest import TINY
-from test_cli import refusal
+from helpers.command_line import refusal
+from helpers.tiny import TINY
 from twins.checkpoints.info import read_trained
 from twins.cli import main
-from twins.data.classify.transforms import Preprocessing, eval_transform
+from twins.data.classify.transforms import eval_transform
 from twins.data.images import UnreadableImageError, read_image
-from twins.data.masks.transforms import MaskPreprocessing, mask_eval_transform
+from twins.data.masks.transforms import mask_eval_transform
 from twins.data.palette import class_colours
 from twins.heads import sliding_window as inference
 from twins.heads.sliding_window import class_probabilities
-from twins.plots.boxes import draw_mask
+from twins.plots.masks import draw_mask
 from twins.predict import load_predictor
 from twins.predict import loop as writing
 from twins.predict.predictors import DetectPredictor, SegmentPredictor
-from twins.predict.sources import PictureFile, find_pictures, image_ids, output_names
+from twins.predict.sources import ImageFile, find_images, image_ids, output_names
+from twins.preprocessing import ClassifyPreprocessing, SegmentPreprocessing
 from twins.training.loop import fit
 
 CLASSES = ("ant", "bee", "cat")
 SMALL = {**TINY, "channels": 16}
-ROTATED = 6  # EXIF's orientation of a picture that is to be turned clockwise by 90 degrees
+ROTATED = 6  # EXIF's orientation of an image that is to be turned clockwise by 90 degrees
 
 
 def checkpoint(tmp_path: Path, kind: str, channels: int = 3, **more: Any) -> tuple[Path, nn.Module]:
@@ -73,16 +74,16 @@ def checkpoint(tmp_path: Path, kind: str, channels: int = 3, **more: Any) -> tup
 
 
 def saved(path: Path, width: int, height: int, seed: int = 0, **settings: Any) -> Image.Image:
-    """A picture of coloured noise in coarse squares, also on disk."""
+    """An image of coloured noise in coarse squares, also on disk."""
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3)).astype(np.uint8)
-    picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
+    image = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, **settings)
-    return picture
+    image.save(path, **settings)
+    return image
 
 
 def saved_sideways(path: Path) -> Image.Image:
-    """A picture of 40 x 56 that is upright once turned as its tag says; answers it upright."""
+    """An image of 40 x 56 that is upright once turned as its tag says; answers it upright."""
     exif = Image.Exif()
     exif[0x0112] = ROTATED
     return saved(path, 56, 40, exif=exif).transpose(Image.Transpose.ROTATE_270)
@@ -102,8 +103,8 @@ def content(folder: Path) -> list[str]:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_probabilities_are_those_of_the_evaluation_transform(tmp_path: Path, channels: int) -> None:
     weights, network = checkpoint(tmp_path, "classify", channels)
-    picture = saved(tmp_path / "a.png", 70, 50).convert({1: "L", 3: "RGB"}[channels])
-    view = eval_transform(Preprocessing(48, mean=(0.4,) * channels, std=(0.3,) * channels))(picture)
+    image = saved(tmp_path / "a.png", 70, 50).convert({1: "L", 3: "RGB"}[channels])
+    view = eval_transform(ClassifyPreprocessing(48, mean=(0.4,) * channels, std=(0.3,) * channels))(image)
     with torch.no_grad():
         expected = network(view[None]).softmax(dim=1)[0]
     answer = load_predictor(weights, "cpu", topk=2)(tmp_path / "a.png")
@@ -120,13 +121,13 @@ def test_a_mask_is_the_likeliest_class_of_each_pixel(
     tmp_path: Path, kind: str, windows: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights, network = checkpoint(tmp_path, kind)
-    picture = saved(tmp_path / "a.png", 83, 61)
-    transform = mask_eval_transform(MaskPreprocessing((192, 48), (0.4,) * 3, (0.3,) * 3))
-    views, _ = transform(picture, torch.empty(0))
+    image = saved(tmp_path / "a.png", 83, 61)
+    transform = mask_eval_transform(SegmentPreprocessing((192, 48), (0.4,) * 3, (0.3,) * 3))
+    views, _ = transform(image, torch.empty(0))
     expected = class_probabilities(network, views, (61, 83), *windows.values()).argmax(dim=0)
     assert len(expected.unique()) > 1
     monkeypatch.setattr(inference, "LOGITS_AT_ONCE", 2 * 83 * 61)  # two of three classes at a time
-    answer = load_predictor(weights, "cpu", **windows)(picture)
+    answer = load_predictor(weights, "cpu", **windows)(image)
     assert answer.mask.dtype == torch.uint8
     assert answer.mask.tolist() == expected.tolist()
     assert answer.pixels == {CLASSES[i]: int((expected == i).sum()) for i in expected.unique().tolist()}
@@ -136,16 +137,16 @@ def test_a_mask_is_the_likeliest_class_of_each_pixel(
 @pytest.mark.parametrize("kind", ["mask_rcnn", "retinanet"])
 def test_detections_are_the_networks_own(tmp_path: Path, kind: str, channels: int) -> None:
     weights, _ = checkpoint(tmp_path, kind, channels)
-    picture = saved(tmp_path / "a.png", 83, 61)
+    image = saved(tmp_path / "a.png", 83, 61)
     stored = torch.load(weights, weights_only=True)
     network = getattr(twins, kind)(
         "svt_small", **stored["meta"]["create_model"], min_size=48, max_size=80, image_mean=[0.4] * channels,
         image_std=[0.3] * channels, score_thresh=0.009, nms_thresh=0.4, detections_per_img=7, weights=weights,
     ).eval()  # fmt: skip
-    pixels = pil_to_tensor(picture.convert({1: "L", 3: "RGB"}[channels]))
+    pixels = pil_to_tensor(image.convert({1: "L", 3: "RGB"}[channels]))
     with torch.no_grad():
         (expected,) = network([pixels / 255])
-    answer = load_predictor(weights, "cpu", conf=0.009, iou=0.4, max_det=7)(picture)
+    answer = load_predictor(weights, "cpu", conf=0.009, iou=0.4, max_det=7)(image)
     assert len(answer) == 7
     torch.testing.assert_close(answer.boxes, expected["boxes"])
     torch.testing.assert_close(answer.scores, expected["scores"])
@@ -161,18 +162,18 @@ def test_detections_are_the_networks_own(tmp_path: Path, kind: str, channels: in
 def test_files_images_and_sequences_of_them_are_answered_alike(tmp_path: Path, kind: str) -> None:
     weights, _ = checkpoint(tmp_path, kind)
     paths = [tmp_path / f"{i}.png" for i in range(18)]  # more than a classifier sees at once
-    pictures = [saved(path, 40 + i, 48, seed=i) for i, path in enumerate(paths)]
+    images = [saved(path, 40 + i, 48, seed=i) for i, path in enumerate(paths)]
     predictor = load_predictor(weights, "cpu", **({"conf": 0.0} if kind == "retinanet" else {}))
     field = {"classify": "probabilities", "upernet": "mask", "retinanet": "boxes"}[kind]
     answers = [getattr(answer, field) for answer in predictor([str(path) for path in paths])]
     assert len(answers) == 18
-    for answer, picture, path in zip(answers, pictures, paths, strict=True):
-        torch.testing.assert_close(getattr(predictor(picture), field), answer)
+    for answer, image, path in zip(answers, images, paths, strict=True):
+        torch.testing.assert_close(getattr(predictor(image), field), answer)
         torch.testing.assert_close(getattr(predictor(path), field), answer)
     assert predictor([]) == []
 
 
-def test_pictures_are_turned_upright(tmp_path: Path) -> None:
+def test_images_are_turned_upright(tmp_path: Path) -> None:
     weights, _ = checkpoint(tmp_path, "upernet")
     upright = saved_sideways(tmp_path / "a.png")
     predictor = load_predictor(weights, "cpu")
@@ -188,8 +189,8 @@ def test_averaged_weights_are_taken_where_there_are_any(tmp_path: Path) -> None:
     _, other = checkpoint(tmp_path, "classify")
     average = {name: tensor + 0.01 for name, tensor in other.state_dict().items()}
     weights, _ = checkpoint(tmp_path, "classify", model_ema=average)
-    picture = saved(tmp_path / "a.png", 48, 48)
-    by_default, averaged, plain = (load_predictor(weights, "cpu", ema)(picture) for ema in (None, True, False))
+    image = saved(tmp_path / "a.png", 48, 48)
+    by_default, averaged, plain = (load_predictor(weights, "cpu", ema)(image) for ema in (None, True, False))
     assert by_default.probabilities.equal(averaged.probabilities)
     assert (averaged.probabilities - plain.probabilities).abs().max() > 1e-4
 
@@ -209,7 +210,7 @@ def test_settings_are_those_of_the_networks_own_run_unless_given(tmp_path: Path)
     assert load_predictor(weights, "cpu").network.selection == (0.3, 0.5, 100)
 
 
-def test_an_unreadable_picture_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     weights, _ = checkpoint(tmp_path, "classify")
     with pytest.raises(UnreadableImageError, match="gone.png"):
         load_predictor(weights, "cpu")(tmp_path / "gone.png")
@@ -229,7 +230,7 @@ def test_published_classifiers_are_known_by_their_weights(tmp_path: Path, prefix
     assert trained.classes == tuple("0123456")
     answer = load_predictor(tmp_path / "others.pth", "cpu")(Image.new("RGB", (240, 230), "green"))
     with torch.no_grad():
-        view = eval_transform(Preprocessing())(Image.new("RGB", (240, 230), "green"))
+        view = eval_transform(ClassifyPreprocessing())(Image.new("RGB", (240, 230), "green"))
         torch.testing.assert_close(answer.probabilities, network.eval()(view[None]).softmax(dim=1)[0])
 
 
@@ -254,32 +255,32 @@ def test_published_segmenters_and_detectors_are_known_by_their_weights(tmp_path:
     assert predictor.category_ids == [1, 2, 3, 4]
 
 
-# Which pictures are meant
+# Which images are meant
 
 
-def test_pictures_are_found_below_folders_and_keep_their_places(tmp_path: Path) -> None:
+def test_images_are_found_below_folders_and_keep_their_places(tmp_path: Path) -> None:
     for name in ("a/x.JPG", "a/deep/y.png", "a/.hidden.png", "b/z.png"):
         saved(tmp_path / name, 8, 8, **({"format": "JPEG"} if name.endswith("JPG") else {}))
     (tmp_path / "a" / "notes.txt").touch()
-    found = find_pictures([tmp_path / "a", tmp_path / "b" / "z.png", tmp_path / "a" / "x.JPG"])
-    assert [picture.name.as_posix() for picture in found] == ["deep/y.png", "x.JPG", "z.png"]
-    assert [picture.path for picture in found] == [
+    found = find_images([tmp_path / "a", tmp_path / "b" / "z.png", tmp_path / "a" / "x.JPG"])
+    assert [image.name.as_posix() for image in found] == ["deep/y.png", "x.JPG", "z.png"]
+    assert [image.path for image in found] == [
         tmp_path / "a/deep/y.png",
         tmp_path / "a/x.JPG",
         tmp_path / "b/z.png",
     ]
 
 
-def test_pictures_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+def test_images_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     for name in ("a/x.png", "b/x.png", "a/y.png"):
         saved(tmp_path / name, 8, 8)
-    found = find_pictures([tmp_path / "a", tmp_path / "b" / "x.png"])
-    assert [picture.name.as_posix() for picture in found] == ["a/x.png", "a/y.png", "b/x.png"]
+    found = find_images([tmp_path / "a", tmp_path / "b" / "x.png"])
+    assert [image.name.as_posix() for image in found] == ["a/x.png", "a/y.png", "b/x.png"]
 
 
-def test_what_is_written_of_two_pictures_never_shares_a_name() -> None:
-    def names(*pictures: str) -> list[str]:
-        found = [PictureFile(Path(name), Path(name)) for name in pictures]
+def test_what_is_written_of_two_images_never_shares_a_name() -> None:
+    def names(*images: str) -> list[str]:
+        found = [ImageFile(Path(name), Path(name)) for name in images]
         return [name.as_posix() for name in output_names(found, lambda name: ".png")]
 
     assert names("a/x.jpg", "y.tif") == ["a/x.png", "y.png"]
@@ -293,7 +294,7 @@ def test_what_is_written_of_two_pictures_never_shares_a_name() -> None:
     (("²3.jpg", "4.jpg"), [1, 2]),
 ])  # fmt: skip
 def test_image_ids_are_coco_s_where_all_names_are_numbers(names: tuple[str, ...], ids: list[int]) -> None:
-    assert image_ids([PictureFile(Path(name), Path(name)) for name in names]) == ids
+    assert image_ids([ImageFile(Path(name), Path(name)) for name in names]) == ids
 
 
 # What is written
@@ -314,11 +315,11 @@ def test_a_classifier_leaves_a_table_and_a_sheet(tmp_path: Path, capsys: pytest.
         assert row[::2] == [name, f"{answer.top[0][1]:.5f}", f"{answer.top[1][1]:.5f}"]
         assert row[1::2] == [answer.top[0][0], answer.top[1][0]]
         assert f"{name}: {answer}\n" in told
-    assert "2 pictures, " in told
+    assert "2 images, " in told
     assert f"predictions in {out}" in told
 
 
-def test_a_segmenter_leaves_masks_and_drawn_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_segmenter_leaves_masks_and_drawn_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights, _ = checkpoint(tmp_path, "upernet")
     saved(tmp_path / "photos" / "a.jpg", 83, 61)
     saved_sideways(tmp_path / "photos" / "sub" / "b.png")
@@ -326,7 +327,7 @@ def test_a_segmenter_leaves_masks_and_drawn_pictures(tmp_path: Path, capsys: pyt
     out = tmp_path / "out"
     assert predict(tmp_path / "photos", "--weights", weights, "--out", out) == 0
     assert content(out) == ["classes.txt", "masks/a.png", "masks/c.png", "masks/sub/b.png",
-                            "pictures/a.jpg", "pictures/c.jpg", "pictures/sub/b.png"]  # fmt: skip
+                            "images/a.jpg", "images/c.jpg", "images/sub/b.png"]  # fmt: skip
     assert (out / "classes.txt").read_text() == "ant\nbee\ncat\n"
     predictor = load_predictor(weights, "cpu")
     pixels = torch.zeros(3)
@@ -357,8 +358,8 @@ def test_the_commonest_classes_are_named_in_the_corner_of_a_mask() -> None:
 
 @pytest.mark.parametrize(("recipe", "expected"), [
     ("tiny_recipe", ["predictions.csv", "predictions.png"]),
-    ("tiny_segment_recipe", ["classes.txt", "masks/a.png", "pictures/a.png"]),
-    ("tiny_detect_recipe", ["detections.json", "images.json", "pictures/a.png"]),
+    ("tiny_segment_recipe", ["classes.txt", "masks/a.png", "images/a.png"]),
+    ("tiny_detect_recipe", ["detections.json", "images.json", "images/a.png"]),
 ])  # fmt: skip
 def test_a_run_s_own_checkpoint_is_all_it_takes(
     tmp_path: Path, recipe: str, expected: list[str], request: pytest.FixtureRequest
@@ -383,7 +384,7 @@ def test_a_detector_leaves_what_coco_s_tools_read(tmp_path: Path, capsys: pytest
     answers = {int(path.stem): predictor(path) for path in (tmp_path / "photos").iterdir()}
     assert predict(tmp_path / "photos", "--weights", weights, "--out", out, "--conf", "0", "--max-det", "6") == 0
     assert content(out) == ["detections.json", "images.json",
-                            "pictures/000000000139.jpg", "pictures/000000000285.png"]  # fmt: skip
+                            "images/000000000139.jpg", "images/000000000285.png"]  # fmt: skip
     assert json.loads((out / "images.json").read_text()) == {
         "images": [
             {"id": 139, "file_name": "000000000139.jpg", "width": 83, "height": 61},
@@ -405,12 +406,12 @@ def test_a_detector_leaves_what_coco_s_tools_read(tmp_path: Path, capsys: pytest
     written = (out / "detections.json").read_text()
     assert all(len(number.partition(".")[2]) <= 5 for number in written.replace(",", " ").split() if "." in number)
     told = capsys.readouterr().out
-    assert "2 pictures, " in told
+    assert "2 images, " in told
     assert "12 objects: " in told
     assert read_image(out / "pictures" / "000000000139.jpg").size == (5 * 83, 5 * 61)  # to be legible
 
 
-def test_pictures_without_objects_are_listed_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_without_objects_are_listed_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights, _ = checkpoint(tmp_path, "mask_rcnn")
     saved_sideways(tmp_path / "a.png")
     argv = (tmp_path / "a.png", "--weights", weights, "--out", tmp_path / "out", "--conf", "1", "--no-draw")
@@ -421,7 +422,7 @@ def test_pictures_without_objects_are_listed_all_the_same(tmp_path: Path, capsys
     assert image == {"id": 1, "file_name": "a.png", "width": 40, "height": 56}
     told = capsys.readouterr().out
     assert "a.png: nothing\n" in told
-    assert told.splitlines()[1].startswith("1 picture, ")
+    assert told.splitlines()[1].startswith("1 image, ")
     assert "s each: 0 objects\n" in told
 
 
@@ -471,7 +472,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys: pyt
 
 
 def interrupted_at(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while picture number `place` is written, with half of it on disk."""
+    """Ctrl-C while image number `place` is written, with half of it on disk."""
     save, count = Image.Image.save, iter(range(100))
 
     def half_saved(image: Image.Image, path: Path, **settings: Any) -> None:
@@ -492,11 +493,11 @@ def test_an_interruption_leaves_what_was_found(
     interrupted_at(2, monkeypatch)
     out = tmp_path / "out"
     assert predict(tmp_path / "photos", "--weights", weights, "--out", out, "--conf", "0", "--max-det", "3") == 130
-    assert content(out) == ["detections.json", "images.json", "pictures/0.png", "pictures/1.png"]
+    assert content(out) == ["detections.json", "images.json", "images/0.png", "images/1.png"]
     assert [image["id"] for image in json.loads((out / "images.json").read_text())["images"]] == [0, 1]
     results = json.loads((out / "detections.json").read_text())
     assert [result["image_id"] for result in results] == [0, 0, 0, 1, 1, 1]
-    assert "2 of 4 pictures" in capsys.readouterr().out
+    assert "2 of 4 images" in capsys.readouterr().out
 
 
 def test_a_table_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -516,11 +517,11 @@ def test_a_table_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path, monke
     assert content(tmp_path / "out") == ["detections.json", "images.json"]
 
 
-def test_unreadable_pictures_stop_or_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_images_stop_or_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     weights, _ = checkpoint(tmp_path, "classify")
     saved(tmp_path / "photos" / "a.png", 60, 50)
     saved(tmp_path / "photos" / "c.png", 60, 50)
-    (tmp_path / "photos" / "b.png").write_bytes(b"no picture")
+    (tmp_path / "photos" / "b.png").write_bytes(b"no image")
     argv = [str(tmp_path / "photos"), "--weights", str(weights), "--no-draw"]
     error = refusal(capsys, "predict", *argv, "--out", str(tmp_path / "out"))
     assert "b.png" in error
@@ -530,10 +531,10 @@ def test_unreadable_pictures_stop_or_are_left_out(tmp_path: Path, capsys: pytest
     rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     assert [row.partition(",")[0] for row in rows] == ["file", "a.png", "c.png"]
     told = capsys.readouterr().out
-    assert "2 of 3 pictures" in told
-    assert "left out 1 unreadable picture: " in told
+    assert "2 of 3 images" in told
+    assert "left out 1 unreadable image: " in told
     bad = (str(tmp_path / "photos" / "b.png"), *argv[1:], "--out", str(tmp_path / "bad"), "--bad-images", "skip")
-    assert "none of the pictures can be read: " in refusal(capsys, "predict", *bad)
+    assert "none of the images can be read: " in refusal(capsys, "predict", *bad)
 
 
 # What cannot be used
@@ -554,7 +555,7 @@ def test_unreadable_pictures_stop_or_are_left_out(tmp_path: Path, capsys: pytest
     ("classify", ("--classes", "gone.txt"), "gone.txt: cannot read names of classes"),
     ("classify", ("--weights", "gone.pth"), "gone.pth is not there"),
     ("classify", ("--out", "/dev/null/x"), "/dev/null/x: cannot write there"),
-    ("classify", ("--bad-images", "mend"), "invalid choice: 'mend'"),
+    ("classify", ("--bad-images", "fix"), "invalid choice: 'fix'"),
     ("classify", ("--confidence", "1"), "unknown argument --confidence"),
 ])  # fmt: skip
 def test_unfit_flags_get_one_line(
@@ -574,8 +575,8 @@ def test_unfit_sources_and_weights_get_one_line(tmp_path: Path, capsys: pytest.C
     def refused(source: str = "a.png", file: str = "classify.pth", *flags: str) -> str:
         return refusal(capsys, "predict", str(tmp_path / source), "--weights", str(tmp_path / file), *flags)
 
-    assert "gone: no such picture or folder" in refused("gone")
-    assert "empty: no pictures in this folder (.jpg" in refused("empty")
+    assert "gone: no such image or folder" in refused("gone")
+    assert "empty: no images in this folder (.jpg" in refused("empty")
     saved(tmp_path / "a.png", 60, 50)
     (tmp_path / "two.txt").write_text("a\nb\n")
     assert "tells 3 classes apart, but 2 are named" in refused("a.png", "classify.pth", "--classes",
@@ -602,7 +603,7 @@ def test_help_tells_which_flags_are_for_which_networks(capsys: pytest.CaptureFix
     assert "detectors: least score" in told
 
 
-def test_a_line_a_picture_is_for_a_few(
+def test_a_line_a_image_is_for_a_few(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights, _ = checkpoint(tmp_path, "classify")
@@ -612,7 +613,7 @@ def test_a_line_a_picture_is_for_a_few(
     assert predict(tmp_path / "photos", "--weights", weights, "--out", tmp_path / "out", "--no-draw") == 0
     told = capsys.readouterr().out.splitlines()
     assert len(told) == 2
-    assert told[0].startswith("3 pictures, ")
+    assert told[0].startswith("3 images, ")
 
 
 def test_published_detectors_tell_cocos_classes(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_lr_is_the_peak_itself() -> None:
 @pytest.mark.parametrize("unit", ["epoch", "step"])
 def test_every_schedule_warms_up_to_the_peak(sched: str, unit: str) -> None:
     if (sched, unit) == ("plateau", "step"):
-        pytest.skip("plateau looks at an epoch's figure")
+        pytest.skip("plateau looks at an epoch's metric")
     power_or_factor = 1.0 if sched == "poly" else 0.1
     recipe = ClassifyRecipe(epochs=20, lr=1e-2, sched=sched, sched_unit=unit, warmup_epochs=4, decay_epochs=6,
                             decay_milestones=(8, 12), min_lr=1e-5, decay_rate=power_or_factor)  # fmt: skip

@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 import twins
-from conftest import TINY
-from test_cli import refusal
-from training.test_train import StopAfter, assert_same, log_of, weights_of
-from twins.checkpoints.load import identify_head
+from helpers.command_line import refusal
+from helpers.runs import StopAfter, assert_same, log_of, weights_of
+from helpers.tiny import TINY
+from twins.checkpoints.info import identify_head
 from twins.cli import main
 from twins.errors import TwinsError
 from twins.heads.detection import Detector, mask_rcnn, retinanet
@@ -124,10 +124,10 @@ def a_target(boxes: list[list[float]], size: tuple[int, int]) -> dict[str, Tenso
 @pytest.mark.parametrize("detector", BUILDERS)
 @pytest.mark.parametrize("objects", [[], [[4.0, 6.0, 30.0, 40.0]]])
 def test_every_parameter_learns_from_every_batch(detector: str, objects: list[list[float]]) -> None:
-    """Else DistributedDataParallel would wait for it; pictures without objects are no exception."""
+    """Else DistributedDataParallel would wait for it; images without objects are no exception."""
     model = tiny(detector).train()
-    pictures = [torch.rand(3, 64, 70), torch.rand(3, 50, 64)]
-    losses = model(pictures, [a_target(objects, (64, 70)), a_target([], (50, 64))])
+    images = [torch.rand(3, 64, 70), torch.rand(3, 50, 64)]
+    losses = model(images, [a_target(objects, (64, 70)), a_target([], (50, 64))])
     assert all(loss.isfinite() for loss in losses.values())
     torch.stack(list(losses.values())).sum().backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
@@ -156,15 +156,15 @@ def spoilt(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("targets", "message"), [
-    (None, "training needs targets, one for each of 1 pictures"),
-    ([], "training needs targets, one for each of 1 pictures"),
+    (None, "training needs targets, one for each of 1 images"),
+    ([], "training needs targets, one for each of 1 images"),
     ([spoilt(boxes=None)], "targets[0] has no 'boxes'"),
     ([spoilt(masks=None)], "targets[0] has no 'masks'"),
     ([spoilt(boxes=torch.zeros(2, 4))], "boxes are (2, 4), not (1, 4)"),
     ([spoilt(boxes=torch.tensor([[4.0, 6.0, 4.0, 40.0]]))], "a box without area"),
     ([spoilt(labels=torch.tensor([2]))], "labels must lie in 0..1"),
     ([spoilt(labels=torch.tensor([-1]))], "labels must lie in 0..1"),
-    ([spoilt(masks=torch.zeros(1, 70, 64))], "masks must be (objects, height, width) of the picture"),
+    ([spoilt(masks=torch.zeros(1, 70, 64))], "masks must be (objects, height, width) of the image"),
 ])  # fmt: skip
 def test_targets_that_cannot_be_learnt_from(targets: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -172,12 +172,12 @@ def test_targets_that_cannot_be_learnt_from(targets: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize(("images", "error", "message"), [
-    ([], ValueError, "no pictures"),
+    ([], ValueError, "no images"),
     ([torch.zeros(3, 8, 8, dtype=torch.uint8)], TypeError, "images[0] is of torch.uint8: floats in [0, 1]"),
     ([torch.rand(3, 64, 64), torch.rand(1, 64, 64)], ValueError, "images[1] is (1, 64, 64): (3, height, width)"),
     ([torch.rand(3, 0, 64)], ValueError, "images[0] is (3, 0, 64)"),
 ])  # fmt: skip
-def test_pictures_that_cannot_be_looked_at(images: Any, error: type[Exception], message: str) -> None:
+def test_images_that_cannot_be_looked_at(images: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=re.escape(message)):
         tiny("retinanet").eval()(images)
 
@@ -292,10 +292,10 @@ def test_a_run_leaves_everything_behind(tiny_detect_recipe: DetectRecipe) -> Non
     assert {f"test_{prefix}{kind}" for prefix in ("", "mask_") for kind in kinds} <= rows[0].keys()
     assert rows[0]["test_images"] == 6
     assert rows[0]["test_ap_large"] == -1.0  # there are none, as COCO's own tools say it
-    for picture in ("curves.png", "detections.png", "ap.png", "train_batch.png"):
-        assert (folder / picture).stat().st_size > 5000
+    for image in ("curves.png", "detections.png", "ap.png", "train_batch.png"):
+        assert (folder / image).stat().st_size > 5000
     assert (folder / "per_class.csv").read_text().splitlines()[0] == "class,objects,AP,AP50,mask AP"
-    assert outcome.best["figure"] == "ap"
+    assert outcome.best["metric"] == "ap"
     meta = torch.load(folder / "checkpoint.pth", weights_only=True)["meta"]
     assert (meta["task"], meta["detector"], meta["classes"]) == ("detect", "mask_rcnn", ["white", "grey"])
     assert meta["category_ids"] == [7, 40]
@@ -310,31 +310,31 @@ def test_a_run_leaves_everything_behind(tiny_detect_recipe: DetectRecipe) -> Non
     pytest.param("retinanet", {}, {"img_size": 128, "steps_per_epoch": 600, "warmup_steps": 30},  # anchors: 32 up
                  marks=pytest.mark.slow),
 ])  # fmt: skip
-def test_four_pictures_are_learnt_by_heart(
-    boxed_pictures: Path,
+def test_four_images_are_learnt_by_heart(
+    boxed_images: Path,
     tiny_detect_recipe: DetectRecipe,
     detector: str,
     heads: dict[str, int],
     training: dict[str, int],
 ) -> None:
     """Trained and evaluated on the same four, of which one is empty: an average precision above 0.9."""
-    four(boxed_pictures)
+    four(boxed_images)
     network = {**TINY, "embed_dims": (32, 64, 64, 64), "channels": 32, **heads}
-    figures = log_of(
+    metrics = log_of(
         fit(
             tiny_detect_recipe.replace(
                 detector=detector, model_kwargs=network, epochs=1, lr=3e-3, hflip=0.0, drop_path=0.0, **training
             )
         ).folder
     )[-1]
-    assert figures["test_ap"] > 90
-    assert figures["test_ap50"] > 99
+    assert metrics["test_ap"] > 90
+    assert metrics["test_ap50"] > 99
     if detector == "mask_rcnn":
-        assert figures["test_mask_ap"] > 80
+        assert metrics["test_mask_ap"] > 80
 
 
 def four(root: Path) -> None:
-    """Leave four training pictures, the first of them empty, and make them the held-out ones too."""
+    """Leave four training images, the first of them empty, and make them the validation ones too."""
     path = root / "annotations" / "instances_train.json"
     said = json.loads(path.read_text())
     said["images"] = said["images"][:4]
@@ -367,8 +367,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert timeless[0] == timeless[1]
 
 
-def test_data_without_masks_trains_a_network_without(boxed_pictures: Path, tiny_detect_recipe: DetectRecipe) -> None:
-    for path in boxed_pictures.glob("annotations/*.json"):
+def test_data_without_masks_trains_a_network_without(boxed_images: Path, tiny_detect_recipe: DetectRecipe) -> None:
+    for path in boxed_images.glob("annotations/*.json"):
         said = json.loads(path.read_text())
         for annotation in said["annotations"]:
             del annotation["segmentation"]
@@ -378,11 +378,11 @@ def test_data_without_masks_trains_a_network_without(boxed_pictures: Path, tiny_
     assert "test_mask_ap" not in log_of(folder)[-1]
     task = Detection(tiny_detect_recipe)
     task.datasets()
-    assert "objects without an outline (training and held out): boxes alone" in task.notes
+    assert "objects without an outline (training and validation): boxes alone" in task.notes
 
 
-def test_masks_that_are_asked_for_must_be_there(boxed_pictures: Path, tiny_detect_recipe: DetectRecipe) -> None:
-    path = boxed_pictures / "annotations" / "instances_train.json"
+def test_masks_that_are_asked_for_must_be_there(boxed_images: Path, tiny_detect_recipe: DetectRecipe) -> None:
+    path = boxed_images / "annotations" / "instances_train.json"
     said = json.loads(path.read_text())
     del said["annotations"][0]["segmentation"]
     path.write_text(json.dumps(said))
@@ -412,10 +412,10 @@ def test_numbers_that_are_names_of_classes_are_not_taken_for_places(tiny_detect_
 
 def test_figures_need_no_masks_of_the_truth(tiny_detect_recipe: DetectRecipe) -> None:
     task = Detection(tiny_detect_recipe)
-    training, held_out = task.datasets()
+    training, val = task.datasets()
     assert training is not None
     assert "masks" in training.at(1).label
-    assert "masks" not in held_out.at(1).label
+    assert "masks" not in val.at(1).label
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
@@ -441,39 +441,39 @@ QUICK = [
 ]
 
 
-def test_train_eval_and_resume(boxed_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_eval_and_resume(boxed_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = str(tmp_path / "runs")
-    argv = ["train", "--task", "detect", "--data", str(boxed_pictures), "--output", runs, "--name", "mine"]
+    argv = ["train", "--task", "detect", "--data", str(boxed_images), "--output", runs, "--name", "mine"]
     assert main([*argv, *QUICK]) == 0
     folder = tmp_path / "runs" / "detect" / "mine"
     capsys.readouterr()
     assert main(["eval", "--weights", str(folder / "checkpoint.pth"), "--output", runs]) == 0
     log = log_of(folder)[0]
-    figures = json.loads((tmp_path / "runs" / "detect" / "eval" / "figures.json").read_text())
-    assert figures["ap"] == log["test_ap"]
+    metrics = json.loads((tmp_path / "runs" / "detect" / "eval" / "metrics.json").read_text())
+    assert metrics["ap"] == log["test_ap"]
     assert f"AP {log['test_ap']:.1f}  AP50" in capsys.readouterr().out
     assert main(["train", "--resume", str(folder / "checkpoint.pth"), "--epochs", "2"]) == 0
     assert len(log_of(folder)) == 2
 
 
-def test_weights_in_the_published_form_are_evaluated(boxed_pictures: Path, tmp_path: Path) -> None:
+def test_weights_in_the_published_form_are_evaluated(boxed_images: Path, tmp_path: Path) -> None:
     model = retinanet("twins_pcpvt_small", num_classes=2, channels=8)
     unused = {"backbone.norm.weight": torch.ones(512), "backbone.head.bias": torch.zeros(1000)}
     torch.save({"state_dict": {**model.state_dict(), **unused}}, tmp_path / "theirs.pth")
-    argv = ["eval", "--weights", str(tmp_path / "theirs.pth"), "--data", str(boxed_pictures), "--img-size", "32"]
+    argv = ["eval", "--weights", str(tmp_path / "theirs.pth"), "--data", str(boxed_images), "--img-size", "32"]
     assert main([*argv, "--output", str(tmp_path), "--workers", "0", "--device", "cpu"]) == 0
-    assert json.loads((tmp_path / "detect" / "eval" / "figures.json").read_text())["images"] == 6
+    assert json.loads((tmp_path / "detect" / "eval" / "metrics.json").read_text())["images"] == 6
 
 
-def test_data_check_and_preview(boxed_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    where = ["--task", "detect", "--data", str(boxed_pictures), "--workers", "0"]
-    before = sorted(boxed_pictures.rglob("*"))
+def test_data_check_and_preview(boxed_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--task", "detect", "--data", str(boxed_images), "--workers", "0"]
+    before = sorted(boxed_images.rglob("*"))
     assert main(["data", "check", *where]) == 0
     assert "nothing here keeps a network from learning" in capsys.readouterr().out
     assert main(["data", "preview", *where, "--out", str(tmp_path / "look.png")]) == 0
     assert np.asarray(Image.open(tmp_path / "look.png")).std() > 10
-    assert sorted(boxed_pictures.rglob("*")) == before
-    (boxed_pictures / "train" / "03.png").unlink()
+    assert sorted(boxed_images.rglob("*")) == before
+    (boxed_images / "train" / "03.png").unlink()
     assert main(["data", "check", *where]) == 2
     assert "03.png" in capsys.readouterr().out
 
@@ -486,14 +486,14 @@ def test_data_check_and_preview(boxed_pictures: Path, tmp_path: Path, capsys: py
     (["--data", "nowhere"], "nowhere"),
 ])  # fmt: skip
 def test_one_line_for_what_cannot_be_used(
-    boxed_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+    boxed_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
 ) -> None:
-    where = ["--task", "detect", "--data", str(boxed_pictures), "--output", str(tmp_path / "runs")]
+    where = ["--task", "detect", "--data", str(boxed_images), "--output", str(tmp_path / "runs")]
     assert message in refusal(capsys, "train", *where, *QUICK, *flags)
 
 
-def test_boxes_are_no_classes(boxed_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ("train", "--data", str(boxed_pictures), "--output", str(tmp_path))
+def test_boxes_are_no_classes(boxed_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ("train", "--data", str(boxed_images), "--output", str(tmp_path))
     assert "holds boxes of objects, not a folder a class: pass --task detect" in refusal(capsys, *argv)
 
 

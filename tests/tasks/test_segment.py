@@ -1,4 +1,4 @@
-"""Segmentation as a task: what a run leaves, its losses and figures, data that cannot be used, the command line."""
+"""Segmentation as a task: what a run leaves, its losses and metrics, data that cannot be used, the command line."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 import twins
-from conftest import TINY
-from test_cli import refusal
-from training.test_train import StopAfter, assert_same, log_of, weights_of
+from helpers.command_line import refusal
+from helpers.runs import StopAfter, assert_same, log_of, weights_of
+from helpers.tiny import TINY
 from twins.cli import main
 from twins.data import synthetic_scenes as canvases
 from twins.data.digits import read_digits
@@ -129,11 +129,11 @@ def test_a_run_leaves_everything_behind(tiny_segment_recipe: SegmentRecipe) -> N
     assert [row["epoch"] for row in rows] == [0, 1]
     assert {"train_loss", "train_lr", "test_miou", "test_macc", "test_aacc"} <= rows[0].keys()
     assert rows[0]["test_images"] == 5
-    for picture in ("curves.png", "predictions.png", "iou.png", "train_batch.png"):
-        assert (folder / picture).stat().st_size > 5000
+    for image in ("curves.png", "predictions.png", "iou.png", "train_batch.png"):
+        assert (folder / image).stat().st_size > 5000
     assert (folder / "per_class.csv").read_text().splitlines()[0] == "class,pixels,IoU,accuracy"
     assert len((folder / "steps.csv").read_text().splitlines()) == 1 + 2  # 3 updates an epoch: after the second of each
-    assert outcome.best["figure"] == "miou"
+    assert outcome.best["metric"] == "miou"
     meta = torch.load(folder / "checkpoint.pth", weights_only=True)["meta"]
     assert (meta["task"], meta["head"], meta["classes"]) == ("segment", "upernet", ["ground", "grey", "white"])
     model = upernet(meta["name"], **meta["create_model"])
@@ -141,7 +141,7 @@ def test_a_run_leaves_everything_behind(tiny_segment_recipe: SegmentRecipe) -> N
 
 
 def test_a_small_network_learns_to_outline_squares(tiny_segment_recipe: SegmentRecipe) -> None:
-    """Held-out squares of 16 pixels, on maps of a quarter of that: all ground would be 25 %, perfect borders 100 %."""
+    """Validation squares of 16 pixels, on maps of a quarter of that: all ground would be 25 %, perfect borders 100."""
     recipe = tiny_segment_recipe.replace(
         model_kwargs={**TINY, "embed_dims": (32, 32, 64, 64)}, head_channels=32, epochs=4, steps_per_epoch=40,
         batch_size=6, lr=5e-3, scale=(1.0, 1.0), photometric=False, cat_max_ratio=1.0, drop_path=0.0, head_drop=0.0,
@@ -168,7 +168,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
 
 
 def test_steps_per_epoch_sets_how_long_an_epoch_is(tiny_segment_recipe: SegmentRecipe) -> None:
-    """Seven updates of 4 are more than two passes over 12 pictures."""
+    """Seven updates of 4 are more than two passes over 12 images."""
     folder = fit(tiny_segment_recipe.replace(epochs=1, steps_per_epoch=7, log_interval=1)).folder
     assert [int(row.split(",")[1]) for row in (folder / "steps.csv").read_text().splitlines()[1:]] == list(range(1, 8))
 
@@ -186,7 +186,7 @@ def test_settings_that_must_simply_work(tiny_segment_recipe: SegmentRecipe, sett
     assert row["test_images"] == 5
 
 
-# Losses, figures, pictures
+# Losses, metrics, images
 
 
 def test_the_loss_is_the_mean_over_all_pixels_ignored_ones_as_nothing(tiny_segment_recipe: SegmentRecipe) -> None:
@@ -227,11 +227,11 @@ def test_figures_are_those_of_a_plain_loop(tiny_segment_recipe: SegmentRecipe) -
     model = upernet("twins_svt_small", **checkpoint["meta"]["create_model"], weights=folder / "checkpoint.pth").eval()
     cells = np.zeros((3, 3))
     for path in sorted(Path(tiny_segment_recipe.data, "images", "val").glob("*.png")):
-        picture = Image.open(path)
+        image = Image.open(path)
         mask = np.asarray(Image.open(path.parents[2] / "masks" / "val" / path.name))
-        factor = min(64 / max(picture.size), 24 / min(picture.size))
-        width, height = (int(side * factor + 0.5) for side in picture.size)
-        pixels = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None].float()
+        factor = min(64 / max(image.size), 24 / min(image.size))
+        width, height = (int(side * factor + 0.5) for side in image.size)
+        pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float()
         view = F.interpolate(pixels, (height, width), mode="bilinear").round() / 255
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (tiny_segment_recipe.mean, tiny_segment_recipe.std))
         with torch.inference_mode():
@@ -250,10 +250,10 @@ def test_the_same_checkpoint_has_the_same_figures_again(tiny_segment_recipe: Seg
     folder = fit(tiny_segment_recipe).folder
     weights = folder / "checkpoint.pth"
     recipe = recipe_of_weights(weights, "segment", {"output": tiny_segment_recipe.output})
-    figures = evaluate_weights(recipe, weights)
-    assert figures["miou"] == log_of(folder)[-1]["test_miou"]
+    metrics = evaluate_weights(recipe, weights)
+    assert metrics["miou"] == log_of(folder)[-1]["test_miou"]
     covering = evaluate_weights(recipe.replace(slide=200), weights)
-    assert covering["miou"] == figures["miou"]
+    assert covering["miou"] == metrics["miou"]
 
 
 def test_automatic_class_weights(tiny_segment_recipe: SegmentRecipe) -> None:
@@ -284,15 +284,15 @@ def test_classes_without_names_are_counted(tiny_segment_recipe: SegmentRecipe) -
         Segmentation(tiny_segment_recipe.replace(check=False)).datasets()
 
 
-def test_a_part_is_held_out_where_there_is_none(tiny_segment_recipe: SegmentRecipe) -> None:
+def test_a_part_is_val_where_there_is_none(tiny_segment_recipe: SegmentRecipe) -> None:
     root = Path(tiny_segment_recipe.data)
     for kind in ("images", "masks"):
         for path in (root / kind / "val").iterdir():
             path.unlink()
         (root / kind / "val").rmdir()
-    train, held_out = Segmentation(tiny_segment_recipe.replace(val_split=0.25)).datasets()
+    train, val = Segmentation(tiny_segment_recipe.replace(val_split=0.25)).datasets()
     assert train is not None
-    names = [{data.images.name(i) for i in range(len(data))} for data in (train, held_out)]
+    names = [{data.images.name(i) for i in range(len(data))} for data in (train, val)]
     assert (len(names[0]), len(names[1]), names[0] & names[1]) == (9, 3, set())
 
 
@@ -311,11 +311,11 @@ def test_legends_name_the_commonest_classes_and_what_has_none() -> None:
 
 
 def test_canvases_follow_from_their_number_alone(tmp_path: Path) -> None:
-    scans, held_out = read_digits()
+    scans, val = read_digits()
     one, two, other = (draw_canvas(scans, "training", n) for n in (3, 3, 4))
-    assert np.array_equal(one.picture, two.picture)
-    assert not np.array_equal(one.picture, other.picture)
-    counts = [len(draw_canvas(held_out, "validation", n).digits) for n in range(40)]
+    assert np.array_equal(one.image, two.image)
+    assert not np.array_equal(one.image, other.image)
+    counts = [len(draw_canvas(val, "validation", n).digits) for n in range(40)]
     assert min(counts) >= 1
     assert np.mean(counts) > 2
     for number in range(20):
@@ -328,15 +328,15 @@ def test_canvases_are_read_back_by_the_ordinary_loader(tmp_path: Path, monkeypat
     monkeypatch.setitem(PARTS, "validation", 2)
     root = write_masked_canvases(tmp_path / "canvases")
     task = Segmentation(SegmentRecipe(data=str(root), img_size=96, workers=0))
-    train, held_out = task.datasets()
+    train, val = task.datasets()
     assert train is not None
-    assert (len(train), len(held_out), task.classes) == (3, 2, CLASSES)
+    assert (len(train), len(val), task.classes) == (3, 2, CLASSES)
     scans = dict(zip(PARTS, read_digits(), strict=True))
-    for part, data in (("training", train), ("validation", held_out)):
+    for part, data in (("training", train), ("validation", val)):
         for number in range(len(data)):
-            picture, mask = data.images.read(number, 3)
+            image, mask = data.images.read(number, 3)
             canvas = draw_canvas(scans[part], part, number)
-            assert np.array_equal(np.asarray(picture), canvas.picture)
+            assert np.array_equal(np.asarray(image), canvas.image)
             for digit in canvas.digits:
                 assert (mask.numpy()[digit.ink] == digit.label + 1).all()
             assert int((mask > 0).sum()) == sum(digit.ink.sum() for digit in canvas.digits)
@@ -346,7 +346,7 @@ def test_an_empty_canvas_shows_the_ground_of_the_full_one() -> None:
     scans, _ = read_digits()
     full, empty = (draw_canvas(scans, "training", 3, empty=empty) for empty in (False, True))
     assert len(full.digits) > len(empty.digits) == 0
-    ground = (full.picture == empty.picture).all(-1)
+    ground = (full.image == empty.image).all(-1)
     assert ground.mean() > 0.3
     assert not ground[np.any([digit.ink for digit in full.digits], axis=0)].any()
 
@@ -367,10 +367,10 @@ def test_boxed_canvases_are_what_cocos_files_say(tmp_path: Path) -> None:
         assert count - len({a["image_id"] for a in said["annotations"]}) == empty
         for image in said["images"][:100]:
             canvas = draw_canvas(scans[part], part, int(image["file_name"][:4]))
-            picture = np.asarray(Image.open(root / folder / image["file_name"]))
-            assert (image["height"], image["width"]) == picture.shape[:2]
+            opened = np.asarray(Image.open(root / folder / image["file_name"]))
+            assert (image["height"], image["width"]) == opened.shape[:2]
             objects = [a for a in said["annotations"] if a["image_id"] == image["id"]]
-            assert np.array_equal(picture, canvas.picture) == bool(objects)
+            assert np.array_equal(opened, canvas.opened) == bool(objects)
             for found, digit in zip(objects, canvas.digits if objects else (), strict=True):
                 code = coco_mask.frPyObjects(found["segmentation"], image["height"], image["width"])
                 assert np.array_equal(coco_mask.decode(code), digit.ink)
@@ -421,17 +421,17 @@ QUICK = [
 ]
 
 
-def test_train_eval_and_resume(masked_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_eval_and_resume(masked_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The task is said once: a checkpoint knows what it is for."""
     runs = str(tmp_path / "runs")
-    argv = ["train", "--task", "segment", "--data", str(masked_pictures), "--output", runs, "--name", "mine"]
+    argv = ["train", "--task", "segment", "--data", str(masked_images), "--output", runs, "--name", "mine"]
     assert main([*argv, *QUICK]) == 0
     folder = tmp_path / "runs" / "segment" / "mine"
     capsys.readouterr()
     assert main(["eval", "--weights", str(folder / "checkpoint.pth"), "--output", runs]) == 0
     log = log_of(folder)[0]
-    figures = json.loads((tmp_path / "runs" / "segment" / "eval" / "figures.json").read_text())
-    assert figures["miou"] == log["test_miou"]
+    metrics = json.loads((tmp_path / "runs" / "segment" / "eval" / "metrics.json").read_text())
+    assert metrics["miou"] == log["test_miou"]
     assert f"mIoU {log['test_miou']:.2f}  mAcc" in capsys.readouterr().out
     assert main(["train", "--resume", str(folder / "checkpoint.pth"), "--epochs", "2"]) == 0
     assert len(log_of(folder)) == 2
@@ -441,19 +441,19 @@ def test_train_eval_and_resume(masked_pictures: Path, tmp_path: Path, capsys: py
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_weights_in_the_published_form_are_evaluated(masked_pictures: Path, tmp_path: Path, named: bool) -> None:
+def test_weights_in_the_published_form_are_evaluated(masked_images: Path, tmp_path: Path, named: bool) -> None:
     """A state dict with the unused classifier and norm, and no word of what it is for; the data shows fewer classes."""
     if not named:
-        (masked_pictures / "classes.txt").unlink()
-    for path in masked_pictures.glob("masks/val/*.png"):
+        (masked_images / "classes.txt").unlink()
+    for path in masked_images.glob("masks/val/*.png"):
         mask = np.asarray(Image.open(path))
         Image.fromarray(np.where(mask == 2, 1, mask).astype(np.uint8)).save(path)
     model = upernet("twins_pcpvt_small", num_classes=3, channels=8)
     unused = {"backbone.norm.weight": torch.ones(512), "backbone.head.bias": torch.zeros(1000)}
     torch.save({"state_dict": {**model.state_dict(), **unused}, "meta": {"CLASSES": "abc"}}, tmp_path / "theirs.pth")
-    argv = ["eval", "--weights", str(tmp_path / "theirs.pth"), "--data", str(masked_pictures), "--img-size", "32"]
+    argv = ["eval", "--weights", str(tmp_path / "theirs.pth"), "--data", str(masked_images), "--img-size", "32"]
     assert main([*argv, "--output", str(tmp_path), "--workers", "0", "--device", "cpu"]) == 0
-    assert json.loads((tmp_path / "segment" / "eval" / "figures.json").read_text())["images"] == 5
+    assert json.loads((tmp_path / "segment" / "eval" / "metrics.json").read_text())["images"] == 5
 
 
 def test_resume_alone_goes_on_with_the_newest_run_of_any_task(
@@ -510,17 +510,17 @@ def test_info_counts_what_was_published(capsys: pytest.CaptureFixture[str], monk
     assert "53,856,300" in capsys.readouterr().out
 
 
-def test_data_check_and_preview(masked_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    where = ["--task", "segment", "--data", str(masked_pictures), "--workers", "0"]
-    before = sorted(masked_pictures.rglob("*"))
+def test_data_check_and_preview(masked_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--task", "segment", "--data", str(masked_images), "--workers", "0"]
+    before = sorted(masked_images.rglob("*"))
     assert main(["data", "check", *where]) == 0
     shown = capsys.readouterr().out
-    assert "training: 12 pictures with masks" in shown
+    assert "training: 12 images with masks" in shown
     assert "nothing here keeps a network from learning" in shown
     assert main(["data", "preview", *where, "--out", str(tmp_path / "look.png")]) == 0
     assert (tmp_path / "look.png").stat().st_size > 5000
-    assert sorted(masked_pictures.rglob("*")) == before
-    wrong = masked_pictures / "masks" / "train" / "03.png"
+    assert sorted(masked_images.rglob("*")) == before
+    wrong = masked_images / "masks" / "train" / "03.png"
     Image.fromarray(np.full((40, 48), 7, dtype=np.uint8)).save(wrong)
     assert main(["data", "check", *where]) == 2
     shown = capsys.readouterr().out
@@ -528,26 +528,24 @@ def test_data_check_and_preview(masked_pictures: Path, tmp_path: Path, capsys: p
     assert f"{wrong}: value 7 is outside the 3 classes" in shown
 
 
-def test_data_check_reads_whole_pictures(masked_pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    broken = masked_pictures / "images" / "train" / "02.png"
+def test_data_check_reads_whole_images(masked_images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = masked_images / "images" / "train" / "02.png"
     broken.write_bytes(broken.read_bytes()[:-500])
-    where = ["--task", "segment", "--data", str(masked_pictures), "--workers", "0"]
+    where = ["--task", "segment", "--data", str(masked_images), "--workers", "0"]
     assert main(["data", "check", *where]) == 2
     assert f"unreadable: {broken}" in capsys.readouterr().out
-    assert main(["data", "preview", *where, "--out", str(masked_pictures.parent / "look.png")]) == 0
-    for path in masked_pictures.glob("masks/train/*.png"):
+    assert main(["data", "preview", *where, "--out", str(masked_images.parent / "look.png")]) == 0
+    for path in masked_images.glob("masks/train/*.png"):
         path.write_bytes(b"")
     assert main(["data", "check", *where, "--bad-images", "skip"]) == 2
-    assert "none of the pictures with masks can be read" in capsys.readouterr().out
-    assert "none of the pictures with masks" in refusal(capsys, "train", *where, *QUICK, "--bad-images", "skip")
+    assert "none of the images with masks can be read" in capsys.readouterr().out
+    assert "none of the images with masks" in refusal(capsys, "train", *where, *QUICK, "--bad-images", "skip")
 
 
-def test_data_check_knows_of_crops_that_nothing_fills(
-    masked_pictures: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    where = ["--task", "segment", "--data", str(masked_pictures), "--workers", "0"]
+def test_data_check_knows_of_crops_that_nothing_fills(masked_images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--task", "segment", "--data", str(masked_images), "--workers", "0"]
     assert main(["data", "check", *where, "--resize", "100", "50"]) == 2
-    assert "error: --img-size 512 is larger than any picture" in capsys.readouterr().out
+    assert "error: --img-size 512 is larger than any image" in capsys.readouterr().out
 
 
 def _mask_of(root: Path) -> Path:
@@ -575,7 +573,7 @@ def _too_few_names(root: Path) -> None:
     (_colours, [], "a colour mask (RGB), but no colours of classes are known"),
     (_other_size, [], "30 x 20 pixels, but"),
     (_too_few_names, [], "value 2 is outside the 2 classes"),
-    (None, ["--img-size", "512", "--resize", "64", "64"], "--img-size 512 is larger than any picture"),
+    (None, ["--img-size", "512", "--resize", "64", "64"], "--img-size 512 is larger than any image"),
     (None, ["--class-weights", "1", "2"], "--class-weights needs 3 numbers"),
     (None, ["--class-weights", "1", "2", "-1"], "--class-weights must not be negative"),
     (None, ["--resize", "64"], "--resize takes two positive numbers"),
@@ -594,7 +592,7 @@ def _too_few_names(root: Path) -> None:
     (None, ["--head-channels", "0"], "--head-channels must be 1 or more"),
 ])  # fmt: skip
 def test_one_line_for_what_cannot_be_used(
-    masked_pictures: Path,
+    masked_images: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     spoil: Any,
@@ -602,31 +600,31 @@ def test_one_line_for_what_cannot_be_used(
     message: str,
 ) -> None:
     if spoil:
-        spoil(masked_pictures)
-    where = ["--task", "segment", "--data", str(masked_pictures), "--output", str(tmp_path / "runs")]
+        spoil(masked_images)
+    where = ["--task", "segment", "--data", str(masked_images), "--output", str(tmp_path / "runs")]
     assert message in refusal(capsys, "train", *where, *QUICK, *flags)
 
 
 def test_folders_of_masks_are_no_classes(
-    masked_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    masked_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ("train", "--data", str(masked_pictures), "--output", str(tmp_path))
-    assert "holds pictures and masks, not a folder a class: pass --task segment" in refusal(capsys, *argv)
+    argv = ("train", "--data", str(masked_images), "--output", str(tmp_path))
+    assert "holds images and masks, not a folder a class: pass --task segment" in refusal(capsys, *argv)
 
 
 def test_weights_of_a_classifier_are_not_evaluated(
-    masked_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    masked_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save(twins.create_model("pcpvt_small").state_dict(), tmp_path / "imagenet.pth")
-    argv = ("eval", "--task", "segment", "--weights", str(tmp_path / "imagenet.pth"), "--data", str(masked_pictures))
+    argv = ("eval", "--task", "segment", "--weights", str(tmp_path / "imagenet.pth"), "--data", str(masked_images))
     assert "of the network's parameters, decode_head." in refusal(capsys, *argv)
 
 
 @pytest.mark.parametrize("out", ["", "nowhere/x.png", "x.foo"])
 def test_previews_that_cannot_be_written(
-    masked_pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str
+    masked_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str
 ) -> None:
-    where = ("--task", "segment", "--data", str(masked_pictures), "--workers", "0")
+    where = ("--task", "segment", "--data", str(masked_images), "--workers", "0")
     assert "--out" in refusal(capsys, "data", "preview", *where, "--out", str(tmp_path / out))
 
 

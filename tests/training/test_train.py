@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,8 @@ import torch
 from torch import Tensor
 
 import twins
-from conftest import TINY, make_pictures
+from helpers.runs import StopAfter, assert_same, log_of, weights_of
+from helpers.tiny import TINY, make_images
 from twins.errors import TwinsError
 from twins.recipes import ClassifyRecipe
 from twins.tasks.classify import Classification
@@ -21,20 +20,6 @@ from twins.training.evaluation import evaluate_weights, recipe_of_weights
 from twins.training.loop import Loop, fit
 from twins.training.optim import learning_rates
 from twins.training.run_folder import new_run_folder, newest_unfinished
-
-
-def weights_of(folder: Path, name: str = "checkpoint.pth", key: str = "model") -> dict[str, Tensor]:
-    return torch.load(folder / name, weights_only=True)[key]
-
-
-def log_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "log.txt").read_text().splitlines()]
-
-
-def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
-    assert ours.keys() == theirs.keys()
-    for name, tensor in ours.items():
-        assert torch.equal(tensor, theirs[name]), name
 
 
 def test_a_run_leaves_everything_behind(tiny_recipe: ClassifyRecipe) -> None:
@@ -47,9 +32,9 @@ def test_a_run_leaves_everything_behind(tiny_recipe: ClassifyRecipe) -> None:
     needed = {"train_lr", "train_loss", "test_loss", "test_acc1", "test_acc5", "epoch", "n_parameters"}
     assert needed <= rows[0].keys()
     assert (folder / "metrics.csv").read_text().startswith("epoch,time,")
-    for picture in ("curves.png", "confusion.png", "predictions.png", "train_batch.png"):
-        assert (folder / picture).stat().st_size > 5000
-    assert len(json.loads((folder / "split.json").read_text())["held_out"]) == 15
+    for image in ("curves.png", "confusion.png", "predictions.png", "train_batch.png"):
+        assert (folder / image).stat().st_size > 5000
+    assert len(json.loads((folder / "split.json").read_text())["val"]) == 15
     written = json.loads((folder / "recipe.json").read_text())
     assert written["recipe"]["lr"] == 1e-3
     assert written["ran_on"]["torch"] == str(torch.__version__)
@@ -88,21 +73,6 @@ def test_the_same_seed_learns_the_same_weights(tiny_recipe: ClassifyRecipe) -> N
 
 
 EXACT = {"mixup": 0.8, "drop": 0.1, "drop_path": 0.3, "model_ema": True, "model_ema_decay": 0.9, "reprob": 0.2}
-
-
-class StopAfter:
-    """Sends this process SIGINT, as Ctrl-C does, at one update of one epoch."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, epoch: int, update: int) -> None:
-        next_batch = Loop.next_batch
-
-        def stopping(loop: Loop, queue: Any, at_epoch: int, at_update: int, part: int) -> Any:
-            if (at_epoch, at_update) == (epoch, update):
-                os.kill(os.getpid(), signal.SIGINT)
-            return next_batch(loop, queue, at_epoch, at_update, part)
-
-        monkeypatch.setattr(Loop, "next_batch", stopping)
-        self.undo = monkeypatch.undo
 
 
 @pytest.mark.parametrize("unit", ["epoch", "step"])
@@ -175,16 +145,16 @@ def test_epochs_may_be_counted_from_a_later_one(tiny_recipe: ClassifyRecipe) -> 
     assert [(row["epoch"], row["train_lr"]) for row in log_of(folder)] == [(2, rates[2]), (3, rates[3])]
 
 
-def test_nothing_readable_is_held_out(tiny_recipe: ClassifyRecipe) -> None:
+def test_nothing_readable_is_val(tiny_recipe: ClassifyRecipe) -> None:
     for path in Path(tiny_recipe.data).glob("val/*/*.png"):
         path.write_bytes(b"")
-    with pytest.raises(TwinsError, match="none of the held-out pictures can be read"):
+    with pytest.raises(TwinsError, match="none of the validation images can be read"):
         fit(tiny_recipe.replace(bad_images="skip"))
 
 
 def test_class_weights_are_not_asked_of_an_evaluation(tiny_recipe: ClassifyRecipe) -> None:
     folder = fit(tiny_recipe.replace(class_weights=("1", "2", "3"))).folder
-    two = make_pictures(Path(tiny_recipe.output) / "two", {"ant": 0, "bee": 120}, train=1, val=3)
+    two = make_images(Path(tiny_recipe.output) / "two", {"ant": 0, "bee": 120}, train=1, val=3)
     recipe = recipe_of_weights(folder / "checkpoint.pth", "classify", {"data": str(two), "output": tiny_recipe.output})
     assert evaluate_weights(recipe, folder / "checkpoint.pth")["images"] == 6
 
@@ -301,14 +271,14 @@ def test_layer_wise_rates_fall_towards_the_stem(tiny_recipe: ClassifyRecipe, mon
 )
 def test_class_weights(tmp_path: Path, wanted: Any, expected: Any) -> None:
     for name, count in (("a", 12), ("b", 6), ("c", 2)):
-        make_pictures(tmp_path, {name: 0}, train=count, val=1)
+        make_images(tmp_path, {name: 0}, train=count, val=1)
     task = Classification(ClassifyRecipe(data=str(tmp_path), class_weights=wanted, smoothing=0.0, img_size=32))
     task.datasets()
     if expected is None:
         assert task.class_weights is None
         return
     assert task.class_weights is not None
-    # `auto`: n / (classes * n_c), so that every class weighs alike and the mean over pictures is 1.
+    # `auto`: n / (classes * n_c), so that every class weighs alike and the mean over images is 1.
     auto = [20 / (3 * n) for n in (12, 6, 2)]
     assert task.class_weights.tolist() == pytest.approx(auto if wanted == ("auto",) else expected)
 
@@ -330,8 +300,8 @@ def test_the_moving_average_is_what_is_evaluated_and_loaded(tiny_recipe: Classif
     folder = fit(recipe).folder
     assert not torch.equal(weights_of(folder)["head.weight"], weights_of(folder, key="model_ema")["head.weight"])
     last = recipe_of_weights(folder / "checkpoint.pth", "classify", {"output": recipe.output})
-    figures = evaluate_weights(last, folder / "checkpoint.pth")
-    assert figures["loss"] == pytest.approx(log_of(folder)[-1]["test_loss"], rel=1e-6)
+    metrics = evaluate_weights(last, folder / "checkpoint.pth")
+    assert metrics["loss"] == pytest.approx(log_of(folder)[-1]["test_loss"], rel=1e-6)
 
 
 @pytest.mark.parametrize("settings", [
@@ -353,15 +323,15 @@ def test_grad_checkpointing_learns_the_same_weights(tiny_recipe: ClassifyRecipe)
     assert_same(weights_of(plain), weights_of(checkpointed))
 
 
-def test_skipped_pictures_are_counted(tiny_recipe: ClassifyRecipe) -> None:
+def test_skipped_images_are_counted(tiny_recipe: ClassifyRecipe) -> None:
     root = Path(tiny_recipe.data)
     (root / "train/ant/03.png").write_bytes(b"")
     (root / "val/bee/01.png").write_bytes(b"\x89PNG")
-    with pytest.raises(TwinsError, match="unreadable picture .*--bad-images skip"):
+    with pytest.raises(TwinsError, match="unreadable image .*--bad-images skip"):
         fit(tiny_recipe)
     folder = fit(tiny_recipe.replace(bad_images="skip")).folder
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["unreadable_pictures"] == 2
+    assert summary["unreadable_images"] == 2
     assert summary["last"]["test_images"] == 14
 
 
@@ -371,11 +341,11 @@ def test_a_tiny_network_learns_to_tell_bright_from_dark(tiny_recipe: ClassifyRec
 
 
 def test_evaluation_weighs_every_sample_alike(tiny_recipe: ClassifyRecipe) -> None:
-    """15 pictures in batches of 9 and 6: the mean over pictures, not over batches."""
+    """15 images in batches of 9 and 6: the mean over images, not over batches."""
     folder = fit(tiny_recipe).folder
     model = twins.create_model("twins_svt_small", num_classes=3, weights=folder / "checkpoint.pth", **TINY).eval()
-    _, held_out = Classification(tiny_recipe).datasets()
-    samples = [held_out.at(place) for place in range(15)]
+    _, val = Classification(tiny_recipe).datasets()
+    samples = [val.at(place) for place in range(15)]
     with torch.inference_mode():
         logits = model(torch.stack([s.image for s in samples if s.image is not None]))
     labels = torch.tensor([s.label for s in samples])

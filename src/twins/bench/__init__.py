@@ -1,6 +1,6 @@
 """Speed and memory of the networks on this machine, beside other ways to run them.
 
-A case is one network at one size and batch. All contenders of a case get the same weights, the same pictures and as
+A case is one network at one size and batch. All contenders of a case get the same weights, the same images and as
 many threads, and run by turns in one process; nobody gets a figure whose answer differs from our plain network's, but
 for int8 of other libraries, whose speed is then marked.
 """

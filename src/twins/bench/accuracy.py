@@ -18,9 +18,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints.load import classes_of, load_whole
+from ..checkpoints.info import classes_of
+from ..checkpoints.load import load_whole
 from ..checkpoints.read import read_checkpoint
-from ..data.loading import EvaluationSampler, make_loader
+from ..data.loading import make_loader
+from ..data.sampling import EvaluationSampler
 from ..data.statistics import evenly
 from ..errors import TwinsError
 from ..progress import Progress

@@ -1,4 +1,4 @@
-"""Every contender as a function without arguments that answers the same pictures with the same weights.
+"""Every contender as a function without arguments that answers the same images with the same weights.
 
 Windows are padded with zeros, as timm pads them: the default, clipping, has other answers (and less to do) at sizes
 that leave a remainder, and there is nothing to pad at 224. ONNX Runtime and OpenVINO are given our network, not timm's:
@@ -51,10 +51,10 @@ def draw_weights(case: Case) -> Weights:
 
     As a network is initialised its biases are zero and its attention is all but uniform: much could be wrong unseen.
     """
-    dice = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     weights = {}
     for name, weight in our_network(case).state_dict().items():
-        drawn = torch.randn(weight.shape, generator=dice)
+        drawn = torch.randn(weight.shape, generator=rng)
         if weight.ndim > 1:
             weights[name] = drawn * weight[0].numel() ** -0.5
         else:

@@ -1,4 +1,4 @@
-"""A picture of the speeds in a file of results: how many times timm's, a panel for each case."""
+"""An image of the speeds in a file of results: how many times timm's, a panel for each case."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..optional_dependencies import need
 from .results import Row
 
 _COLUMNS = 3
-_TINTS = 48  # of the picture, which keep it small
+_TINTS = 48  # of the image, which keep it small
 _WHAT = {
     "accuracy": "",
     "memory": "",
@@ -31,7 +31,7 @@ _COLOURS = {
 
 
 def draw_chart(path: Path) -> Path | None:
-    """Draw the speeds in a file of results beside it, and answer the picture; None where there are none to compare."""
+    """Draw the speeds in a file of results beside it, and answer the image; None where there are none to compare."""
     kept = json.loads(path.read_text(encoding="utf-8"))
     panels = {title: relative_speeds(rows) for title, rows in _panels(kept["rows"]).items()}
     panels = {title: rows for title, rows in panels.items() if rows}
@@ -56,8 +56,8 @@ def draw_chart(path: Path) -> Path | None:
     noted = dict.fromkeys(f"* {row['note']}" for rows in panels.values() for row in rows if row["note"])
     figure.suptitle(f"Times timm's speed, {machine['threads']} threads of {machine['processor']}", fontsize=11)
     figure.supxlabel("; ".join(noted), fontsize=7.5, color="#666666")
-    picture = path.with_suffix(".png")
-    return save_small(figure, picture)
+    image = path.with_suffix(".png")
+    return save_small(figure, image)
 
 
 def save_small(figure: Any, path: Path) -> Path:

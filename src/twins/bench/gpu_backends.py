@@ -105,7 +105,7 @@ def is_recorded(case: Case, contender: GpuContender) -> bool:
 
 
 def repair(model: nn.Module) -> None:
-    """Let timm's window attention call PyTorch's with four dimensions: windows and pictures are one batch."""
+    """Let timm's window attention call PyTorch's with four dimensions: windows and images are one batch."""
     for module in model.modules():
         if type(module).__name__ == "LocallyGroupedAttn":
             module.forward = partial(_attend_in_four_dimensions, module)

@@ -10,7 +10,7 @@ import torch
 
 from ..training.run_folder import provenance
 
-# Those that decide how quickly matrices are multiplied: of x86 processors, then of ARM's.
+# Those that decide how quickly matrices are multiplied: of x86 CPUs, then of ARM's.
 _INSTRUCTION_SETS = (
     *("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
     *("avx_vnni", "amx_tile", "amx_bf16", "amx_int8"),
@@ -44,12 +44,12 @@ def versions() -> dict[str, str]:
 
 
 def processor() -> str:
-    """The processor's name, or "unknown"."""
+    """The CPU's name, or "unknown"."""
     return next(iter(_cpuinfo("model name")), "unknown")
 
 
 def instruction_sets() -> list[str]:
-    """Those of this processor that matrix products gain from; empty where the system does not tell."""
+    """Those of this CPU that matrix products gain from; empty where the system does not tell."""
     flags = set(" ".join(_cpuinfo("flags") or _cpuinfo("Features")).split())
     return [name for name in _INSTRUCTION_SETS if name in flags]
 

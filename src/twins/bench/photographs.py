@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..optional_dependencies import need
 
-# Of scikit-image; what others of its pictures show is drawn, grey, or only downloaded.
+# Of scikit-image; what others of its images show is drawn, grey, or only downloaded.
 _NAMES = (
     *("astronaut.png", "chelsea.png", "coffee.png", "hubble_deep_field.jpg", "ihc.png"),
     *("motorcycle_left.png", "retina.jpg", "rocket.jpg"),

@@ -1,7 +1,7 @@
 """From JPEG files to a normalised batch: our two ways, and the original's, by turns on one core.
 
 The original's way is torchvision's ImageFolder, which decodes by Pillow, and the transforms of timm and torchvision.
-Times are those of the processor, so that other work on the core counts for nobody; the files are in memory anyway.
+Times are those of the CPU, so that other work on the core counts for nobody; the files are in memory anyway.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from ..data.classify.transforms import Preprocessing, mend_posterize
-from ..data.loading import EvaluationSampler, SampleKey, TrainingSampler, make_loader
+from ..data.classify.transforms import fix_posterize
+from ..data.loading import make_loader
 from ..data.randomness import keyed_randomness
+from ..data.sampling import EvaluationSampler, SampleKey, TrainingSampler
 from ..optional_dependencies import need
+from ..preprocessing import ClassifyPreprocessing
 from ..recipes import ClassifyRecipe, find_recipe
 from ..tasks import make_task
 from .parity import Parity
@@ -42,7 +44,7 @@ class Way(NamedTuple):
     """One way to read the files."""
 
     title: str
-    one: Callable[[int, int], Tensor]  # the normalised picture of a place, in an epoch
+    one: Callable[[int, int], Tensor]  # the normalised image of a place, in an epoch
     batch: Callable[[], object]  # all files, normalised
     read: Callable[[int], Any]
     steps: Sequence[Callable[[Any], Any]]  # of the transform
@@ -82,7 +84,7 @@ def _original(recipe: ClassifyRecipe, training: bool) -> Way:
             input_size=recipe.img_size, is_training=True, color_jitter=recipe.color_jitter, auto_augment=recipe.aa,
             interpolation="bicubic", re_prob=recipe.reprob, re_mode=recipe.remode, re_count=recipe.recount,
         )  # fmt: skip
-        mend_posterize(transform.transforms)
+        fix_posterize(transform.transforms)
     else:
         transform = transforms.Compose(
             [
@@ -106,8 +108,8 @@ def _original(recipe: ClassifyRecipe, training: bool) -> Way:
 
 
 def _ours(title: str, recipe: ClassifyRecipe, training: bool) -> Way:
-    train, held_out = make_task(recipe.replace(decoder=OURS[title])).datasets()
-    dataset = train if training else held_out
+    train, val = make_task(recipe.replace(decoder=OURS[title])).datasets()
+    dataset = train if training else val
     assert dataset is not None
     files = len(dataset)
     sampler = TrainingSampler(files, files, recipe.seed, 0, 1, drop_last=False)
@@ -131,25 +133,25 @@ def _ours(title: str, recipe: ClassifyRecipe, training: bool) -> Way:
 
 
 def _parity(way: Way, original: Way, files: int, training: bool) -> Parity:
-    """The mean difference of pixels, of 255: in evaluation that of the worst picture, in training over all views.
+    """The mean difference of pixels, of 255: in evaluation that of the worst image, in training over all views.
 
     In training all are given the same random numbers: who draws otherwise is tens of 255 away.
     """
-    std = torch.tensor(Preprocessing().std)[:, None, None]
+    std = torch.tensor(ClassifyPreprocessing().std)[:, None, None]
     views = [(place, epoch) for place in range(files) for epoch in range(_ROUNDS if training else 1)]
     differences = [float(((way.one(*view) - original.one(*view)) * std).abs().mean() * 255) for view in views]
     return Parity(statistics.mean(differences) if training else max(differences), BOUND)
 
 
 def _stages(way: Way, files: int, training: bool) -> dict[str, float]:
-    """Milliseconds a picture of each stage. The quick way only opens a file, and decodes when it crops."""
+    """Milliseconds an image of each stage. The quick way only opens a file, and decodes when it crops."""
     spent: dict[str, float] = defaultdict(float)
     for place in [*range(files)] * _ROUNDS:
         started = time.process_time()
-        picture = way.read(place)
+        image = way.read(place)
         for number, step in enumerate([None, *way.steps]):
-            picture = step(picture) if step else picture
-            stage = "tensor" if isinstance(picture, Tensor) else "augment" if number > 1 and training else "crop"
+            image = step(image) if step else image
+            stage = "tensor" if isinstance(image, Tensor) else "augment" if number > 1 and training else "crop"
             now = time.process_time()
             spent["read" if step is None else stage] += now - started
             started = now

@@ -36,7 +36,7 @@ def row_of(case: Case, contender: str, note: str = "") -> Row:
 def speed_row(row: Row, parity: Parity, blocks: Sequence[float], batch: int, peak: float | None, flops: float) -> Row:
     """Speed of a contender: the median over its blocks, in seconds a call, unless its output differs too much.
 
-    `peak` is the roofline in GFLOP/s, `flops` what one picture needs (a multiply-add is two).
+    `peak` is the roofline in GFLOP/s, `flops` what one image needs (a multiply-add is two).
     """
     row = row | {"error": parity.error, "bound": parity.bound, "parity": parity.holds}
     if not parity.timed or not blocks:

@@ -17,7 +17,7 @@ from .runners import Answer, Runner, Weights
 
 
 def start_training(contender: Contender, case: Case, weights: Weights, images: Tensor) -> Runner:
-    """A step on the same pictures again and again; in bf16 under autocast, with weights and update in float32.
+    """A step on the same images again and again; in bf16 under autocast, with weights and update in float32.
 
     Each contender trains in a process of its own, set up as its own training script sets it up. Parity is judged by the
     loss of a first step and by gradients at both ends of the network, before any update.

@@ -11,60 +11,20 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import TwinsError
-from ..model import VARIANTS
+from .info import identify, identify_head
+from .keys import WRAPPERS, dialect_of, part_of, public_names
 from .read import read_checkpoint, state_dict_of
-
-# Modules that parallel, compiled, Lightning and dense models wrap around the network, or around a part of it.
-_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|model|backbone)\.")
-
-_OPENMMLAB = (
-    (r"^(patch_embeds\.\d+)\.projection\.", r"\1.proj."),
-    (r"^(?:layers|stages)\.(\d+\.\d+)\.", r"blocks.\1."),
-    (r"^(blocks\.\d+\.\d+)\.attn\.attn\.out_proj\.", r"\1.attn.proj."),
-    (r"^(blocks\.\d+\.\d+)\.ffn\.layers\.0\.0\.", r"\1.mlp.fc1."),
-    (r"^(blocks\.\d+\.\d+)\.ffn\.layers\.1\.", r"\1.mlp.fc2."),
-    (r"^position_encodings\.(\d+)\.proj\.(?:0\.)?", r"pos_block.\1.proj.0."),
-    (r"^norm_after_stage(\d+)\.", r"norm_list.\1."),
-    (r"^head\.fc\.", "head."),
-)
-_JOINED_QKV = re.compile(r"(blocks\.\d+\.\d+\.attn)\.attn\.in_proj_(weight|bias)")
 
 _TRUNK = ("patch_embeds.", "blocks.", "pos_block.")
 _STEM = "patch_embeds.0.proj.weight"
 _PER_CLASS = re.compile(r"(?:^|\.)(?:head|conv_seg|retina_cls|fc_cls|fc_reg|conv_logits)\.(?:weight|bias)$")
-# The part of a network that a name belongs to: one stage of something, or a top-level module.
-_PART = re.compile(r"(?:patch_embeds|blocks|pos_block|norm_list)\.\d+|[^.]+")
 _HEADS = {"norm", "head", "decode_head", "auxiliary_head", "neck", "bbox_head", "rpn_head", "roi_head"}
-# A parameter that every head of a kind has and no other.
-_KINDS_OF_HEADS = {
-    "decode_head.psp_modules.0.1.conv.weight": "upernet",
-    "decode_head.scale_heads.0.0.conv.weight": "semantic_fpn",
-    "bbox_head.retina_cls.weight": "retinanet",
-    "roi_head.bbox_head.fc_cls.weight": "mask_rcnn",
-}
-_MASK_HEAD = "roi_head.mask_head.conv_logits.weight"
-
-
-class DenseHead(NamedTuple):
-    """Which head a segmenter or detector has, its width, and how many classes it tells apart."""
-
-    kind: str  # "upernet", "semantic_fpn", "retinanet", "mask_rcnn"
-    channels: int
-    classes: int
-    masks: bool = False  # False for a "mask_rcnn" without its mask head, which is Faster R-CNN
-
-    @property
-    def task(self) -> str:
-        return "segment" if self.kind in ("upernet", "semantic_fpn") else "detect"
-
-    def __str__(self) -> str:
-        return f"{self.kind} with {self.channels} channels"
 
 
 @dataclass(frozen=True)
@@ -130,9 +90,9 @@ def load_weights(
     stored = state_dict_of(checkpoint, ema)
     if not stored:
         raise TwinsError(f"{name} holds no averaged weights: leave out ema" if ema else f"{name} holds no weights")
-    weights = _public_names(stored)
+    weights = public_names(stored)
     state = model.state_dict()
-    own_names = {_WRAPPERS.sub("", own_name): own_name for own_name in state}
+    own_names = {WRAPPERS.sub("", own_name): own_name for own_name in state}
     own = {key: state[own_name] for key, own_name in own_names.items()}
 
     fitted = {key: _fit(key, weights[key], own[key]) for key in own if key in weights}
@@ -142,7 +102,7 @@ def load_weights(
     loaded = {own_names[key]: tensor for key, (tensor, _) in fitted.items() if tensor is not None}
     model.load_state_dict(loaded, strict=False)
 
-    dialect = _dialect(checkpoint, stored)
+    dialect = dialect_of(checkpoint, stored)
     other_average = not ema and state_dict_of(checkpoint, ema=True)
     return LoadReport(
         source=name,
@@ -173,96 +133,6 @@ def load_whole(model: nn.Module, checkpoint: Mapping[str, Any], name: str, ema: 
     return report
 
 
-def meta_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint tells of itself, ours or another's; empty where it tells nothing."""
-    meta = checkpoint.get("meta")
-    return meta if isinstance(meta, dict) else {}
-
-
-def classes_of(checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the classes that our checkpoints tell, and OpenMMLab's dense models; empty where there are none."""
-    meta = meta_of(checkpoint)
-    if "format" in checkpoint:
-        return tuple(meta.get("classes") or ())
-    head = identify_head(checkpoint)
-    told = {str(key).lower(): value for key, value in (meta | (meta.get("dataset_meta") or {})).items()}
-    names = tuple(told.get("classes") or ())
-    return names if head is not None and len(names) == head.classes else ()
-
-
-def identify(checkpoint: Mapping[str, Any]) -> str | None:
-    """Which of the six networks a checkpoint or state dict of any dialect holds, or None.
-
-    Told by widths, depths and the kind of attention; None, too, where a file of the first stages fits several.
-    """
-    weights = _public_names(state_dict_of(checkpoint))
-    widths: list[tuple[int, ...]] = []
-    depths: list[int] = []
-    while (bias := weights.get(f"pos_block.{len(widths)}.proj.0.bias")) is not None:
-        stage = f"blocks.{len(widths)}."
-        depths.append(len({key.split(".")[2] for key in weights if key.startswith(stage)}))
-        widths.append(tuple(bias.shape))
-    local = "blocks.0.0.attn.qkv.weight" in weights
-    names = [
-        name
-        for name, variant in VARIANTS.items()
-        if widths == [(dim,) for dim in variant.embed_dims[: len(widths)]]
-        and depths == list(variant.depths[: len(depths)])
-        and local == (variant.window_size is not None)
-    ]
-    return names[0] if len(names) == 1 else None
-
-
-def identify_head(checkpoint: Mapping[str, Any]) -> DenseHead | None:
-    """The head of the segmenter or detector that a checkpoint or state dict holds, or None."""
-    weights = _public_names(state_dict_of(checkpoint))
-    shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
-    kind = next((kind for key, kind in _KINDS_OF_HEADS.items() if key in shapes), None)
-    match kind, shapes:
-        case "retinanet", {
-            "bbox_head.retina_cls.weight": (logits, channels, *_),
-            "bbox_head.retina_reg.bias": (sides,),
-        }:
-            return DenseHead("retinanet", channels, classes=4 * logits // sides)  # both for as many anchors
-        case "mask_rcnn", {"rpn_head.rpn_conv.bias": (channels,), "roi_head.bbox_head.fc_cls.bias": (logits,)}:
-            return DenseHead("mask_rcnn", channels, classes=logits - 1, masks=_MASK_HEAD in shapes)  # less background
-        case "upernet" | "semantic_fpn", {"decode_head.conv_seg.weight": (classes, channels, _, _)}:
-            return DenseHead(kind, channels, classes)
-    return None
-
-
-def _public_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a state dict of any dialect under the public names; unknown names only lose their wrappers."""
-    renames = list(_OPENMMLAB)
-    # mmpretrain's classifiers write their final norm as a norm after the last stage, as a rule without the others.
-    if any("head.fc." in key for key in state) or not any("norm_after_stage0." in key for key in state):
-        renames.insert(0, (r"^norm_after_stage3\.", "norm."))
-    public = {}
-    for key, tensor in state.items():
-        key = _WRAPPERS.sub("", key)
-        for pattern, replacement in renames:
-            key = re.sub(pattern, replacement, key)
-        if tensor.ndim and (joined := _JOINED_QKV.fullmatch(key)):
-            q, k, v = tensor.tensor_split(3)
-            public[f"{joined[1]}.q.{joined[2]}"] = q
-            public[f"{joined[1]}.kv.{joined[2]}"] = torch.cat([k, v])
-        else:
-            public[key] = tensor
-    return public
-
-
-def _dialect(checkpoint: Mapping[str, Any], names: Iterable[str]) -> str:
-    if "format" in checkpoint and "meta" in checkpoint:
-        return "twins"
-    if any("position_encodings." in name for name in names):
-        return "OpenMMLab"
-    return "dense" if any("backbone." in name for name in names) else "public names"
-
-
-def _part(key: str) -> str:
-    return found[0] if (found := _PART.match(key)) else key
-
-
 def _fit(key: str, stored: Tensor, own: Tensor) -> tuple[Tensor | None, str | None]:
     """The tensor to load, if there is one, and the rule in words where the shapes differ."""
     if stored.shape == own.shape:
@@ -274,7 +144,7 @@ def _fit(key: str, stored: Tensor, own: Tensor) -> tuple[Tensor | None, str | No
 
 
 def _for_channels(stem: Tensor, channels: int) -> tuple[Tensor, str]:
-    """A stem that reads `channels` channels and answers a grey picture as before.
+    """A stem that reads `channels` channels and answers a grey image as before.
 
     Fewer channels: the weights of those that go are added, cyclically, to those that stay (of one: the sum of all).
     More: the weights are repeated cyclically and scaled by the ratio, exact where it is a whole number.
@@ -290,9 +160,9 @@ def _for_channels(stem: Tensor, channels: int) -> tuple[Tensor, str]:
 
 def _left_over(weights: Iterable[str], own: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What the file holds beyond the model: (known parts that the model does not have, everything else)."""
-    parts = {_part(key) for key in own}
+    parts = {part_of(key) for key in own}
     left = [key for key in weights if key not in own]
-    unused = {key for key in left if _part(key) not in parts and ("." in _part(key) or _part(key) in _HEADS)}
+    unused = {key for key in left if part_of(key) not in parts and ("." in part_of(key) or part_of(key) in _HEADS)}
     return tuple(key for key in left if key in unused), tuple(key for key in left if key not in unused)
 
 
@@ -334,6 +204,6 @@ def _shortened(names: Collection[str]) -> str:
     """Up to four names in full; of more, how many each part of the network has."""
     if len(names) <= 4:
         return ", ".join(names)
-    parts = Counter(_part(_WRAPPERS.sub("", name)) for name in names)
+    parts = Counter(part_of(WRAPPERS.sub("", name)) for name in names)
     shown = [f"{part} ({count})" for part, count in parts.items()]
     return ", ".join(shown if len(shown) <= 8 else [*shown[:8], "..."])

@@ -35,14 +35,14 @@ def add_bench(commands: Any) -> argparse.ArgumentParser:
         "bench", help="speed and memory on this machine, beside timm, ONNX Runtime and OpenVINO",
         usage="twins bench [--full | --models NAME ... --batch-sizes N ... --img-size SIZE ...] [--FLAG VALUE ...]",
         description="Measure forward passes, or with --train or --memory those, of every contender by turns in one "
-        "process, with the same weights. Nobody gets a figure whose answer differs from our plain network's.",
+        "process, with the same weights. Nobody gets a metric whose answer differs from our plain network's.",
     )  # fmt: skip
     bench.add_argument("--full", action="store_true", help="the whole set that `make bench` measures, in about 35 "
                        "minutes on two cores, instead of what the flags of networks and sizes say")  # fmt: skip
     bench.add_argument("--models", nargs="+", metavar="NAME", default=["twins_svt_small"], help="networks, by any name")
     bench.add_argument("--batch-sizes", "-b", nargs="+", type=_at_least(int, 1), metavar="N", default=[1, 16],
-                       help="pictures a call")  # fmt: skip
-    bench.add_argument("--img-size", "--imgsz", nargs="+", type=_picture_size, metavar="SIZE", default=[(224, 224)],
+                       help="images a call")  # fmt: skip
+    bench.add_argument("--img-size", "--imgsz", nargs="+", type=_image_size, metavar="SIZE", default=[(224, 224)],
                        help="pixels: a side, or HEIGHTxWIDTH")  # fmt: skip
     bench.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES),
                        help="precisions of those contenders that know them")  # fmt: skip
@@ -129,7 +129,7 @@ def _at_least(kind: Callable[[str], Any], least: float) -> Callable[[str], Any]:
     return read
 
 
-def _picture_size(text: str) -> tuple[int, int]:
+def _image_size(text: str) -> tuple[int, int]:
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a side, as 224, nor HEIGHTxWIDTH, as 800x1216")

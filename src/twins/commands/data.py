@@ -1,4 +1,4 @@
-"""A folder of pictures, looked at before hours are spent on it: in words, and as a picture."""
+"""A folder of images, looked at before hours are spent on it: in words, and as an image."""
 
 from __future__ import annotations
 

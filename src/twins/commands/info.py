@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..flops import count_flops
 from ..heads.segmentation import semantic_fpn, upernet
 from ..optional_dependencies import need
-from ..zoo import PUBLISHED, create_model, list_models
-
-
-class PublishedSegmenter(NamedTuple):
-    """What the paper and the public README state of a segmenter on ADE20K."""
-
-    miou: float  # per cent, at one scale
-    miou_multi_scale: float | None
-    params: float | None  # millions, with the backbone's unused classifier and norm
-    gflops: int | None  # billions of multiply-adds at 512 x 512, by fvcore's convention
-
-
-PUBLISHED_SEGMENTERS = {
-    ("upernet", "twins_pcpvt_small"): PublishedSegmenter(46.2, 47.5, 54.6, 234),
-    ("upernet", "twins_pcpvt_base"): PublishedSegmenter(47.1, 48.4, 74.3, 250),
-    ("upernet", "twins_pcpvt_large"): PublishedSegmenter(48.6, 49.8, 91.5, 269),
-    ("upernet", "twins_svt_small"): PublishedSegmenter(46.2, 47.1, 54.4, 228),
-    ("upernet", "twins_svt_base"): PublishedSegmenter(47.4, 48.9, 88.5, 261),
-    ("upernet", "twins_svt_large"): PublishedSegmenter(48.8, 50.2, 133, 297),
-    ("semantic_fpn", "twins_pcpvt_small"): PublishedSegmenter(44.3, None, None, None),
-    ("semantic_fpn", "twins_pcpvt_base"): PublishedSegmenter(44.9, None, None, None),
-    ("semantic_fpn", "twins_pcpvt_large"): PublishedSegmenter(46.4, None, None, None),
-    ("semantic_fpn", "twins_svt_small"): PublishedSegmenter(43.2, None, None, None),
-    ("semantic_fpn", "twins_svt_base"): PublishedSegmenter(45.3, None, None, None),
-    ("semantic_fpn", "twins_svt_large"): PublishedSegmenter(46.7, None, None, None),
-}
+from ..zoo import PUBLISHED, PUBLISHED_SEGMENTERS, create_model, list_models
 
 
 def zoo_table(img_size: int = 224) -> list[dict[str, Any]]:
     """One row a network: published accuracy, and parameters and multiply-adds both counted and published.
 
-    Both counts are billions of multiply-adds for one picture of `img_size` pixels a side: `gmacs` of convolutions
+    Both counts are billions of multiply-adds for one image of `img_size` pixels a side: `gmacs` of convolutions
     and linear layers alone, as the public README counts "FLOPs", `gflops_fvcore` with attention products and norms.
     """
     import torch
@@ -65,9 +40,9 @@ def zoo_table(img_size: int = 224) -> list[dict[str, Any]]:
 
 
 def segmenter_table(img_size: int = 512) -> list[dict[str, Any]]:
-    """One row a segmenter for 150 classes: published figures, and parameters and multiply-adds counted.
+    """One row a segmenter for 150 classes: published metrics, and parameters and multiply-adds counted.
 
-    `gflops_fvcore` are billions of multiply-adds for one picture, without the auxiliary head, which is for training;
+    `gflops_fvcore` are billions of multiply-adds for one image, without the auxiliary head, which is for training;
     `params` are counted with it.
     """
     import torch
@@ -82,7 +57,7 @@ def segmenter_table(img_size: int = 512) -> list[dict[str, Any]]:
                 "name": name,
                 "params": sum(p.numel() for p in model.parameters()),
                 "gflops_fvcore": count_flops(model.eval(), img_size).total / 1e9,
-                **{f"{figure}_published": value for figure, value in published._asdict().items()},
+                **{f"{metric}_published": value for metric, value in published._asdict().items()},
             }
         )
     return rows
@@ -100,9 +75,9 @@ def print_segmenters(img_size: int = 512, as_json: bool = False) -> None:
         f"Segmenters on ADE20K, 150 classes, counted at {img_size} x {img_size}", ("head", "network"), headings
     )
     for row in rows:
-        figures = (row["miou_published"], row["miou_multi_scale_published"], f"{row['params']:,}",
+        metrics = (row["miou_published"], row["miou_multi_scale_published"], f"{row['params']:,}",
                    row["params_published"], f"{row['gflops_fvcore']:.1f}", row["gflops_published"])  # fmt: skip
-        table.add_row(row["head"], row["name"], *("" if figure is None else str(figure) for figure in figures))
+        table.add_row(row["head"], row["name"], *("" if metric is None else str(metric) for metric in metrics))
     need("rich.console", extra="train").Console(width=120).print(table)
     print(
         "Published parameters count the backbone's unused classifier and norm too. Published FLOPs of SVT are nearer to"
@@ -163,10 +138,10 @@ def print_zoo(img_size: int = 224, as_json: bool = False) -> None:
     print("the last column adds the two attention products and LayerNorm, by fvcore's convention.")
 
 
-def _table(title: str, names: tuple[str, ...], figures: tuple[str, ...]) -> Any:
+def _table(title: str, names: tuple[str, ...], metrics: tuple[str, ...]) -> Any:
     table = need("rich.table", extra="train").Table(title=title, box=need("rich.box", extra="train").SIMPLE)
     for heading in names:
         table.add_column(heading, no_wrap=True)
-    for heading in figures:
+    for heading in metrics:
         table.add_column(heading, justify="right", no_wrap=True)
     return table

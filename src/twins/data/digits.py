@@ -8,12 +8,12 @@ from ..optional_dependencies import need
 from .images import ImageSet
 from .split import stratified_split
 
-HELD_OUT_SHARE = 0.2
+VAL_SHARE = 0.2
 
 
 def read_digits() -> tuple[ImageSet, ImageSet]:
-    """(1,437 training, 360 held out) scans, always the same, each digit in proportion."""
+    """(1,437 training, 360 validation) scans, always the same, each digit in proportion."""
     scans = need("sklearn.datasets", extra="train").load_digits()
     pixels = np.round(scans.images * (255 / 16)).astype(np.uint8)
     images = ImageSet(pixels, [int(label) for label in scans.target], tuple("0123456789"))
-    return stratified_split(images, HELD_OUT_SHARE, seed=0, labels=images.labels)
+    return stratified_split(images, VAL_SHARE, seed=0, labels=images.labels)

@@ -1,4 +1,4 @@
-"""A labelled set of pictures, and how one picture is read."""
+"""A labelled set of images, and how one image is read."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _MODES = {1: "L", 3: "RGB"}
 
 
 class UnreadableImageError(Exception):
-    """A picture that cannot be decoded; str() says which and why."""
+    """An image that cannot be decoded; str() says which and why."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Pictures, one label each, and the names of the classes that labels count.
+    """Images, one label each, and the names of the classes that labels count.
 
-    A picture is a file, or an (H, W) or (H, W, 3) array of bytes.
+    An image is a file, or an (H, W) or (H, W, 3) array of bytes.
     """
 
-    pictures: Sequence[Path] | np.ndarray
+    images: Sequence[Path] | np.ndarray
     labels: Sequence[int]
     classes: tuple[str, ...]
 
@@ -36,60 +36,60 @@ class ImageSet:
         return len(self.labels)
 
     def name(self, index: int) -> str:
-        picture = self.pictures[index]
-        return str(picture) if isinstance(picture, Path) else f"picture {index}"
+        image = self.images[index]
+        return str(image) if isinstance(image, Path) else f"image {index}"
 
     @property
     def in_memory(self) -> bool:
-        return isinstance(self.pictures, np.ndarray)
+        return isinstance(self.images, np.ndarray)
 
     def read(self, index: int, channels: int) -> tuple[Image.Image, int]:
-        """The picture as from `open`, and its label."""
+        """The image as from `open`, and its label."""
         return self.open(index, channels), self.labels[index]
 
     def open(self, index: int, channels: int) -> Image.Image:
-        """The picture as a PIL image of 1 or 3 channels. Raises UnreadableImageError."""
-        picture = self.pictures[index]
-        if isinstance(picture, Path):
-            return read_image(picture, channels)
-        return Image.fromarray(picture).convert(_MODES[channels])
+        """The image as a PIL image of 1 or 3 channels. Raises UnreadableImageError."""
+        image = self.images[index]
+        if isinstance(image, Path):
+            return read_image(image, channels)
+        return Image.fromarray(image).convert(_MODES[channels])
 
     def relabelled(self, classes: tuple[str, ...]) -> ImageSet:
-        """The same pictures, their labels counted in `classes`. Raises TwinsError for a class that is not there."""
+        """The same images, their labels counted in `classes`. Raises TwinsError for a class that is not there."""
         for name in self.classes:
             if name not in classes:
                 raise TwinsError(f"class {name!r} of the data is not among the {len(classes)} that the network knows")
         place = [classes.index(name) for name in self.classes]
-        return ImageSet(self.pictures, [place[label] for label in self.labels], classes)
+        return ImageSet(self.images, [place[label] for label in self.labels], classes)
 
     def subset(self, indices: Sequence[int]) -> ImageSet:
-        pictures = self.pictures
-        if isinstance(pictures, np.ndarray):
-            kept: Sequence[Path] | np.ndarray = pictures[list(indices)]
+        images = self.images
+        if isinstance(images, np.ndarray):
+            kept: Sequence[Path] | np.ndarray = images[list(indices)]
         else:
-            kept = [pictures[i] for i in indices]
+            kept = [images[i] for i in indices]
         return ImageSet(kept, [self.labels[i] for i in indices], self.classes)
 
 
 def read_image(path: Path, channels: int = 3) -> Image.Image:
     """Decode a file to 1 (grey) or 3 (RGB) channels, turned upright by its EXIF tag.
 
-    Raises UnreadableImageError for a file that is missing, truncated, corrupt or no picture, TwinsError for a number of
-    channels that pictures do not have.
+    Raises UnreadableImageError for a file that is missing, truncated, corrupt or no image, TwinsError for a number of
+    channels that images do not have.
     """
     if channels not in _MODES:
-        raise TwinsError(f"pictures can be read with 1 or 3 channels (in_chans), not {channels}")
+        raise TwinsError(f"images can be read with 1 or 3 channels (in_chans), not {channels}")
     try:
         with Image.open(path) as image:
             image.load()
-            ImageOps.exif_transpose(image, in_place=True)  # copies of large pictures take as long as decoding them
+            ImageOps.exif_transpose(image, in_place=True)  # copies of large images take as long as decoding them
             return image if image.mode == _MODES[channels] else image.convert(_MODES[channels])
     except BROKEN as error:
         raise UnreadableImageError(f"{path}: {error or type(error).__name__}") from error
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """(width, height) of a picture as `read_image` turns it, from the file's head. Raises UnreadableImageError."""
+    """(width, height) of an image as `read_image` turns it, from the file's head. Raises UnreadableImageError."""
     try:
         with Image.open(path) as image:
             # Not image.getexif(): for PNG that decodes every pixel, in case a tag comes behind them.

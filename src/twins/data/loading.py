@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -14,23 +14,16 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..distributed.world import gather
+from ..distributed.collectives import gather
 from ..errors import TwinsError
 from .images import UnreadableImageError
-from .randomness import keyed_randomness, seed_of
+from .randomness import keyed_randomness
+from .sampling import SampleKey
 from .statistics import evenly
 
 
-class SampleKey(NamedTuple):
-    """Names one view of one sample; its randomness follows from this and the seed."""
-
-    place: int
-    epoch: int = 0
-    repeat: int = 0
-
-
-class AnnotatedPictures(Protocol):
-    """Pictures with what is known of each: a label, a mask, its objects."""
+class AnnotatedImages(Protocol):
+    """Images with what is known of each: a label, a mask, its objects."""
 
     @property
     def in_memory(self) -> bool: ...
@@ -38,10 +31,10 @@ class AnnotatedPictures(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, index: int) -> str:
-        """The picture's file, for messages."""
+        """The image's file, for messages."""
 
     def read(self, index: int, channels: int) -> tuple[Any, Any]:
-        """The picture, as the transform takes it, and its annotation.
+        """The image, as the transform takes it, and its annotation.
 
         Raises UnreadableImageError, or TwinsError where they do not fit.
         """
@@ -57,7 +50,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """B pictures with what is known of each. Tensors are stacked where all are of one size, else a list of B."""
+    """B images with what is known of each. Tensors are stacked where all are of one size, else a list of B."""
 
     images: Any  # (B, C, H, W); a list where sizes or numbers of views differ
     labels: Any  # classes: (B,), or (B, classes) once mixed; masks: (B, H, W) or a list; objects: a list
@@ -87,76 +80,15 @@ def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return type(value)(_changed(item, change) for item in value)
 
 
-class TrainingSampler(Sampler[SampleKey]):
-    """A rank's share of each epoch.
+class ImageDataset(Dataset[Sample]):
+    """Decode and transform. In training an unreadable image's place is taken by the next readable one.
 
-    All ranks shuffle alike and take turns, so that an update sees the same samples on any number of processes. Ranks
-    get equally many, a whole number of global batches: the rest is left out (`drop_last`) or filled up from the next
-    lap over the samples, in an order of its own, as a set smaller than one batch always is. With `batches` an epoch is
-    so many batches, and as many laps as they take.
+    `transform` makes of an image, most often a PIL image, and its annotation what the network and the loss take.
     """
 
     def __init__(
         self,
-        count: int,
-        global_batch: int,
-        seed: int,
-        rank: int,
-        ranks: int,
-        drop_last: bool,
-        views: int = 1,
-        batches: int | None = None,
-    ) -> None:
-        self.count, self.seed, self.rank, self.ranks, self.views = count, seed, rank, ranks, views
-        whole = count // global_batch
-        a_lap = whole if drop_last and whole else -(-count // global_batch)
-        self.total = (batches or a_lap) * global_batch
-        self.epoch = 0
-        self.skip = 0
-
-    def set_epoch(self, epoch: int, skip: int = 0) -> None:
-        """Shuffle for this epoch next, without the first `skip` samples of the rank."""
-        self.epoch, self.skip = epoch, skip
-
-    def __len__(self) -> int:
-        return self.total // self.ranks - self.skip
-
-    def __iter__(self) -> Iterator[SampleKey]:
-        current, order = -1, [0]
-        for place in range(self.rank + self.skip * self.ranks, self.total, self.ranks):
-            lap, place = divmod(place, self.count)
-            if lap != current:
-                current, order = lap, self._order(lap)
-            index, view = order[place // self.views], place % self.views
-            yield SampleKey(index, self.epoch, lap * self.views + view)
-
-    def _order(self, lap: int) -> list[int]:
-        key = (self.seed, self.epoch, lap) if lap else (self.seed, self.epoch)
-        return torch.randperm(self.count, generator=torch.Generator().manual_seed(seed_of("order", *key))).tolist()
-
-
-class EvaluationSampler(Sampler[SampleKey]):
-    """Every sample exactly once over all ranks; shares differ by one where they must."""
-
-    def __init__(self, count: int, rank: int, ranks: int) -> None:
-        self.places = range(rank, count, ranks)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __iter__(self) -> Iterator[SampleKey]:
-        return (SampleKey(index) for index in self.places)
-
-
-class PicturesAsTensors(Dataset[Sample]):
-    """Decode and transform. In training an unreadable picture's place is taken by the next readable one.
-
-    `transform` makes of a picture, most often a PIL image, and its annotation what the network and the loss take.
-    """
-
-    def __init__(
-        self,
-        images: AnnotatedPictures,
+        images: AnnotatedImages,
         transform: Callable[[Any, Any], tuple[Any, Any]],
         channels: int,
         seed: int,
@@ -169,11 +101,11 @@ class PicturesAsTensors(Dataset[Sample]):
         return len(self.images)
 
     def at(self, index: int) -> Sample:
-        """One picture, in its first view."""
+        """One image, in its first view."""
         return self[SampleKey(index)]
 
     def samples(self, wanted: int) -> list[tuple[Image.Image, Any]]:
-        """Some pictures, evenly spread, with what is known of each, as they are on disk; broken ones are left out.
+        """Some images, evenly spread, with what is known of each, as they are on disk; broken ones are left out.
 
         Raises TwinsError where none of them can be read.
         """
@@ -182,7 +114,7 @@ class PicturesAsTensors(Dataset[Sample]):
             with contextlib.suppress(UnreadableImageError):  # `data check` names them
                 found.append(self.images.read(index, self.channels))
         if not found:
-            raise TwinsError(f"none of the pictures can be read, as {self.images.name(0)}")
+            raise TwinsError(f"none of the images can be read, as {self.images.name(0)}")
         return found
 
     def __getitem__(self, key: SampleKey) -> Sample:
@@ -190,9 +122,9 @@ class PicturesAsTensors(Dataset[Sample]):
         candidates = len(self.images) if self.training else 1
         for index in ((key.place + offset) % len(self.images) for offset in range(candidates)):
             try:
-                picture, annotation = self.images.read(index, self.channels)
+                image, annotation = self.images.read(index, self.channels)
                 with keyed_randomness("sample", self.seed, key.epoch, key.place, key.repeat):
-                    return Sample(*self.transform(picture, annotation), index, tuple(unreadable))
+                    return Sample(*self.transform(image, annotation), index, tuple(unreadable))
             except UnreadableImageError as error:
                 unreadable.append(str(error))
                 continue
@@ -221,18 +153,18 @@ def _stacked(values: list[Any]) -> Any:
 
 
 class UnreadableImages:
-    """What to do about unreadable pictures, and how many there were."""
+    """What to do about unreadable images, and how many there were."""
 
     def __init__(self, policy: str) -> None:
         self.policy = policy
         self.names: set[str] = set()
 
     def note(self, batch: Batch) -> None:
-        """Raises TwinsError for a refusal, and under the policy `stop`, naming the picture."""
+        """Raises TwinsError for a refusal, and under the policy `stop`, naming the image."""
         if batch.refusals:
             raise TwinsError(batch.refusals[0])
         if batch.unreadable and self.policy == "stop":
-            raise TwinsError(f"unreadable picture {batch.unreadable[0]}; mend it, or pass --bad-images skip")
+            raise TwinsError(f"unreadable image {batch.unreadable[0]}; fix it, or pass --bad-images skip")
         self.names.update(batch.unreadable)
 
     def over_all_ranks(self) -> list[str]:
@@ -241,7 +173,7 @@ class UnreadableImages:
 
 
 def make_loader(
-    dataset: PicturesAsTensors,
+    dataset: ImageDataset,
     sampler: Sampler[SampleKey],
     batch_size: int,
     workers: int | None,
@@ -271,6 +203,6 @@ def workers_at_hand() -> int:
     return min((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 8)
 
 
-def _default_workers(dataset: PicturesAsTensors) -> int:
-    """None for tiny pictures in memory, which cost less than handing them over."""
+def _default_workers(dataset: ImageDataset) -> int:
+    """None for tiny images in memory, which cost less than handing them over."""
     return 0 if dataset.images.in_memory else workers_at_hand()

@@ -8,12 +8,12 @@ from typing import Protocol
 
 from ..errors import TwinsError
 
-TRAINING, HELD_OUT = "training", "held out"
+TRAINING, VALIDATION = "training", "validation"
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Pictures in each part, a table with a row a class, what makes training impossible, and what is merely odd."""
+    """Images in each part, a table with a row a class, what makes training impossible, and what is merely odd."""
 
     parts: tuple[str, ...]
     columns: tuple[str, ...]

@@ -1,6 +1,6 @@
 """The embedded sample set for dense tasks: real scans of digits, strewn over textured canvases.
 
-Every canvas follows from its part and number alone. Held-out canvases show held-out scans only.
+Every canvas follows from its part and number alone. Validation canvases show validation scans only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .randomness import seed_of
 SIDE = 96
 PARTS = {"training": 1000, "validation": 120}
 CLASSES = ("background", *"0123456789")
-EMPTY_EVERY = 20  # of the canvases with boxes: detectors meet pictures without any object
+EMPTY_EVERY = 20  # of the canvases with boxes: detectors meet images without any object
 
 
 class Digit(NamedTuple):
@@ -36,7 +36,7 @@ class Digit(NamedTuple):
 
 
 class Canvas(NamedTuple):
-    picture: np.ndarray  # (SIDE, SIDE, 3) of bytes
+    image: np.ndarray  # (SIDE, SIDE, 3) of bytes
     digits: Sequence[Digit]
 
 
@@ -45,25 +45,25 @@ def draw_canvas(scans: ImageSet, part: str, number: int, empty: bool = False) ->
 
     With `empty` the same ground alone.
     """
-    dice = np.random.default_rng(seed_of("canvas", part, number))
-    picture = _texture(dice)
+    rng = np.random.default_rng(seed_of("canvas", part, number))
+    image = _texture(rng)
     digits: list[Digit] = []
     taken = np.zeros((SIDE, SIDE), dtype=bool)
-    attempts = 0 if empty else dice.integers(8, 33)  # where the place is taken, the scan is left out
+    attempts = 0 if empty else rng.integers(8, 33)  # where the place is taken, the scan is left out
     for _ in range(attempts):
-        scan = int(dice.integers(len(scans)))
-        side = int(dice.integers(32, 45))
-        top, left = dice.integers(0, SIDE - side + 1, 2)
+        scan = int(rng.integers(len(scans)))
+        side = int(rng.integers(32, 45))
+        top, left = rng.integers(0, SIDE - side + 1, 2)
         place = np.s_[top : top + side, left : left + side]
         if taken[place].any():
             continue
-        strength = _enlarged(np.asarray(scans.pictures[scan]), side)
-        picture[place] += strength[..., None] * (_ink_colour(dice, picture[place]) - picture[place])
+        strength = _enlarged(np.asarray(scans.images[scan]), side)
+        image[place] += strength[..., None] * (_ink_colour(rng, image[place]) - image[place])
         ink = np.zeros((SIDE, SIDE), dtype=bool)
         ink[place] = strength > 0.5
         taken[place] = True
         digits.append(Digit(scans.labels[scan], ink))
-    return Canvas(picture.clip(0, 255).round().astype(np.uint8), digits)
+    return Canvas(image.clip(0, 255).round().astype(np.uint8), digits)
 
 
 def write_masked_canvases(root: Path) -> Path:
@@ -79,7 +79,7 @@ def write_masked_canvases(root: Path) -> Path:
                 (beside / kind / part).mkdir(parents=True)
             for number in range(count):
                 canvas = draw_canvas(scans, part, number)
-                Image.fromarray(canvas.picture).save(beside / "images" / part / f"{number:04d}.png")
+                Image.fromarray(canvas.image).save(beside / "images" / part / f"{number:04d}.png")
                 _mask(canvas).save(beside / "annotations" / part / f"{number:04d}.png")
         (beside / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
     return root
@@ -101,7 +101,7 @@ def write_boxed_canvases(root: Path) -> Path:
                 draw_canvas(scans, part, number, empty=(number + 1) % EMPTY_EVERY == 0) for number in range(count)
             ]
             for number, canvas in enumerate(canvases):
-                Image.fromarray(canvas.picture).save(beside / folder / f"{number:04d}.png")
+                Image.fromarray(canvas.image).save(beside / folder / f"{number:04d}.png")
             instances = beside / "annotations" / f"instances_{folder}.json"
             instances.write_text(json.dumps(_coco_instances(canvases)), encoding="utf-8")
     return root
@@ -116,7 +116,7 @@ def _renamed_once_whole(root: Path) -> Iterator[Path]:
         beside.rename(root)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        if not root.is_dir():  # otherwise another process was quicker, with the same pictures
+        if not root.is_dir():  # otherwise another process was quicker, with the same images
             raise TwinsError(f"{root}: cannot write the embedded canvases there ({error.strerror})") from error
 
 
@@ -130,7 +130,7 @@ def _mask(canvas: Canvas) -> Image.Image:
 
 
 def _coco_instances(canvases: Sequence[Canvas]) -> dict[str, Any]:
-    """What COCO's file of a part says of its pictures. As in COCO's own, categories and objects count from 1."""
+    """What COCO's file of a part says of its images. As in COCO's own, categories and objects count from 1."""
     places = [(number, digit) for number, canvas in enumerate(canvases) for digit in canvas.digits]
     return {
         "images": [
@@ -168,24 +168,24 @@ def _enlarged(scan: np.ndarray, side: int) -> np.ndarray:
     return ((smooth - 0.5) * 3 + 0.5).clip(0, 1)
 
 
-def _texture(dice: np.random.Generator) -> np.ndarray:
+def _texture(rng: np.random.Generator) -> np.ndarray:
     """(SIDE, SIDE, 3): clouds between two colours, stripes across them, and grain."""
-    colours = dice.uniform(10, 130, (2, 3))
-    clouds = np.sum([_clouds(dice, cells) / cells for cells in (3, 6, 12, 24)], axis=0)
+    colours = rng.uniform(10, 130, (2, 3))
+    clouds = np.sum([_clouds(rng, cells) / cells for cells in (3, 6, 12, 24)], axis=0)
     clouds = (clouds - clouds.min()) / np.ptp(clouds)
     down, right = np.mgrid[:SIDE, :SIDE] / SIDE
-    angle, waves = dice.uniform(0, np.pi), dice.uniform(2, 14)
-    stripes = np.sin(2 * np.pi * waves * (down * np.sin(angle) + right * np.cos(angle)) + dice.uniform(0, 6))
-    shade = clouds + dice.uniform(0, 0.15) * stripes
-    picture = colours[0] + shade[..., None] * (colours[1] - colours[0])
-    return picture + dice.normal(0, dice.uniform(0, 8), (SIDE, SIDE, 3))
+    angle, waves = rng.uniform(0, np.pi), rng.uniform(2, 14)
+    stripes = np.sin(2 * np.pi * waves * (down * np.sin(angle) + right * np.cos(angle)) + rng.uniform(0, 6))
+    shade = clouds + rng.uniform(0, 0.15) * stripes
+    image = colours[0] + shade[..., None] * (colours[1] - colours[0])
+    return image + rng.normal(0, rng.uniform(0, 8), (SIDE, SIDE, 3))
 
 
-def _clouds(dice: np.random.Generator, cells: int) -> np.ndarray:
-    noise = Image.fromarray(dice.normal(0, 1, (cells, cells)).astype(np.float32))
+def _clouds(rng: np.random.Generator, cells: int) -> np.ndarray:
+    noise = Image.fromarray(rng.normal(0, 1, (cells, cells)).astype(np.float32))
     return np.asarray(noise.resize((SIDE, SIDE), Image.Resampling.BICUBIC), dtype=np.float64)
 
 
-def _ink_colour(dice: np.random.Generator, ground: np.ndarray) -> np.ndarray:
+def _ink_colour(rng: np.random.Generator, ground: np.ndarray) -> np.ndarray:
     """A colour that stands out from the ground, as chalk does: brighter, but of any hue."""
-    return np.clip(ground.mean() + dice.uniform(80, 130) + dice.normal(0, 25, 3), 0, 255)
+    return np.clip(ground.mean() + rng.uniform(80, 130) + rng.normal(0, 25, 3), 0, 255)

@@ -7,14 +7,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import TwinsError
-from ..recipes import Recipe
 from .sync_batch_norm import synchronise_batch_norms
 
 
@@ -32,19 +30,8 @@ class World:
 
     @property
     def collective_device(self) -> torch.device:
-        """Where tensors must lie that all ranks add up: nccl takes the GPU's, gloo the processor's."""
+        """Where tensors must lie that all ranks add up: nccl takes the GPU's, gloo the CPU's."""
         return self.device if self.device.type == "cuda" else torch.device("cpu")
-
-    def amp_dtype(self, recipe: Recipe) -> torch.dtype:
-        """The reduced precision of a recipe here, float32 for none.
-
-        `auto` is float16 on a GPU, as published, and none on a processor, where most have to emulate it.
-        """
-        if not recipe.amp:
-            return torch.float32
-        if recipe.amp_dtype == "auto":
-            return torch.float32 if self.device.type == "cpu" else torch.float16
-        return {"float16": torch.float16, "bfloat16": torch.bfloat16}[recipe.amp_dtype]
 
     def describe(self) -> str:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
@@ -89,47 +76,6 @@ def choose_device(device: str, local_rank: int = 0) -> torch.device:
     elif chosen.type == "mps" and not torch.backends.mps.is_available():
         raise TwinsError("--device mps: this PyTorch sees no Apple GPU; use --device auto or cpu")
     return chosen
-
-
-def all_sum(value: Tensor) -> Tensor:
-    """The sum over all ranks, in place where there are several."""
-    if torch.distributed.is_initialized():
-        torch.distributed.all_reduce(value)
-    return value
-
-
-def mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean over all ranks, each of which must ask."""
-    if not torch.distributed.is_initialized():
-        return value
-    return all_sum(value) / torch.distributed.get_world_size()
-
-
-def gather(value: Any) -> list[Any]:
-    """A plain value from every rank, in their order, given to every rank."""
-    if not torch.distributed.is_initialized():
-        return [value]
-    values: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
-    return values
-
-
-def share_of(count: int) -> range:
-    """Which of so many things are this process's to do; each is some process's."""
-    if not torch.distributed.is_initialized():
-        return range(count)
-    return range(torch.distributed.get_rank(), count, torch.distributed.get_world_size())
-
-
-def from_main(value: Any) -> Any:
-    """The main process's value, given to every rank."""
-    return gather(value)[0]
-
-
-def autocast(world: World, recipe: Recipe) -> torch.autocast:
-    """Mixed precision where the recipe asks for it."""
-    dtype = world.amp_dtype(recipe)
-    return torch.autocast(world.device.type, dtype, enabled=dtype is not torch.float32)
 
 
 def replicate(model: nn.Module, world: World) -> nn.Module:

@@ -2,7 +2,7 @@
 
 Read from top to bottom: a convolution as these heads use it, the three heads, the model that joins a head with a
 backbone, and the two networks by name. Every head reads four maps, finest first, and answers logits at the finest
-one's size. Whatever is resized is resized bilinearly to an exact size, so that pictures of any size will do.
+one's size. Whatever is resized is resized bilinearly to an exact size, so that images of any size will do.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ AUXILIARY_CHANNELS = 256
 class BatchNorm(nn.BatchNorm2d):
     """PyTorch's, except that training with one value a channel uses the running statistics and leaves them alone.
 
-    That happens to one picture pooled to a single cell. PyTorch refuses it, for the statistics of one value say
-    nothing: the value less its mean is zero, whatever the picture.
+    That happens to one image pooled to a single cell. PyTorch refuses it, for the statistics of one value say
+    nothing: the value less its mean is zero, whatever the image.
     """
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ class Segmenter(DenseModel):
     """A backbone, perhaps a neck, and heads: (B, in_chans, H, W) -> (B, num_classes, H, W) logits.
 
     With `all_heads` the answer is a dictionary with the logits of each head there is, "decode_head" and
-    "auxiliary_head", all at the pictures' size: what training needs, in one call so that DistributedDataParallel sees
+    "auxiliary_head", all at the images' size: what training needs, in one call so that DistributedDataParallel sees
     every parameter used. Otherwise the auxiliary head is left out.
     """
 

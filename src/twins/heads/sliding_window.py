@@ -1,4 +1,4 @@
-"""What a segmenter says of one picture: over several views of it, whole or by overlapping windows."""
+"""What a segmenter says of one image: over several views of it, whole or by overlapping windows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import TwinsError
 
 WINDOWS_AT_ONCE = 8
-LOGITS_AT_ONCE = 2**26  # resized to a picture's size: 256 MB, where all classes of a large photo fill gigabytes
+LOGITS_AT_ONCE = 2**26  # resized to an image's size: 256 MB, where all classes of a large photo fill gigabytes
 
 
 @torch.no_grad()
@@ -25,7 +25,7 @@ def class_probabilities(
 ) -> Tensor:
     """(classes, H, W) float32 probabilities at `size` = (H, W): the mean over views and, with `flip`, their mirrors.
 
-    `views` are one picture's, (C, h, w) of any sizes, on the model's device; the model maps (B, C, h, w) to
+    `views` are one image's, (C, h, w) of any sizes, on the model's device; the model maps (B, C, h, w) to
     (B, classes, h, w) logits. With `slide` each view is seen by windows of that side. Raises TwinsError for a `stride`
     that leaves gaps.
     """
@@ -38,10 +38,10 @@ def class_probabilities(
 
 @torch.no_grad()
 def slide_logits(model: nn.Module, image: Tensor, window: int, stride: int | None = None) -> Tensor:
-    """(classes, h, w) float32 logits of a (C, h, w) picture: the mean over overlapping square windows.
+    """(classes, h, w) float32 logits of a (C, h, w) image: the mean over overlapping square windows.
 
     Windows are `stride` apart (two thirds of their side by default), and the last one in each direction ends at the
-    border. A window is cut to the picture where that is smaller; one that covers it answers what the model does.
+    border. A window is cut to the image where that is smaller; one that covers it answers what the model does.
     Raises TwinsError for a stride that leaves gaps.
     """
     stride = max(2 * window // 3, 1) if stride is None else stride

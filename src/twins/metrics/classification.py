@@ -1,21 +1,19 @@
-"""Figures over a whole set, exact over any number of processes."""
+"""Metrics over a whole set, exact over any number of processes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.masks.dataset import IGNORED
-from ..distributed.world import all_sum
+from ..distributed.collectives import sum_over_ranks
 
 CONFUSION_LIMIT = 1000  # classes; a larger matrix is neither looked at nor cheap
 
 
-class ClassificationFigures:
+class ClassificationMetrics:
     """Accuracy, loss and confusion of a classifier, each sample counted once and weighing the same."""
 
     def __init__(self, classes: int, device: torch.device) -> None:
@@ -45,69 +43,11 @@ class ClassificationFigures:
     def reduce(self) -> None:
         """Add up what all ranks counted."""
         for name in ("sums", "per_class", "confusion"):
-            setattr(self, name, _over_all_ranks(getattr(self, name), self.device))
+            setattr(self, name, sum_over_ranks(getattr(self, name), self.device))
 
-    def figures(self) -> Iterator[tuple[str, float]]:
+    def compute(self) -> Iterator[tuple[str, float]]:
         samples, right, right5, loss = self.sums.tolist()
         yield "acc1", 100 * right / samples if samples else 0.0
         yield "acc5", 100 * right5 / samples if samples else 0.0
         yield "loss", loss / samples if samples else 0.0
         yield "images", samples
-
-
-class ClassFigures(NamedTuple):
-    """What became of each class, (classes,) a field: in percent, nan where undefined, and pixels of the truth."""
-
-    iou: Tensor
-    accuracy: Tensor
-    pixels: Tensor
-
-
-class SegmentationFigures:
-    """Intersection over union and accuracy of a segmenter, each labelled pixel counted once and weighing the same."""
-
-    def __init__(self, classes: int, device: torch.device) -> None:
-        self.classes = classes
-        self.confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)  # [truth, prediction]
-        self.images = torch.tensor(0)
-        self.device = device
-
-    def update(self, prediction: Tensor, truth: Tensor) -> None:
-        """Count a picture: (H, W) classes each; pixels whose truth is IGNORED are left out."""
-        truth = truth.to(self.device)
-        labelled = truth != IGNORED
-        cells = truth[labelled].long() * self.classes + prediction.to(self.device)[labelled].long()
-        self.confusion += cells.bincount(minlength=self.classes**2).view(self.classes, self.classes)
-        self.images += 1
-
-    def reduce(self) -> None:
-        """Add up what all ranks counted."""
-        for name in ("confusion", "images"):
-            setattr(self, name, _over_all_ranks(getattr(self, name), self.device))
-
-    def figures(self) -> Iterator[tuple[str, float]]:
-        """Means over the classes for which a figure is defined; 0 where nothing was counted."""
-        iou, accuracy, pixels = self.per_class()
-        hits = self.confusion.diagonal().sum().item()
-        yield "miou", _mean(iou)
-        yield "macc", _mean(accuracy)
-        yield "aacc", 100 * hits / max(pixels.sum().item(), 1)
-        yield "images", self.images.item()
-
-    def per_class(self) -> ClassFigures:
-        """IoU is undefined for a class that occurs in neither truth nor prediction, accuracy for one not in truth."""
-        confusion = self.confusion.cpu()
-        hits, pixels, predicted = confusion.diagonal().double(), confusion.sum(dim=1), confusion.sum(dim=0)
-        return ClassFigures(100 * hits / (pixels + predicted - hits), 100 * hits / pixels, pixels)
-
-
-def _mean(figures: Tensor) -> float:
-    """Over those that are defined; 0 if none is."""
-    defined = figures[~figures.isnan()]
-    return defined.mean().item() if len(defined) else 0.0
-
-
-def _over_all_ranks(counted: Tensor, device: torch.device) -> Tensor:
-    """The sum of what each rank counted, on the processor."""
-    # gloo and nccl each take their own device's tensors; MPS has no doubles, but no ranks either.
-    return all_sum(counted.to(device) if device.type == "cuda" else counted.cpu()).cpu()

@@ -1,4 +1,4 @@
-"""What was found in a picture, in the form of COCO's files."""
+"""What was found in an image, in the form of COCO's files."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..optional_dependencies import need
 
 
 class Found(NamedTuple):
-    """All N detections of one picture, in a form that is small and travels between processes."""
+    """All N detections of one image, in a form that is small and travels between processes."""
 
     boxes: np.ndarray  # (N, 4) float64: x and y of the corner at the top left, width, height, in pixels
     scores: np.ndarray  # (N,) float64
     labels: np.ndarray  # (N,) int64
     masks: list[dict[str, Any]]  # COCO's compressed run-length code, {"size", "counts"}; none without masks
-    height: int  # of the picture, which masks cover; 0 without masks
+    height: int  # of the image, which masks cover; 0 without masks
     width: int
 
     @classmethod
     def of(cls, detections: dict[str, Tensor], masks: bool) -> Found:
-        """What a detector answers of a picture, with its masks or without."""
+        """What a detector answers of an image, with its masks or without."""
         # Copied into NumPy's memory: small tensors of torch's, kept between the large ones that masks take, each pin a
         # large one's room.
         corners = detections["boxes"].cpu().numpy().astype(np.float64)

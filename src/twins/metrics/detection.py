@@ -12,16 +12,16 @@ from torch import Tensor
 
 from ..data.boxes.dataset import BoxedImages
 from ..data.boxes.object_masks import Outline
-from ..distributed.world import gather
+from ..distributed.collectives import gather
 from ..optional_dependencies import need
 from .coco_format import Found
 
-# COCO's averages in its own order: recall is of the best 1, 10 and 100 detections of a picture and class.
+# COCO's averages in its own order: recall is of the best 1, 10 and 100 detections of an image and class.
 AVERAGES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
             "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large")  # fmt: skip
 
 
-class DetectedClasses(NamedTuple):
+class PerClassMetrics(NamedTuple):
     """What became of each class, (classes,) a field: in per cent, nan where undefined, and objects of the truth."""
 
     ap: Tensor
@@ -30,10 +30,10 @@ class DetectedClasses(NamedTuple):
     mask_ap: Tensor | None
 
 
-class DetectionFigures:
+class DetectionMetrics:
     """Average precision and recall of a detector's boxes, and of its masks if asked for.
 
-    The figures are those of pycocotools, counted by its quicker twin, faster_coco_eval. Pictures that were not given
+    The metrics are those of pycocotools, counted by its quicker twin, faster_coco_eval. Images that were not given
     to `update` are left out: what could not be read is not held against the detector. Raises TwinsError where
     faster_coco_eval is not installed.
     """
@@ -41,15 +41,15 @@ class DetectionFigures:
     def __init__(self, truth: BoxedImages, masks: bool) -> None:
         self.truth = truth
         self.masks = masks
-        self.found: dict[int, Found] = {}  # by the picture's place in the truth
+        self.found: dict[int, Found] = {}  # by the image's place in the truth
         self._coco = need("faster_coco_eval", extra="detect")
         self._evaluations: dict[str, _Evaluation] = {}  # of what was found so far
 
     def update(self, place: int, detections: dict[str, Tensor]) -> None:
-        """Count picture number `place` of the truth.
+        """Count image number `place` of the truth.
 
         Detections are `boxes` (N, 4) x0, y0, x1, y1 in pixels, `scores` (N,), `labels` (N,) and, for masks, `masks`
-        (N, 1, H, W) bool, which cover the picture. Of equal scores the first is judged first.
+        (N, 1, H, W) bool, which cover the image. Of equal scores the first is judged first.
         """
         # Copied into NumPy's memory: small tensors of torch's, kept between the large ones that masks take, each pin a
         # large one's room.
@@ -57,24 +57,24 @@ class DetectionFigures:
         self._evaluations.clear()
 
     def reduce(self) -> None:
-        """Bring together what all ranks found; a picture that came to several of them counts once."""
+        """Bring together what all ranks found; an image that came to several of them counts once."""
         self.found = {place: found for share in gather(self.found) for place, found in share.items()}
         self._evaluations.clear()
 
-    def figures(self) -> Iterator[tuple[str, float]]:
+    def compute(self) -> Iterator[tuple[str, float]]:
         """COCO's twelve averages of boxes, then those of masks, in per cent; -1 where the truth has no such objects."""
         for prefix, kind in (("", "bbox"), ("mask_", "segm")) if self.masks else (("", "bbox"),):
             for name, share in zip(AVERAGES, self._evaluation(kind).averages, strict=True):
                 yield prefix + name, 100 * share if share >= 0 else -1.0
         yield "images", len(self.found)
 
-    def per_class(self) -> DetectedClasses:
+    def per_class(self) -> PerClassMetrics:
         """Precision is undefined for a class of which the truth has no object but crowds."""
         precision = self._evaluation("bbox").precision
         objects = torch.zeros(len(self.truth.classes), dtype=torch.int64)
         for _, labels, crowd, *_ in (self.truth.objects[place] for place in self.found):
             objects += torch.from_numpy(labels[~crowd]).bincount(minlength=len(objects))
-        return DetectedClasses(
+        return PerClassMetrics(
             ap=_over_recalls(precision),
             ap50=_over_recalls(precision[:1]),
             objects=objects,
@@ -82,7 +82,7 @@ class DetectionFigures:
         )
 
     def results(self) -> list[dict[str, Any]]:
-        """All detections in COCO's format for results, picture by picture in the order of the truth.
+        """All detections in COCO's format for results, image by image in the order of the truth.
 
         pycocotools takes an object's area from `bbox` where a result has it: to judge masks, leave `bbox` out.
         """
@@ -115,7 +115,7 @@ class DetectionFigures:
         return _Evaluation(averages, evaluation.eval["precision"][..., all_areas, most_detections])
 
     def _objects(self, kind: str) -> Iterator[dict[str, Any]]:
-        """The truth of all pictures seen, as annotations."""
+        """The truth of all images seen, as annotations."""
         ids = count(1)  # in a match COCO takes 0 for nothing
         for place in self.found:
             for box, label, crowd, area, outline in zip(*self.truth.objects[place], strict=True):
@@ -132,7 +132,7 @@ class DetectionFigures:
                 yield annotation
 
     def _detections(self, kind: str) -> Iterator[dict[str, Any]]:
-        """What was found in all pictures, as annotations; their areas are those of what is judged."""
+        """What was found in all images, as annotations; their areas are those of what is judged."""
         ids = count(1)
         for place, found in self.found.items():
             areas = found.boxes[:, 2] * found.boxes[:, 3] if kind == "bbox" else self._coco.mask.area(found.masks)

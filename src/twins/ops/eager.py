@@ -2,7 +2,7 @@
 
 What makes it quick: windows are folded into the batch, since fused attention takes four dimensions and falls back to
 the slow path on five; windows at the border are clipped, so that a mask is never built and no padding is multiplied;
-autocast to a type that the processor lacks is left aside; attention is fused or by products (`attention.py`); a few
+autocast to a type that the CPU lacks is left aside; attention is fused or by products (`attention.py`); a few
 patches are embedded by a linear layer when training on a CPU, where a convolution takes two to three times as long. For
 the rest the plain form is the quickest already.
 """

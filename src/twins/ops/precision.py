@@ -1,4 +1,4 @@
-"""What lower precision a processor computes in hardware; where it does not, autocast is answered in float32."""
+"""What lower precision a CPU computes in hardware; where it does not, autocast is answered in float32."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IN_HARDWARE = {
 
 
 def without_emulation(sublayer: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Leave autocast aside on a processor that has no instructions for its type: float32 is nearer and far quicker.
+    """Leave autocast aside on a CPU that has no instructions for its type: float32 is nearer and far quicker.
 
     There PyTorch multiplies bfloat16 in plain loops on one core: a step of training takes minutes.
     """
@@ -38,7 +38,7 @@ def without_emulation(sublayer: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _emulates(x: Tensor) -> bool:
-    """Whether autocast is on, for a type that this processor lacks."""
+    """Whether autocast is on, for a type that this CPU lacks."""
     return (
         x.device.type == "cpu"
         and torch.is_autocast_enabled("cpu")

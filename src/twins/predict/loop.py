@@ -1,4 +1,4 @@
-"""The whole of `twins predict`: a network asked about many pictures, and what it says written as it comes."""
+"""The whole of `twins predict`: a network asked about many images, and what it says written as it comes."""
 
 from __future__ import annotations
 
@@ -15,67 +15,67 @@ from ..data.images import UnreadableImageError
 from ..errors import TwinsError
 from ..progress import Progress
 from .predictors import Predictor
-from .sources import PictureFile
-from .writers import make_files, many
+from .sources import ImageFile
+from .writers import make_writer, many
 
 T = TypeVar("T")
 
-SAID = 20  # so many pictures get a line each
+SAID = 20  # so many images get a line each
 
 
 def write_predictions(
     predictor: Predictor[Any],
-    pictures: Sequence[PictureFile],
+    files: Sequence[ImageFile],
     folder: Path,
     draw: bool = True,
     bad_images: str = "stop",
     exist_ok: bool = False,
 ) -> None:
-    """Write what a network says of pictures to a folder, and print a summary. An interruption leaves what was found.
+    """Write what a network says of images to a folder, and print a summary. An interruption leaves what was found.
 
-    Raises TwinsError for a folder that cannot be written to, or is not empty unless `exist_ok`; where no picture can be
+    Raises TwinsError for a folder that cannot be written to, or is not empty unless `exist_ok`; where no image can be
     read; and for one that cannot unless `bad_images` is "skip".
     """
     _create(folder, exist_ok)
-    files = make_files(predictor, pictures, folder, draw)
+    writer = make_writer(predictor, files, folder, draw)
     unreadable: list[str] = []
     done, started = 0, time.perf_counter()
     try:
-        for some in _in_chunks(_readable(predictor, pictures, bad_images, unreadable), predictor.at_once):
+        for some in _in_chunks(_readable(predictor, files, bad_images, unreadable), predictor.at_once):
             answers = predictor([image for _, image in some])
             for (place, image), answer in zip(some, answers, strict=True):
-                files.add(place, image, answer)
+                writer.add(place, image, answer)
                 done += 1
-                if len(pictures) <= SAID:
-                    print(f"{pictures[place].name}: {answer}", flush=True)
+                if len(files) <= SAID:
+                    print(f"{files[place].name}: {answer}", flush=True)
     finally:
         seconds = time.perf_counter() - started
         if done:
-            files.finish()
-            asked = many(len(pictures), "picture")
-            asked = asked if done == len(pictures) else f"{done} of {asked}"
-            print(f"{asked}, {seconds / done:.3f} s each: {files.summary()}")
+            writer.finish()
+            asked = many(len(files), "image")
+            asked = asked if done == len(files) else f"{done} of {asked}"
+            print(f"{asked}, {seconds / done:.3f} s each: {writer.summary()}")
         if unreadable:
-            bad = many(len(unreadable), "unreadable picture")
+            bad = many(len(unreadable), "unreadable image")
             print(f"left out {bad}: {a_few(unreadable[:FEW], len(unreadable), '; ')}")
         if done:
             print(f"predictions in {folder}", flush=True)
         elif not any(folder.iterdir()):
             folder.rmdir()
     if not done:
-        raise TwinsError(f"none of the pictures can be read: {unreadable[0]}")
+        raise TwinsError(f"none of the images can be read: {unreadable[0]}")
 
 
 def _readable(
-    predictor: Predictor[Any], pictures: Sequence[PictureFile], bad_images: str, unreadable: list[str]
+    predictor: Predictor[Any], files: Sequence[ImageFile], bad_images: str, unreadable: list[str]
 ) -> Iterator[tuple[int, Image.Image]]:
-    """Places and pictures; what cannot be read is noted, or raised."""
-    for place, picture in Progress("predicting", len(pictures)).over(enumerate(pictures)):
+    """Places and images; what cannot be read is noted, or raised."""
+    for place, image in Progress("predicting", len(files)).over(enumerate(files)):
         try:
-            yield place, predictor.read(picture.path)
+            yield place, predictor.read(image.path)
         except UnreadableImageError as error:
             if bad_images == "stop":
-                raise TwinsError(f"unreadable picture {error}; mend it, or pass --bad-images skip") from error
+                raise TwinsError(f"unreadable image {error}; fix it, or pass --bad-images skip") from error
             unreadable.append(str(error))
 
 

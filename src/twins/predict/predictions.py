@@ -1,4 +1,4 @@
-"""What networks say of a picture: one kind of answer for each task. `str(answer)` is a line for people."""
+"""What networks say of an image: one kind of answer for each task. `str(answer)` is a line for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Classified:
-    """What a classifier says of a picture."""
+    """What a classifier says of an image."""
 
     classes: tuple[str, ...]
     probabilities: Tensor  # (classes,) float32, on the CPU
@@ -28,10 +28,10 @@ class Classified:
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """What a segmenter says of a picture."""
+    """What a segmenter says of an image."""
 
     classes: tuple[str, ...]
-    mask: Tensor  # (H, W) uint8 of the upright picture, on the CPU: places among the classes
+    mask: Tensor  # (H, W) uint8 of the upright image, on the CPU: places among the classes
 
     @property
     def pixels(self) -> Counter[str]:
@@ -45,13 +45,13 @@ class Segmented:
 
 @dataclass(frozen=True, eq=False)
 class Detected:
-    """The N objects that a detector finds in a picture, best first; tensors are on the CPU."""
+    """The N objects that a detector finds in an image, best first; tensors are on the CPU."""
 
     classes: tuple[str, ...]
-    boxes: Tensor  # (N, 4) float32 x0, y0, x1, y1 in pixels of the upright picture
+    boxes: Tensor  # (N, 4) float32 x0, y0, x1, y1 in pixels of the upright image
     scores: Tensor  # (N,) float32
     labels: Tensor  # (N,) int64: places among the classes
-    masks: Tensor | None  # (N, H, W) bool of the upright picture; None from a detector of boxes alone
+    masks: Tensor | None  # (N, H, W) bool of the upright image; None from a detector of boxes alone
 
     @property
     def names(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Trained networks that are asked what they say of pictures. Nothing here writes a file."""
+"""Trained networks that are asked what they say of images. Nothing here writes a file."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from ..checkpoints.info import Trained, read_trained
 from ..checkpoints.load import load_whole
-from ..data.boxes.transforms import BoxPreprocessing
-from ..data.classify.transforms import Preprocessing, eval_transform
+from ..data.classify.transforms import eval_transform
 from ..data.images import read_image
-from ..data.masks.transforms import MaskPreprocessing, mask_eval_transform
+from ..data.masks.transforms import mask_eval_transform
 from ..distributed.world import choose_device
 from ..errors import TwinsError, nearest
 from ..heads.detection import DETECTORS, SURE
 from ..heads.segmentation import semantic_fpn, upernet
 from ..heads.sliding_window import best_class, slide_logits
+from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
 from ..recipes import DetectRecipe, SegmentRecipe
-from ..zoo import create_model
+from ..zoo import create_model, model_name
 from .predictions import Classified, Detected, Segmented
 
-Picture = str | os.PathLike | Image.Image
+ImageSource = str | os.PathLike | Image.Image
 P = TypeVar("P")
 
 
 class Predictor(Generic[P]):
-    """A trained network; called with a picture, or a sequence of them, it answers what it says of each.
+    """A trained network; called with an image, or a sequence of them, it answers what it says of each.
 
-    A picture is a file or a PIL image, which is turned upright if its EXIF tag says so. It is made ready as the
+    An image is a file or a PIL image, which is turned upright if its EXIF tag says so. It is made ready as the
     checkpoint tells: as in the evaluation of the network's own run.
 
-    Raises UnreadableImageError for a file that is missing or no picture.
+    Raises UnreadableImageError for a file that is missing or no image.
     """
 
-    at_once = 1  # pictures that go through the network together
+    at_once = 1  # images that go through the network together
 
     def __init__(self, trained: Trained, network: nn.Module, device: torch.device, ema: bool | None) -> None:
         self.trained, self.classes, self.device = trained, trained.classes, device
@@ -50,17 +50,17 @@ class Predictor(Generic[P]):
         self.network = network.to(device).eval()
 
     @overload
-    def __call__(self, pictures: Picture) -> P: ...  # type: ignore[overload-overlap]  # a str is one picture
+    def __call__(self, images: ImageSource) -> P: ...  # type: ignore[overload-overlap]  # a str is one image
     @overload
-    def __call__(self, pictures: Sequence[Picture]) -> list[P]: ...
-    def __call__(self, pictures: Picture | Sequence[Picture]) -> P | list[P]:
-        if isinstance(pictures, Picture):
-            return self([pictures])[0]
+    def __call__(self, images: Sequence[ImageSource]) -> list[P]: ...
+    def __call__(self, images: ImageSource | Sequence[ImageSource]) -> P | list[P]:
+        if isinstance(images, ImageSource):
+            return self([images])[0]
         answers = []
-        for start in range(0, len(pictures), self.at_once):
-            images = [self.read(picture) for picture in pictures[start : start + self.at_once]]
+        for start in range(0, len(images), self.at_once):
+            opened = [self.read(image) for image in images[start : start + self.at_once]]
             with torch.no_grad():
-                answers += self.answers(images)
+                answers += self.answers(opened)
         return answers
 
     @property
@@ -68,14 +68,14 @@ class Predictor(Generic[P]):
         """That of the run which trained it, or else of the network."""
         return self.trained.settings.get("name") or self.trained.meta["name"]
 
-    def read(self, picture: Picture) -> Image.Image:
-        """The upright picture, with the channels that the network takes. Raises UnreadableImageError."""
-        if isinstance(picture, Image.Image):
-            return ImageOps.exif_transpose(picture).convert("L" if self.channels == 1 else "RGB")
-        return read_image(Path(picture), self.channels)
+    def read(self, image: ImageSource) -> Image.Image:
+        """The upright image, with the channels that the network takes. Raises UnreadableImageError."""
+        if isinstance(image, Image.Image):
+            return ImageOps.exif_transpose(image).convert("L" if self.channels == 1 else "RGB")
+        return read_image(Path(image), self.channels)
 
     def answers(self, images: Sequence[Image.Image]) -> list[P]:
-        """What the network says of at most `at_once` pictures, as `read` answers them."""
+        """What the network says of at most `at_once` images, as `read` answers them."""
         raise NotImplementedError
 
 
@@ -89,7 +89,7 @@ class ClassifyPredictor(Predictor[Classified]):
             raise TwinsError(f"--topk must be 1 or more, not {topk}")
         super().__init__(trained, create_model(trained.meta["name"], **trained.meta["create_model"]), device, ema)
         self.topk = topk
-        self.transform = eval_transform(Preprocessing(**trained.meta["preprocessing"]))
+        self.transform = eval_transform(ClassifyPreprocessing(**trained.meta["preprocessing"]))
 
     def answers(self, images: Sequence[Image.Image]) -> list[Classified]:
         batch = torch.stack([self.transform(image) for image in images]).to(self.device)
@@ -98,7 +98,7 @@ class ClassifyPredictor(Predictor[Classified]):
 
 
 class SegmentPredictor(Predictor[Segmented]):
-    """With `slide` pictures are seen by squares of that side, `slide_stride` apart; as in its run if not given."""
+    """With `slide` images are seen by squares of that side, `slide_stride` apart; as in its run if not given."""
 
     def __init__(self, trained: Trained, device: torch.device, ema: bool | None, **windows: Any) -> None:
         told = {name: trained.settings.get(name) for name in ("slide", "slide_stride") if "slide" not in windows}
@@ -108,7 +108,7 @@ class SegmentPredictor(Predictor[Segmented]):
         build = partial(upernet, auxiliary=False) if meta["head"] == "upernet" else semantic_fpn
         network = build(meta["name"], **meta["create_model"])
         super().__init__(trained, network, device, ema)
-        self.transform = mask_eval_transform(MaskPreprocessing(**meta["preprocessing"]))
+        self.transform = mask_eval_transform(SegmentPreprocessing(**meta["preprocessing"]))
 
     def answers(self, images: Sequence[Image.Image]) -> list[Segmented]:
         return [Segmented(self.classes, self._mask(image).cpu()) for image in images]
@@ -134,7 +134,7 @@ class DetectPredictor(Predictor[Detected]):
         network = DETECTORS[meta["detector"]](
             meta["name"],
             **meta["create_model"],
-            **BoxPreprocessing(**meta["preprocessing"]).of_network(),
+            **DetectPreprocessing(**meta["preprocessing"]).of_network(),
             score_thresh=recipe.conf,
             nms_thresh=recipe.iou,
             detections_per_img=recipe.max_det,
@@ -184,7 +184,7 @@ def load_predictor(
     ----------
     weights:
         A file. Published weights and others that tell nothing of themselves are known by their names and shapes, and
-        see pictures as the published networks do.
+        see images as the published networks do.
     device:
         auto (the best there is), cuda, cuda:N, mps or cpu.
     ema:
@@ -200,7 +200,7 @@ def load_predictor(
     Raises TwinsError for weights, a device or settings that cannot be used.
     """
     chosen = choose_device(device)
-    trained = read_trained(weights, model, classes)
+    trained = read_trained(weights, None if model is None else model_name(model), classes)
     task = trained.meta["task"]
     for name in settings:
         if name not in _TASK_OF_SETTING:

@@ -1,4 +1,4 @@
-"""What predictions leave behind: drawn pictures, and the same as data. Files are whole at any moment, or not there."""
+"""What predictions leave behind: drawn images, and the same as data. Files are whole at any moment, or not there."""
 
 from __future__ import annotations
 
@@ -20,44 +20,45 @@ from ..data.annotation_errors import a_few
 from ..data.palette import class_colours
 from ..errors import TwinsError
 from ..metrics.coco_format import Found
-from ..plots import masks as report
-from ..plots.boxes import draw_detections, draw_mask
+from ..plots.boxes import draw_detections
+from ..plots.image_grid import draw_image_grid
+from ..plots.masks import draw_mask
 from .predictions import Classified, Detected, Segmented, shares
 from .predictors import ClassifyPredictor, DetectPredictor, Predictor, SegmentPredictor
-from .sources import PictureFile, image_ids, output_names
+from .sources import ImageFile, image_ids, output_names
 
 NAMED = 10  # classes of which the summary tells
-SHEET, THUMBNAIL = 32, 160  # pictures on a contact sheet, and their side
+SHEET, THUMBNAIL = 32, 160  # images on a contact sheet, and their side
 DRAWN_AS_THEY_ARE = (".png", ".jpg", ".jpeg")
 
 
-class Files(Protocol):
+class Writer(Protocol):
     """What is written of the predictions of one task."""
 
     def add(self, place: int, image: Image.Image, answer: Any) -> None:
-        """Keep, or write, what was said of picture number `place`."""
+        """Keep, or write, what was said of image number `place`."""
 
     def finish(self) -> None:
-        """Write the tables, of however many pictures there were."""
+        """Write the tables, of however many images there were."""
 
     def summary(self) -> str:
         """What was found in all of them."""
 
 
-def make_files(predictor: Predictor[Any], pictures: Sequence[PictureFile], folder: Path, draw: bool) -> Files:
+def make_writer(predictor: Predictor[Any], files: Sequence[ImageFile], folder: Path, draw: bool) -> Writer:
     if isinstance(predictor, ClassifyPredictor):
-        return ClassifyFiles(predictor, pictures, folder, draw)
+        return ClassifyWriter(predictor, files, folder, draw)
     if isinstance(predictor, SegmentPredictor):
-        return SegmentFiles(predictor, pictures, folder, draw)
+        return SegmentWriter(predictor, files, folder, draw)
     assert isinstance(predictor, DetectPredictor)
-    return DetectFiles(predictor, pictures, folder, draw)
+    return DetectWriter(predictor, files, folder, draw)
 
 
-class ClassifyFiles:
+class ClassifyWriter:
     """`predictions.csv`, and a contact sheet."""
 
-    def __init__(self, predictor: ClassifyPredictor, pictures: Sequence[PictureFile], folder: Path, draw: bool) -> None:
-        self.pictures, self.folder = pictures, folder
+    def __init__(self, predictor: ClassifyPredictor, files: Sequence[ImageFile], folder: Path, draw: bool) -> None:
+        self.files, self.folder = files, folder
         self.shown = min(predictor.topk, len(predictor.classes))
         self.on_sheet = SHEET if draw else 0
         self.rows: list[list[Any]] = []
@@ -66,7 +67,7 @@ class ClassifyFiles:
 
     def add(self, place: int, image: Image.Image, answer: Classified) -> None:
         values = [value for name, share in answer.top for value in (name, f"{share:.5f}")]
-        self.rows.append([self.pictures[place].name.as_posix(), *values])
+        self.rows.append([self.files[place].name.as_posix(), *values])
         best, share = answer.top[0]
         self.counts[best] += 1
         if len(self.thumbnails) < self.on_sheet:
@@ -80,19 +81,19 @@ class ClassifyFiles:
         if self.thumbnails:
             images, titles = zip(*self.thumbnails, strict=True)
             with _whole(self.folder / "predictions.png") as path:
-                report.draw_pictures(torch.stack(images), titles, path, "the likeliest class of each")
+                draw_image_grid(torch.stack(images), titles, path, "the likeliest class of each")
 
     def summary(self) -> str:
         return _commonest(self.counts)
 
 
-class SegmentFiles:
-    """`masks/`: a palette PNG of class numbers for each picture; `classes.txt`; and `pictures/` in their colours."""
+class SegmentWriter:
+    """`masks/`: a palette PNG of class numbers for each image; `classes.txt`; and `pictures/` in their colours."""
 
-    def __init__(self, predictor: SegmentPredictor, pictures: Sequence[PictureFile], folder: Path, draw: bool) -> None:
+    def __init__(self, predictor: SegmentPredictor, files: Sequence[ImageFile], folder: Path, draw: bool) -> None:
         self.folder, self.classes = folder, predictor.classes
-        self.masks = output_names(pictures, lambda name: ".png")
-        self.drawn = _drawn_names(pictures) if draw else None
+        self.masks = output_names(files, lambda name: ".png")
+        self.drawn = _drawn_names(files) if draw else None
         self.palette = class_colours(len(self.classes)).tobytes()
         self.pixels: Counter[str] = Counter()
 
@@ -103,7 +104,7 @@ class SegmentFiles:
             mask.save(path)
         if self.drawn is not None:
             over = draw_mask(image, answer.mask, self.classes)
-            _save_picture(over, self.folder / "pictures" / self.drawn[place])
+            _save_image(over, self.folder / "pictures" / self.drawn[place])
         self.pixels.update(answer.pixels)
 
     def finish(self) -> None:
@@ -114,13 +115,13 @@ class SegmentFiles:
         return _some(shares(self.pixels))
 
 
-class DetectFiles:
-    """`detections.json` in COCO's format for results, the pictures and classes it speaks of in `images.json`."""
+class DetectWriter:
+    """`detections.json` in COCO's format for results, the images and classes it speaks of in `images.json`."""
 
-    def __init__(self, predictor: DetectPredictor, pictures: Sequence[PictureFile], folder: Path, draw: bool) -> None:
-        self.folder, self.pictures, self.ids = folder, pictures, image_ids(pictures)
+    def __init__(self, predictor: DetectPredictor, files: Sequence[ImageFile], folder: Path, draw: bool) -> None:
+        self.folder, self.files, self.ids = folder, files, image_ids(files)
         self.classes, self.category_ids = predictor.classes, predictor.category_ids
-        self.drawn = _drawn_names(pictures) if draw else None
+        self.drawn = _drawn_names(files) if draw else None
         self.images: list[dict[str, Any]] = []
         self.results: list[dict[str, Any]] = []
         self.counts: Counter[str] = Counter()
@@ -131,8 +132,8 @@ class DetectFiles:
             found["masks"] = answer.masks[:, None]
         if self.drawn is not None:
             drawn = draw_detections(image, found, self.classes, min_score=0.0)
-            _save_picture(drawn, self.folder / "pictures" / self.drawn[place])
-        name, image_id = self.pictures[place].name.as_posix(), self.ids[place]
+            _save_image(drawn, self.folder / "pictures" / self.drawn[place])
+        name, image_id = self.files[place].name.as_posix(), self.ids[place]
         self.images.append({"id": image_id, "file_name": name, "width": image.width, "height": image.height})
         self.results += Found.of(found, masks=answer.masks is not None).results(image_id, self.category_ids)
         self.counts.update(answer.names)
@@ -147,14 +148,14 @@ class DetectFiles:
         return f"{objects}: {_commonest(self.counts)}" if self.counts else objects
 
 
-def _drawn_names(pictures: Sequence[PictureFile]) -> list[Path]:
-    """Pictures keep their names; those that are neither PNG nor JPEG files are drawn as JPEG."""
-    return output_names(pictures, lambda name: name.suffix if name.suffix.lower() in DRAWN_AS_THEY_ARE else ".jpg")
+def _drawn_names(files: Sequence[ImageFile]) -> list[Path]:
+    """Images keep their names; those that are neither PNG nor JPEG files are drawn as JPEG."""
+    return output_names(files, lambda name: name.suffix if name.suffix.lower() in DRAWN_AS_THEY_ARE else ".jpg")
 
 
-def _save_picture(picture: Image.Image, path: Path) -> None:
+def _save_image(image: Image.Image, path: Path) -> None:
     with _whole(path) as beside:
-        picture.save(beside, quality=90)  # of JPEG; PNG knows no loss
+        image.save(beside, quality=90)  # of JPEG; PNG knows no loss
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -177,7 +178,7 @@ def _whole(path: Path) -> Iterator[Path]:
 
 
 def many(count: int, what: str) -> str:
-    """As people count: 1 picture, 2 pictures."""
+    """As people count: 1 image, 2 images."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 

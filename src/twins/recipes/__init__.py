@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TwinsError, nearest
-from .base import Recipe, one_number_a_class, read_json, tuples_for_lists
+from .base import Recipe, one_number_a_class, read_json, tuples_for_lists, two_positive
 from .classify import CLASSIFY, ClassifyRecipe
 from .detect import DETECT, DETECT_ALIASES, DetectRecipe
 from .segment import SEGMENT, SEGMENT_ALIASES, SegmentRecipe
@@ -24,6 +24,7 @@ __all__ = [
     "recipe_of_checkpoint",
     "task_of_recipe",
     "tuples_for_lists",
+    "two_positive",
 ]
 
 _CLASSES: dict[str, type[Recipe]] = {"classify": ClassifyRecipe, "segment": SegmentRecipe, "detect": DetectRecipe}

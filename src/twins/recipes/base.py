@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +16,7 @@ ANY = (-math.inf, math.inf)
 SOME = (1, math.inf)
 SHARE = (0, 1)
 
-# The small Twins-SVT that learns the embedded sets on a processor.
+# The small Twins-SVT that learns the embedded sets on a CPU.
 SMALL_SVT = {"embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8), "depths": (2, 2, 4, 2)}
 
 
@@ -70,33 +71,35 @@ class Recipe:
 
     data: str = flag(
         "digits",
-        "a folder of pictures, or `digits` for the embedded scans (a folder of that name: ./digits)",
+        "a folder of images, or `digits` for the embedded scans (a folder of that name: ./digits)",
         "--data-path",
         group="data",
     )
-    val_split: float = flag(0.2, "share held out where there is no val folder", group="data", within=SHARE)
+    val_split: float = flag(
+        0.2, "share of the images for validation, where there is no val folder", group="data", within=SHARE
+    )
     bad_images: str = flag(
-        "stop", "an unreadable picture: stop, or skip and count it", group="data", choices=("stop", "skip")
+        "stop", "an unreadable image: stop, or skip and count it", group="data", choices=("stop", "skip")
     )
     in_chans: int = flag(3, "3 for colour, 1 for grey", group="data")
-    mean: tuple[float, ...] = flag((0.485, 0.456, 0.406), "mean that pictures are normalised by", group="data")
-    std: tuple[float, ...] = flag((0.229, 0.224, 0.225), "deviation that pictures are normalised by", group="data")
+    mean: tuple[float, ...] = flag((0.485, 0.456, 0.406), "mean that images are normalised by", group="data")
+    std: tuple[float, ...] = flag((0.229, 0.224, 0.225), "deviation that images are normalised by", group="data")
 
-    epochs: int = flag(100, "passes over the training pictures, each with an evaluation", group="loop", within=SOME)
+    epochs: int = flag(100, "passes over the training images, each with an evaluation", group="loop", within=SOME)
     steps_per_epoch: int | None = flag(
-        None, "call so many updates an epoch; a pass over the pictures if not given", group="loop", within=SOME
+        None, "call so many updates an epoch; a pass over the images if not given", group="loop", within=SOME
     )
     batch_size: int | None = flag(
         None,
-        "pictures a process and step; LR_BASE_SIZE over all processes if not given",
+        "images a process and step; LR_BASE_SIZE over all processes if not given",
         "-b",
         group="loop",
         within=SOME,
     )
     grad_accum_steps: int = flag(1, "add up the gradients of N batches for each update", group="loop", within=SOME)
-    repeated_aug: bool = flag(False, "each picture three times in a row, a third of them an epoch", group="loop")
-    drop_last: bool = flag(False, "leave out the pictures that do not fill a last batch", group="loop")
-    patience: int | None = flag(None, "stop after N epochs without a better figure", group="loop", within=SOME)
+    repeated_aug: bool = flag(False, "each image three times in a row, a third of them an epoch", group="loop")
+    drop_last: bool = flag(False, "leave out the images that do not fill a last batch", group="loop")
+    patience: int | None = flag(None, "stop after N epochs without a better metric", group="loop", within=SOME)
     log_interval: int = flag(50, "write down the loss every N updates, in steps.csv", group="loop", within=SOME)
     amp: bool = flag(False, "mixed precision, in training and evaluation", group="loop")
     amp_dtype: str = flag(
@@ -144,7 +147,7 @@ class Recipe:
         (), "first epochs of each lower rate, counted from 0 (multistep)", group="schedule"
     )
     decay_rate: float = flag(0.1, "factor of a drop (step, plateau), or power (poly)", "--dr", group="schedule")
-    patience_epochs: int = flag(10, "epochs without a better figure before a drop (plateau)", group="schedule")
+    patience_epochs: int = flag(10, "epochs without a better metric before a drop (plateau)", group="schedule")
     lr_noise: tuple[float, ...] | None = flag(
         None, "noise on the rate between these parts of the run", group="schedule"
     )
@@ -169,7 +172,7 @@ class Recipe:
 
     @property
     def evaluation_batch(self) -> int:
-        """Pictures a process and step in evaluation, which needs less memory than training."""
+        """Images a process and step in evaluation, which needs less memory than training."""
         return int(1.5 * (self.batch_size or 64))
 
     def replace(self, **changes: Any) -> Self:
@@ -196,7 +199,7 @@ class Recipe:
         batch_size = self.batch_size
         if batch_size is None:
             share = self.lr_base_size // (processes * self.grad_accum_steps)
-            batch_size = max(share - share % 2, 1)  # even, since mixup pairs pictures
+            batch_size = max(share - share % 2, 1)  # even, since mixup pairs images
         global_batch = batch_size * processes * self.grad_accum_steps
         lr = self.lr_base * global_batch / self.lr_base_size if self.lr is None else self.lr
         return self.replace(batch_size=batch_size, lr=lr)
@@ -219,6 +222,13 @@ def one_number_a_class(wanted: tuple[str, ...], classes: tuple[str, ...]) -> lis
     if min(weights) < 0 or not any(weights):
         raise TwinsError("--class-weights must not be negative, nor all 0")
     return weights
+
+
+def two_positive(flag: str, values: Sequence[float]) -> list[Any]:
+    """Both numbers, the smaller first. Raises TwinsError unless there are two and both are positive."""
+    if len(values) != 2 or min(values) <= 0:
+        raise TwinsError(f"{flag} takes two positive numbers, not {' '.join(map(str, values)) or 'none'}")
+    return sorted(values)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Self
 
+from ..preprocessing import ClassifyPreprocessing
 from .base import SHARE, SMALL_SVT, SOME, Recipe, flag
 
 
@@ -31,7 +32,7 @@ class ClassifyRecipe(Recipe):
     crop_pct: float = flag(0.875, "evaluation: crop this share of the resized short side", group="data")
     decoder: str = flag(
         "auto",
-        "how JPEG files become pictures: pillow, whole and one step after the other; turbo, only what the crop needs, "
+        "how JPEG files become images: pillow, whole and one step after the other; turbo, only what the crop needs, "
         "quicker and with the same crops; auto: turbo where its library is installed",
         group="data",
         choices=("auto", "pillow", "turbo"),
@@ -42,7 +43,7 @@ class ClassifyRecipe(Recipe):
     )
     ratio: tuple[float, ...] = flag((3 / 4, 4 / 3), "random crop: narrowest and widest shape", group="augmentation")
     hflip: float = flag(0.5, "chance of a mirror image", group="augmentation", within=SHARE)
-    vflip: float = flag(0.0, "chance of a picture upside down", group="augmentation", within=SHARE)
+    vflip: float = flag(0.0, "chance of an image upside down", group="augmentation", within=SHARE)
     crop_padding: int = flag(
         4,
         "at 32 pixels and below, instead of the random crop: shift by up to so many pixels",
@@ -75,6 +76,10 @@ class ClassifyRecipe(Recipe):
     def resolve(self, processes: int) -> Self:
         """Settle the decoder as well, so that a run goes on as it began."""
         return super().resolve(processes).replace(decoder=self.decoder_at_hand())
+
+    def preprocessing(self) -> ClassifyPreprocessing:
+        """How images are made ready."""
+        return ClassifyPreprocessing(self.img_size, self.crop_pct, tuple(self.mean), tuple(self.std))
 
     def decoder_at_hand(self) -> str:
         """`pillow` or `turbo`."""
@@ -131,8 +136,8 @@ def _digits() -> ClassifyRecipe:
     )
 
 
-def _pictures() -> ClassifyRecipe:
-    """Your own pictures: fine-tuning (with --weights) or training from nothing, on one GPU or a patient CPU."""
+def _own_images() -> ClassifyRecipe:
+    """Your own images: fine-tuning (with --weights) or training from nothing, on one GPU or a patient CPU."""
     return ClassifyRecipe(
         epochs=50,
         lr_base=2.5e-4,
@@ -157,5 +162,5 @@ CLASSIFY = {
     "twins_svt_base": _imagenet("twins_svt_base", 1e-3, 1024, drop_path=0.3),
     "twins_svt_large": _imagenet("twins_svt_large", 1e-3, 1024, drop_path=0.5, warmup_epochs=20),
     "digits": _digits(),
-    "pictures": _pictures(),
+    "pictures": _own_images(),
 }

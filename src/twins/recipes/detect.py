@@ -1,6 +1,6 @@
 """Detection: what its recipes hold beyond the common fields, the 22 published runs, and two for everyone.
 
-The published runs train on COCO (80 classes) in batches of 16 pictures on 8 GPUs: `1x` for 12 epochs at one size (PVT's
+The published runs train on COCO (80 classes) in batches of 16 images on 8 GPUs: `1x` for 12 epochs at one size (PVT's
 setting), `3x` for 36 epochs at many sizes (Swin's setting).
 """
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import TwinsError
+from ..preprocessing import DetectPreprocessing
 from .base import SHARE, SMALL_SVT, SOME, Recipe, flag
 
 
@@ -31,7 +32,7 @@ class DetectRecipe(Recipe):
         "auto", "layout of the data folder", "--data-set", group="data", choices=("auto", "coco", "yolo")
     )
     img_size: int = flag(
-        800, "shortest side that pictures are resized to", "--imgsz", "--min-size", group="data", within=SOME
+        800, "shortest side that images are resized to", "--imgsz", "--min-size", group="data", within=SOME
     )
     max_size: int | None = flag(
         None, "longest side that they may have then; 5/3 of IMG_SIZE if not given", group="data", within=SOME
@@ -45,22 +46,22 @@ class DetectRecipe(Recipe):
         None, "the shortest side is one of these, in place of SCALE", group="augmentation"
     )
     crop_prob: float = flag(
-        0.0, "chance of a random crop, in a picture resized for it, before the resizing", group="augmentation",
+        0.0, "chance of a random crop, in an image resized for it, before the resizing", group="augmentation",
         within=SHARE,
     )  # fmt: skip
     crop: tuple[int, ...] = flag((384, 600), "least and largest side of the crop", group="augmentation")
     crop_sizes: tuple[int, ...] = flag(
-        (400, 500, 600), "shortest side of the picture that is cropped, drawn among these", group="augmentation"
+        (400, 500, 600), "shortest side of the image that is cropped, drawn among these", group="augmentation"
     )
     hflip: float = flag(0.5, "chance of a mirror image", group="augmentation", within=SHARE)
-    vflip: float = flag(0.0, "chance of a picture upside down", group="augmentation", within=SHARE)
+    vflip: float = flag(0.0, "chance of an image upside down", group="augmentation", within=SHARE)
 
     conf: float = flag(0.05, "least score of a detection", "--score-thresh", group="evaluation", within=SHARE)
     iou: float = flag(
         0.5, "of two boxes of a class that overlap more, the better one stays", "--nms-thresh", group="evaluation",
         within=SHARE,
     )  # fmt: skip
-    max_det: int = flag(100, "most detections a picture", group="evaluation", within=SOME)
+    max_det: int = flag(100, "most detections an image", group="evaluation", within=SOME)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,6 +71,19 @@ class DetectRecipe(Recipe):
                 what = "two positive numbers" if count else "one positive number or more"
                 raise TwinsError(f"--{name} takes {what}, not {' '.join(map(str, sizes)) or 'none'}")
 
+    def preprocessing(self) -> DetectPreprocessing:
+        """How images are made ready. Raises TwinsError for a longest side that is less than the shortest."""
+        self.check_shortest_side("--img-size", self.img_size)
+        return DetectPreprocessing(self.img_size, self.longest_side, tuple(self.mean), tuple(self.std))
+
+    def check_shortest_side(self, flag: str, shortest: int) -> None:
+        """Raises TwinsError where an image cannot have this shortest side, which `flag` asks for."""
+        if shortest > self.longest_side:
+            raise TwinsError(
+                f"images cannot have {self.longest_side} as their longest side and {shortest} ({flag}) as their "
+                f"shortest: pass --max-size {shortest} or more"
+            )
+
     @property
     def longest_side(self) -> int:
         """What MAX_SIZE comes to: 1333 for the published 800."""
@@ -77,7 +91,7 @@ class DetectRecipe(Recipe):
 
     @property
     def evaluation_batch(self) -> int:
-        """One: padding a picture to the size of another would change what is found in it."""
+        """One: padding an image to the size of another would change what is found in it."""
         return 1
 
 
@@ -108,7 +122,7 @@ def _1x(detector: str, model: str) -> DetectRecipe:
 
 
 def _3x(detector: str, model: str) -> DetectRecipe:
-    """36 epochs at many sizes, half of the pictures cropped (paper, table 4, after Swin's setting)."""
+    """36 epochs at many sizes, half of the images cropped (paper, table 4, after Swin's setting)."""
     return _coco(
         36,
         (27, 33),
@@ -138,12 +152,12 @@ def _digits() -> DetectRecipe:
         lr_base_size=4,
         warmup_epochs=1,
         drop_path=0.0,
-        workers=0,  # small pictures: two processes that load would take the cores from the one that learns
+        workers=0,  # small images: two processes that load would take the cores from the one that learns
     )
 
 
-def _pictures() -> DetectRecipe:
-    """Your own pictures with boxes: fine-tuning (with --weights) or training from nothing, on one GPU."""
+def _own_images() -> DetectRecipe:
+    """Your own images with boxes: fine-tuning (with --weights) or training from nothing, on one GPU."""
     return DetectRecipe(
         epochs=50,
         lr_base=1e-4,
@@ -167,7 +181,7 @@ DETECT = {
         if n != "pcpvt_large"  # of which no such run was published
     },
     "digits": _digits(),
-    "pictures": _pictures(),
+    "pictures": _own_images(),
 }
 
 

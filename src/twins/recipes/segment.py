@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import TwinsError
-from .base import SHARE, SMALL_SVT, SOME, Recipe, flag
+from ..preprocessing import SegmentPreprocessing
+from .base import SHARE, SMALL_SVT, SOME, Recipe, flag, two_positive
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentRecipe(Recipe):
-    """Training a segmenter: head, masks, augmentation, loss, and how pictures are evaluated."""
+    """Training a segmenter: head, masks, augmentation, loss, and how images are evaluated."""
 
     task: str = "segment"
 
@@ -30,8 +31,7 @@ class SegmentRecipe(Recipe):
     )
     resize: tuple[int, ...] | None = flag(
         None,
-        "longest and shortest side that pictures are resized to fit, as 2048 512; 4 x IMG_SIZE and IMG_SIZE if not "
-        "given",
+        "longest and shortest side that images are resized to fit, as 2048 512; 4 x IMG_SIZE and IMG_SIZE if not given",
         group="data",
     )
     classes_file: str | None = flag(
@@ -41,11 +41,11 @@ class SegmentRecipe(Recipe):
         "--classes",
         group="data",
     )
-    img_suffix: str | None = flag(None, "end of picture names, as _leftImg8bit.png; any picture else", group="data")
+    img_suffix: str | None = flag(None, "end of image names, as _leftImg8bit.png; any image else", group="data")
     mask_suffix: str = flag(".png", "end of mask names, as _gtFine_labelTrainIds.png", group="data")
     reduce_zero_label: bool = flag(False, "masks hold 0 for `no class`, and classes from 1 up (ADE20K)", group="data")
     ignore_index: int = flag(
-        255, "value in masks that is left out of loss and figures", group="data", within=(0, 65535)
+        255, "value in masks that is left out of loss and metrics", group="data", within=(0, 65535)
     )
     check: bool = flag(True, "look through all masks before the first step", group="data")
 
@@ -54,7 +54,7 @@ class SegmentRecipe(Recipe):
         0.75, "crop again, up to ten times, where one class fills more of the crop", group="augmentation", within=SHARE
     )
     hflip: float = flag(0.5, "chance of a mirror image", group="augmentation", within=SHARE)
-    vflip: float = flag(0.0, "chance of a picture upside down", group="augmentation", within=SHARE)
+    vflip: float = flag(0.0, "chance of an image upside down", group="augmentation", within=SHARE)
     photometric: bool = flag(True, "distort brightness, contrast, saturation and hue", group="augmentation")
 
     auxiliary_weight: float = flag(0.4, "weight of the auxiliary head's loss (upernet)", group="loss")
@@ -63,7 +63,7 @@ class SegmentRecipe(Recipe):
     )
 
     slide: int | None = flag(
-        None, "in overlapping squares of this side, for large pictures; whole pictures if not given",
+        None, "in overlapping squares of this side, for large images; whole images if not given",
         group="evaluation", within=SOME,
     )  # fmt: skip
     slide_stride: int | None = flag(
@@ -82,9 +82,18 @@ class SegmentRecipe(Recipe):
                 "pass both, the stride no larger, to leave no gaps"
             )
 
+    def preprocessing(self) -> SegmentPreprocessing:
+        """How images are made ready.
+
+        Raises TwinsError for a --resize that is not two positive numbers; their order does not matter.
+        """
+        resize = (4 * self.img_size, self.img_size) if self.resize is None else self.resize
+        shortest, longest = two_positive("--resize", resize)
+        return SegmentPreprocessing((longest, shortest), tuple(self.mean), tuple(self.std))
+
     @property
     def evaluation_batch(self) -> int:
-        """One: whole pictures come in all sizes."""
+        """One: whole images come in all sizes."""
         return 1
 
 
@@ -152,12 +161,12 @@ def _digits() -> SegmentRecipe:
         lr_base_size=4,
         warmup_epochs=1,
         drop_path=0.0,
-        workers=0,  # small pictures: two processes that load would take the cores from the one that learns
+        workers=0,  # small images: two processes that load would take the cores from the one that learns
     )
 
 
-def _pictures() -> SegmentRecipe:
-    """Your own pictures with masks: fine-tuning (with --weights) or training from nothing, on one GPU."""
+def _own_images() -> SegmentRecipe:
+    """Your own images with masks: fine-tuning (with --weights) or training from nothing, on one GPU."""
     return SegmentRecipe(
         epochs=50,
         lr_base=6e-5,
@@ -184,7 +193,7 @@ SEGMENT = {
     "semantic_fpn_svt_base": _semantic_fpn("twins_svt_base"),
     "semantic_fpn_svt_large": _semantic_fpn("twins_svt_large", drop_path=0.3),
     "digits": _digits(),
-    "pictures": _pictures(),
+    "pictures": _own_images(),
 }
 
 # The file names of the original's configurations.

@@ -8,22 +8,21 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from ..data.loading import Batch, PicturesAsTensors
+from ..data.loading import Batch, ImageDataset
 from ..data.statistics import Survey
 from ..recipes import ClassifyRecipe, DetectRecipe, Recipe, SegmentRecipe
-from ..training.run_folder import Run
 
 
 class Task(Protocol):
-    """A recipe made into data, network, losses, figures and pictures."""
+    """A recipe made into data, network, losses, metrics and images."""
 
     classes: tuple[str, ...]
-    columns: tuple[tuple[str, str, int], ...]  # figures as a line shows them: name, title, digits; after `datasets`
-    pictures: tuple[str, ...]  # what `draw` and `draw_batch` leave in the run's folder
+    columns: tuple[tuple[str, str, int], ...]  # metrics as a line shows them: name, title, digits; after `datasets`
+    plots: tuple[str, ...]  # what `draw` and `draw_batch` leave in the run's folder
     notes: list[str]  # what is to be said about the data before anything else happens
 
-    def datasets(self, evaluation_only: bool = False) -> tuple[PicturesAsTensors | None, PicturesAsTensors]:
-        """(training, held out); called first, since the other answers depend on the classes found there."""
+    def datasets(self, evaluation_only: bool = False) -> tuple[ImageDataset | None, ImageDataset]:
+        """(training, validation); called first, since the other answers depend on the classes found there."""
 
     def build(self) -> Any:
         """The network, fresh or with the recipe's weights."""
@@ -35,19 +34,19 @@ class Task(Protocol):
         """Named losses of a batch; the loop adds them up."""
 
     def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:
-        """Named figures, summed over all ranks; the first decides which epoch is best (more is better)."""
+        """Named metrics, summed over all ranks; the first decides which epoch is best (more is better)."""
 
     def survey(self) -> Survey:
         """What a look through all the data finds; raises TwinsError only for what is no data set at all."""
 
     def draw_samples(self, path: Path) -> None:
-        """A picture of samples with their annotations; after `datasets`."""
+        """An image of samples with their annotations; after `datasets`."""
 
-    def draw_batch(self, batch: Batch, run: Run) -> None:
-        """A picture of a training batch."""
+    def draw_batch(self, batch: Batch, folder: Path) -> None:
+        """An image of a training batch."""
 
-    def draw(self, run: Run) -> None:
-        """Pictures and tables of the last evaluation."""
+    def draw(self, folder: Path) -> None:
+        """Images and tables of the last evaluation."""
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint tells of itself, so that prediction needs nothing else."""

@@ -1,4 +1,4 @@
-"""Classification: one label a picture."""
+"""Classification: one label an image."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.classify.layouts import ImageSet, open_labelled
-from ..data.classify.partial_jpeg import OpenedPictures
-from ..data.classify.transforms import SMALL, OfPictureAlone, Preprocessing, eval_transform, train_transform
-from ..data.loading import Batch, EvaluationSampler, PicturesAsTensors, UnreadableImages, make_loader
+from ..data.classify.partial_jpeg import OpenedImages
+from ..data.classify.transforms import SMALL, ImageOnly, eval_transform, train_transform
+from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
 from ..data.randomness import keyed_randomness
+from ..data.sampling import EvaluationSampler
 from ..data.statistics import Survey, evenly
 from ..errors import TwinsError
-from ..metrics.classification import ClassificationFigures
+from ..metrics.classification import ClassificationMetrics
+from ..metrics.per_class_table import write_per_class
 from ..model import Twins, TwinsBackbone
 from ..optional_dependencies import need
-from ..plots import masks as report
+from ..plots.confusion import draw_confusion
+from ..plots.image_grid import draw_image_grid
+from ..preprocessing import denormalise
 from ..progress import Progress
 from ..recipes import ClassifyRecipe, one_number_a_class
-from ..training.run_folder import Run
 from ..zoo import create_model, model_name
 
 
 class Prediction(NamedTuple):
-    """What the network said of one held-out picture."""
+    """What the network said of one validation image."""
 
     place: int
     truth: int
@@ -37,21 +40,21 @@ class Prediction(NamedTuple):
 
 
 class Classification:
-    """A recipe made into data, network, loss and figures."""
+    """A recipe made into data, network, loss and metrics."""
 
     columns: tuple[tuple[str, str, int], ...] = (("acc1", "Acc@1", 2), ("acc5", "Acc@5", 2), ("loss", "test loss", 3))
-    pictures: tuple[str, ...] = ("confusion.png", "predictions.png", "train_batch.png")
+    plots: tuple[str, ...] = ("confusion.png", "predictions.png", "train_batch.png")
 
     def __init__(self, recipe: ClassifyRecipe, classes: tuple[str, ...] = ()) -> None:
         self.recipe = recipe
-        self.preprocessing = Preprocessing.of(recipe)
+        self.preprocessing = recipe.preprocessing()
         self.classes = classes
         self.class_weights: Tensor | None = None
         self.predictions: list[Prediction] = []
         self.notes: list[str] = []
 
-    def datasets(self, evaluation_only: bool = False) -> tuple[PicturesAsTensors | None, PicturesAsTensors]:
-        """(training, held out) tensors; also settles the classes, unless they were given, and their weights."""
+    def datasets(self, evaluation_only: bool = False) -> tuple[ImageDataset | None, ImageDataset]:
+        """(training, validation) tensors; also settles the classes, unless they were given, and their weights."""
         train, val = open_labelled(self.recipe, evaluation_only)
         if self.classes:
             val = val.relabelled(self.classes)
@@ -62,8 +65,8 @@ class Classification:
             self.notes.append("JPEG files are decoded by simplejpeg, as far as each crop needs them")
         elif self.recipe.decoder == "auto" and not val.in_memory:
             self.notes.append('JPEG files are decoded by Pillow; pip install "twins-vit[turbo]" makes that quicker')
-        self.held_out = self._tensors(val, training=False)
-        return None if train is None else self._tensors(train, training=True), self.held_out
+        self.val = self._tensors(val, training=False)
+        return None if train is None else self._tensors(train, training=True), self.val
 
     def build(self) -> Twins | TwinsBackbone:
         """The network for the data's classes, with the recipe's weights if it names any."""
@@ -85,7 +88,7 @@ class Classification:
         if not (r.mixup > 0 or r.cutmix > 0 or r.cutmix_minmax):
             return batch
         if len(batch) % 2:
-            raise TwinsError(f"mixup and cutmix pair pictures: --batch-size must be even, not {len(batch)}")
+            raise TwinsError(f"mixup and cutmix pair images: --batch-size must be even, not {len(batch)}")
         mixup = need("timm.data", extra="train").Mixup(
             r.mixup, r.cutmix, r.cutmix_minmax, r.mixup_prob, r.mixup_switch_prob, r.mixup_mode,
             label_smoothing=r.smoothing, num_classes=len(self.classes),
@@ -105,33 +108,33 @@ class Classification:
     def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:
         """Accuracy first; summed over all ranks."""
         device = next(model.parameters()).device
-        self.figures = ClassificationFigures(len(self.classes), device)
+        self.metrics = ClassificationMetrics(len(self.classes), device)
         self.predictions = []
         for batch in batches:
             if not len(batch):
                 continue
             logits = model(batch.images).float()
-            self.figures.update(logits, batch.labels)
+            self.metrics.update(logits, batch.labels)
             confidence, answer = logits.softmax(dim=1).cpu().max(dim=1)
             rows = zip(batch.indices, batch.labels.tolist(), answer.tolist(), confidence.tolist(), strict=True)
             self.predictions += [Prediction(*row) for row in rows]
-        self.figures.reduce()
-        yield from self.figures.figures()
+        self.metrics.reduce()
+        yield from self.metrics.compute()
 
     def survey(self) -> Survey:
-        """What a look at all pictures finds."""
-        parts = dict(zip(("training", "held out"), open_labelled(self.recipe), strict=True))
+        """What a look at all images finds."""
+        parts = dict(zip(("training", "validation"), open_labelled(self.recipe), strict=True))
         counts, errors = {}, []
         for part, images in parts.items():
             assert images is not None
             counts[part] = torch.bincount(torch.tensor(images.labels), minlength=len(images.classes)).tolist()
-            errors += [f"{part}: unreadable picture {name}" for name in self._unreadable(part, images)]
+            errors += [f"{part}: unreadable image {name}" for name in self._unreadable(part, images)]
             self.classes = images.classes
         empty = [
-            f"{part}: no picture of {self.classes[i]}" for part, ns in counts.items() for i, n in enumerate(ns) if not n
+            f"{part}: no image of {self.classes[i]}" for part, ns in counts.items() for i, n in enumerate(ns) if not n
         ]
         return Survey(
-            parts=tuple(f"{part}: {sum(ns)} pictures" for part, ns in counts.items()),
+            parts=tuple(f"{part}: {sum(ns)} images" for part, ns in counts.items()),
             columns=("class", *counts),
             rows=tuple((name, *(str(ns[i]) for ns in counts.values())) for i, name in enumerate(self.classes)),
             errors=tuple(errors),
@@ -139,47 +142,47 @@ class Classification:
         )
 
     def draw_samples(self, path: Path) -> None:
-        """Some held-out pictures under their classes, as the network sees them."""
-        views = [self.held_out.at(place) for place in evenly(len(self.held_out), 32)]
+        """Some validation images under their classes, as the network sees them."""
+        views = [self.val.at(place) for place in evenly(len(self.val), 32)]
         readable = [view for view in views if view.image is not None]
         images = torch.stack([view.image for view in readable])
-        images = report.denormalise(images, self.preprocessing.mean, self.preprocessing.std)
-        report.draw_pictures(images, [self.classes[view.label] for view in readable], path, self.recipe.data)
+        images = denormalise(images, self.preprocessing.mean, self.preprocessing.std)
+        draw_image_grid(images, [self.classes[view.label] for view in readable], path, self.recipe.data)
 
-    def draw_batch(self, batch: Batch, run: Run) -> None:
+    def draw_batch(self, batch: Batch, folder: Path) -> None:
         """The first training batch, as the network sees it."""
         if batch.labels.is_floating_point():
             titles = [_mixture(row, self.classes) for row in batch.labels.cpu()]
         else:
             titles = [self.classes[label] for label in batch.labels.tolist()]
-        images = report.denormalise(batch.images.cpu(), self.preprocessing.mean, self.preprocessing.std)
-        report.draw_pictures(images, titles, run / "train_batch.png", "first training batch, augmented")
+        images = denormalise(batch.images.cpu(), self.preprocessing.mean, self.preprocessing.std)
+        draw_image_grid(images, titles, folder / "train_batch.png", "first training batch, augmented")
 
-    def draw(self, run: Run) -> None:
+    def draw(self, folder: Path) -> None:
         """Of the last evaluation: the confusion matrix, the surest mistakes, and a table by class."""
-        if len(self.figures.confusion):
-            report.draw_confusion(self.figures.confusion, self.classes, run / "confusion.png")
+        if len(self.metrics.confusion):
+            draw_confusion(self.metrics.confusion, self.classes, folder / "confusion.png")
         mistakes = sorted((p for p in self.predictions if p.answer != p.truth), key=lambda p: -p.confidence)
         right = [p for p in self.predictions if p.answer == p.truth]
         shown = [*mistakes[:16], *right][:32]
-        views = [self.held_out.at(p.place) for p in shown]
+        views = [self.val.at(p.place) for p in shown]
         images = torch.stack([view.image for view in views if view.image is not None])
         titles = [
             self.classes[p.answer] if p.answer == p.truth else f"{self.classes[p.answer]}, not {self.classes[p.truth]}"
             for p in shown
         ]
-        report.draw_pictures(
-            report.denormalise(images, self.preprocessing.mean, self.preprocessing.std),
+        draw_image_grid(
+            denormalise(images, self.preprocessing.mean, self.preprocessing.std),
             titles,
-            run / "predictions.png",
-            "held-out pictures: mistakes first, surest first",
+            folder / "predictions.png",
+            "validation images: mistakes first, surest first",
             wrong=[p.answer != p.truth for p in shown],
         )
         table = [
             (name, count, hits, f"{100 * hits / count:.2f}" if count else "")
-            for name, count, hits in zip(self.classes, *self.figures.per_class.tolist(), strict=True)
+            for name, count, hits in zip(self.classes, *self.metrics.per_class.tolist(), strict=True)
         ]
-        run.write_table("per_class.csv", ("class", "images", "right", "accuracy"), table)
+        write_per_class(folder / "per_class.csv", ("class", "images", "right", "accuracy"), table)
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint tells of itself, so that evaluation and prediction need nothing else."""
@@ -202,17 +205,17 @@ class Classification:
         loader = make_loader(
             tensors, EvaluationSampler(len(tensors), 0, 1), 32, self.recipe.workers, torch.device("cpu")
         )
-        batches = Progress(f"looking at pictures, {part}", len(loader)).over(loader)
+        batches = Progress(f"looking at images, {part}", len(loader)).over(loader)
         unreadable = UnreadableImages("skip")
         for batch in batches:
             unreadable.note(batch)
         return sorted(unreadable.names)
 
-    def _tensors(self, images: ImageSet, training: bool) -> PicturesAsTensors:
+    def _tensors(self, images: ImageSet, training: bool) -> ImageDataset:
         r, turbo = self.recipe, self._turbo(images)
         transform = train_transform(r, turbo) if training else eval_transform(self.preprocessing)
-        pictures = OpenedPictures(images) if turbo else images
-        return PicturesAsTensors(pictures, OfPictureAlone(transform), r.in_chans, r.seed, training)
+        source = OpenedImages(images) if turbo else images
+        return ImageDataset(source, ImageOnly(transform), r.in_chans, r.seed, training)
 
     def _turbo(self, images: ImageSet) -> bool:
         """Whether JPEG files are decoded as the crop needs them. Raises TwinsError where the library is missing."""
@@ -224,13 +227,13 @@ class Classification:
 
 
 def _class_weights(wanted: tuple[str, ...] | None, train: ImageSet) -> Tensor | None:
-    """One weight a class; `auto` weighs every class alike, however many pictures it has, with mean 1 over pictures."""
+    """One weight a class; `auto` weighs every class alike, however many images it has, with mean 1 over images."""
     if wanted is None:
         return None
     count = len(train.classes)
     if tuple(wanted) == ("auto",):
-        pictures = torch.bincount(torch.tensor(train.labels), minlength=count).float()
-        return len(train) / (count * pictures.clamp(min=1))
+        images = torch.bincount(torch.tensor(train.labels), minlength=count).float()
+        return len(train) / (count * images.clamp(min=1))
     return torch.tensor(one_number_a_class(wanted, train.classes))
 
 

@@ -11,42 +11,43 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
+from ..class_names import check_classes
+from ..data.boxes.dataset import BoxedImages
+from ..data.boxes.layouts import open_boxed
 from ..data.boxes.survey import look_through, survey_boxes
-from ..data.boxes.transforms import BoxPreprocessing, box_eval_transform, box_train_transform
-from ..data.class_names import check_classes
-from ..data.classify.layouts import BoxedImages, open_boxed
-from ..data.loading import Batch, PicturesAsTensors
+from ..data.boxes.transforms import box_eval_transform, box_train_transform
+from ..data.loading import Batch, ImageDataset
 from ..data.palette import object_colours
-from ..data.statistics import HELD_OUT, TRAINING, Survey, evenly, oddities
-from ..distributed.world import gather
+from ..data.statistics import TRAINING, VALIDATION, Survey, evenly, oddities
+from ..distributed.collectives import gather
 from ..errors import TwinsError
 from ..heads.detection import DETECTORS, SURE, Detector
-from ..metrics.detection import DetectionFigures
-from ..plots import masks as report
+from ..metrics.detection import DetectionMetrics
+from ..metrics.per_class_table import write_per_class
 from ..plots.boxes import Boxed, draw_boxes
+from ..plots.class_bars import draw_class_bars
 from ..recipes import DetectRecipe
-from ..training.run_folder import Run
 from ..zoo import model_name
 
-SHOWN = 8  # held-out pictures whose detections are drawn, always the same ones
+SHOWN = 8  # validation images whose detections are drawn, always the same ones
 MASK_RCNN_ALONE = {"box_channels", "masks", "proposals", "rpn_samples", "box_samples"}  # settings
 
 
 class Detection:
-    """A recipe made into data, network, losses and figures."""
+    """A recipe made into data, network, losses and metrics."""
 
     columns: tuple[tuple[str, str, int], ...] = (("ap", "AP", 1), ("ap50", "AP50", 1))
-    pictures: tuple[str, ...] = ("detections.png", "ap.png", "train_batch.png")
+    plots: tuple[str, ...] = ("detections.png", "ap.png", "train_batch.png")
 
     def __init__(self, recipe: DetectRecipe, classes: tuple[str, ...] = ()) -> None:
         self.recipe = recipe
-        self.preprocessing = BoxPreprocessing.of(recipe)
+        self.preprocessing = recipe.preprocessing()
         self.classes = classes
         self.masks = recipe.detector == "mask_rcnn" and recipe.model_kwargs.get("masks", True)
         self.notes: list[str] = []
 
-    def datasets(self, evaluation_only: bool = False) -> tuple[PicturesAsTensors | None, PicturesAsTensors]:
-        """(training, held out) tensors; also looks through the annotations and settles the classes."""
+    def datasets(self, evaluation_only: bool = False) -> tuple[ImageDataset | None, ImageDataset]:
+        """(training, validation) tensors; also looks through the annotations and settles the classes."""
         parts = self._open(evaluation_only)
         if self.recipe.check:
             self._look_through(parts)
@@ -60,10 +61,10 @@ class Detection:
         if self.masks:
             self.columns = (*self.columns, ("mask_ap", "mask AP", 1))
         tensors = {part: self._tensors(images, training=part == TRAINING) for part, images in parts.items()}
-        self.training, self.held_out = tensors.get(TRAINING), tensors[HELD_OUT]
-        self.truth = parts[HELD_OUT]
+        self.training, self.val = tensors.get(TRAINING), tensors[VALIDATION]
+        self.truth = parts[VALIDATION]
         self.category_ids = next(iter(parts.values())).category_ids
-        return self.training, self.held_out
+        return self.training, self.val
 
     def survey(self) -> Survey:
         """What a look through all annotations finds."""
@@ -89,59 +90,59 @@ class Detection:
         return batch
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """What the heads are wrong by. Pictures have the size that augmentation gave them."""
+        """What the heads are wrong by. Images have the size that augmentation gave them."""
         return model([image.float() / 255 for image in batch.images], batch.labels, resize=False)
 
     @torch.inference_mode()
     def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:
-        """COCO's figures, the average precision of boxes first; every picture once over all ranks."""
-        self.figures = DetectionFigures(self.truth, self.masks)
+        """COCO's metrics, the average precision of boxes first; every image once over all ranks."""
+        self.metrics = DetectionMetrics(self.truth, self.masks)
         self.answers: dict[int, dict[str, Tensor]] = {}
-        shown = set(evenly(len(self.held_out), SHOWN))
+        shown = set(evenly(len(self.val), SHOWN))
         for batch in batches:
             for image, place in zip(batch.images, batch.indices, strict=True):
                 found = model([image.float() / 255])[0]
-                self.figures.update(place, found)
+                self.metrics.update(place, found)
                 if place in shown:
                     sure = found["scores"] >= SURE
                     self.answers[place] = {name: values[sure].cpu() for name, values in found.items()}
-        self.figures.reduce()
+        self.metrics.reduce()
         self.answers = {place: answer for share in gather(self.answers) for place, answer in share.items()}
-        yield from self.figures.figures()
+        yield from self.metrics.compute()
 
     def draw_samples(self, path: Path) -> None:
-        """Some training pictures with their objects, as they are on disk."""
+        """Some training images with their objects, as they are on disk."""
         assert self.training is not None
         samples = self.training.samples(SHOWN)
-        rows = [[_boxed(pil_to_tensor(picture), target)] for picture, target in samples]
+        rows = [[_boxed(pil_to_tensor(image), target)] for image, target in samples]
         draw_boxes(rows, self.classes, path, self.recipe.data)
 
-    def draw_batch(self, batch: Batch, run: Run) -> None:
+    def draw_batch(self, batch: Batch, folder: Path) -> None:
         """The first training batch, as the network gets it."""
         rows = [
             [_boxed(image.cpu(), {name: values.cpu() for name, values in target.items()})]
             for image, target in zip(batch.images[:SHOWN], batch.labels[:SHOWN], strict=True)
         ]
-        draw_boxes(rows, self.classes, run / "train_batch.png", "first training batch, augmented")
+        draw_boxes(rows, self.classes, folder / "train_batch.png", "first training batch, augmented")
 
-    def draw(self, run: Run) -> None:
-        """Of the last evaluation: detections beside the truth, and the classes' figures as bars and as a table."""
+    def draw(self, folder: Path) -> None:
+        """Of the last evaluation: detections beside the truth, and the classes' metrics as bars and as a table."""
         rows = []
         for place, answer in sorted(self.answers.items()):
-            picture, target = self.truth.read(place, self.recipe.in_chans)
-            pixels = pil_to_tensor(picture)
+            image, target = self.truth.read(place, self.recipe.in_chans)
+            pixels = pil_to_tensor(image)
             rows.append([_boxed(pixels, target, "truth"), _boxed(pixels, answer, "detected")])
         if rows:
-            headline = f"held-out pictures: truth, and what was detected with a score of {SURE} or more"
-            draw_boxes(rows, self.classes, run / "detections.png", headline)
-        figures = self.figures.per_class()
-        mean = dict(self.figures.figures())["ap"]
+            headline = f"validation images: truth, and what was detected with a score of {SURE} or more"
+            draw_boxes(rows, self.classes, folder / "detections.png", headline)
+        metrics = self.metrics.per_class()
+        mean = dict(self.metrics.compute())["ap"]
         colours = object_colours(len(self.classes))
         title = f"AP of each class (%), mean {mean:.1f}"
-        report.draw_class_bars(figures.ap, self.classes, colours, run / "ap.png", title)
-        columns = {"objects": figures.objects, "AP": figures.ap, "AP50": figures.ap50}
-        if figures.mask_ap is not None:
-            columns["mask AP"] = figures.mask_ap
+        draw_class_bars(metrics.ap, self.classes, colours, folder / "ap.png", title)
+        columns = {"objects": metrics.objects, "AP": metrics.ap, "AP50": metrics.ap50}
+        if metrics.mask_ap is not None:
+            columns["mask AP"] = metrics.mask_ap
         table = [
             (
                 name,
@@ -149,7 +150,7 @@ class Detection:
             )
             for name, *row in zip(self.classes, *(values.tolist() for values in columns.values()), strict=True)
         ]
-        run.write_table("per_class.csv", ("class", *columns), table)
+        write_per_class(folder / "per_class.csv", ("class", *columns), table)
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint tells of itself, so that evaluation and prediction need nothing else."""
@@ -179,7 +180,7 @@ class Detection:
     def _open(self, evaluation_only: bool = False) -> dict[str, BoxedImages]:
         """The parts of the data. Raises TwinsError where they name other classes than those that are known."""
         train, val = open_boxed(self.recipe, evaluation_only)
-        parts = {HELD_OUT: val} if train is None or evaluation_only else {TRAINING: train, HELD_OUT: val}
+        parts = {VALIDATION: val} if train is None or evaluation_only else {TRAINING: train, VALIDATION: val}
         self.classes = self.classes or val.classes
         check_classes(val.classes, self.classes, self.recipe.data)
         return parts
@@ -188,17 +189,17 @@ class Detection:
         """Note what is odd. Raises TwinsError for what makes training impossible."""
         self.notes += oddities(look_through(parts, self.recipe))
 
-    def _tensors(self, images: BoxedImages, training: bool) -> PicturesAsTensors:
+    def _tensors(self, images: BoxedImages, training: bool) -> ImageDataset:
         r = self.recipe
         transform = box_train_transform(r) if training else box_eval_transform
-        if not (training and self.masks):  # figures count from the annotations themselves
+        if not (training and self.masks):  # metrics count from the annotations themselves
             images = images.boxes_alone()
-        return PicturesAsTensors(images, transform, r.in_chans, r.seed, training)
+        return ImageDataset(images, transform, r.in_chans, r.seed, training)
 
 
-def _boxed(picture: Tensor, objects: dict[str, Tensor], title: str = "") -> Boxed:
+def _boxed(image: Tensor, objects: dict[str, Tensor], title: str = "") -> Boxed:
     """(C, H, W) bytes and a target, or detections, to be drawn."""
     masks = objects.get("masks")
     if masks is not None and masks.ndim == 4:  # of detections, as torchvision has them
         masks = masks[:, 0]
-    return Boxed(picture / 255, objects["boxes"], objects["labels"], objects.get("scores"), masks, title)
+    return Boxed(image / 255, objects["boxes"], objects["labels"], objects.get("scores"), masks, title)

@@ -12,45 +12,46 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
-from ..data.class_names import check_classes, numbered
-from ..data.classify.layouts import MaskedImages, open_masked
-from ..data.loading import Batch, PicturesAsTensors
+from ..class_names import check_classes, numbered
+from ..data.loading import Batch, ImageDataset
 from ..data.masks.checks import MaskFindings
-from ..data.masks.dataset import IGNORED
+from ..data.masks.dataset import IGNORED, MaskedImages
+from ..data.masks.layouts import open_masked
 from ..data.masks.survey import look_through, survey_masks
-from ..data.masks.transforms import MaskPreprocessing, crop_problem, mask_eval_transform, mask_train_transform
+from ..data.masks.transforms import crop_problem, mask_eval_transform, mask_train_transform
 from ..data.palette import class_colours
-from ..data.statistics import HELD_OUT, TRAINING, Survey, evenly, oddities
-from ..distributed.world import gather
+from ..data.statistics import TRAINING, VALIDATION, Survey, evenly, oddities
+from ..distributed.collectives import gather
 from ..errors import TwinsError
 from ..heads.segmentation import Segmenter, semantic_fpn, upernet
 from ..heads.sliding_window import class_probabilities
-from ..metrics.classification import SegmentationFigures
-from ..plots import masks as report
-from ..plots.masks import Masked
+from ..metrics.per_class_table import write_per_class
+from ..metrics.segmentation import SegmentationMetrics
+from ..plots.class_bars import draw_class_bars
+from ..plots.masks import Masked, draw_masks
+from ..preprocessing import denormalise
 from ..recipes import SegmentRecipe, one_number_a_class
-from ..training.run_folder import Run
 from ..zoo import model_name
 
-SHOWN = 8  # held-out pictures whose prediction is drawn, always the same ones
+SHOWN = 8  # validation images whose prediction is drawn, always the same ones
 
 
 class Segmentation:
-    """A recipe made into data, network, losses and figures."""
+    """A recipe made into data, network, losses and metrics."""
 
     columns: tuple[tuple[str, str, int], ...] = (("miou", "mIoU", 2), ("macc", "mAcc", 2), ("aacc", "aAcc", 2))
-    pictures: tuple[str, ...] = ("predictions.png", "iou.png", "train_batch.png")
+    plots: tuple[str, ...] = ("predictions.png", "iou.png", "train_batch.png")
 
     def __init__(self, recipe: SegmentRecipe, classes: tuple[str, ...] = ()) -> None:
         self.recipe = recipe
-        self.preprocessing = MaskPreprocessing.of(recipe)
+        self.preprocessing = recipe.preprocessing()
         self.classes = classes
         self.class_weights: Tensor | None = None
         self.auxiliary = recipe.auxiliary_weight > 0
         self.notes: list[str] = []
 
-    def datasets(self, evaluation_only: bool = False) -> tuple[PicturesAsTensors | None, PicturesAsTensors]:
-        """(training, held out) tensors; also looks through the masks and settles the classes and their weights."""
+    def datasets(self, evaluation_only: bool = False) -> tuple[ImageDataset | None, ImageDataset]:
+        """(training, validation) tensors; also looks through the masks and settles the classes and their weights."""
         parts = self._open(evaluation_only)
         if self.recipe.reduce_zero_label:
             self.notes.append("masks: 0 is no class, and classes count from 1 (--no-reduce-zero-label otherwise)")
@@ -65,8 +66,8 @@ class Segmentation:
             part: self._tensors(images.with_classes(self.classes), training=part == TRAINING)
             for part, images in parts.items()
         }
-        self.training, self.held_out = tensors.get(TRAINING), tensors[HELD_OUT]
-        return self.training, self.held_out
+        self.training, self.val = tensors.get(TRAINING), tensors[VALIDATION]
+        return self.training, self.val
 
     def survey(self) -> Survey:
         """What a look through all masks finds."""
@@ -87,7 +88,7 @@ class Segmentation:
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of each head, summed over the pixels that count and divided by all: the published mean.
 
-        So a picture that is mostly ignored weighs less, and one that is wholly ignored weighs nothing.
+        So an image that is mostly ignored weighs less, and one that is wholly ignored weighs nothing.
         """
         weight = None if self.class_weights is None else self.class_weights.to(batch.images.device)
         importance = {"decode_head": 1.0, "auxiliary_head": self.recipe.auxiliary_weight}
@@ -100,58 +101,58 @@ class Segmentation:
 
     @torch.inference_mode()
     def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:
-        """Mean intersection over union first; every picture at its own size, summed over all ranks."""
+        """Mean intersection over union first; every image at its own size, summed over all ranks."""
         r = self.recipe
-        self.figures = SegmentationFigures(len(self.classes), next(model.parameters()).device)
+        self.metrics = SegmentationMetrics(len(self.classes), next(model.parameters()).device)
         self.answers: dict[int, Tensor] = {}
-        shown = set(evenly(len(self.held_out), SHOWN))
+        shown = set(evenly(len(self.val), SHOWN))
         for batch in batches:
             for views, truth, place in zip(batch.images, batch.labels, batch.indices, strict=True):
                 size = (truth.shape[0], truth.shape[1])
                 probabilities = class_probabilities(model, views, size, r.slide, r.slide_stride, r.test_flip)
                 answer = probabilities.argmax(dim=0)
-                self.figures.update(answer, truth)
+                self.metrics.update(answer, truth)
                 if place in shown:
                     self.answers[place] = answer.to(torch.uint8).cpu()
-        self.figures.reduce()
+        self.metrics.reduce()
         self.answers = {place: answer for share in gather(self.answers) for place, answer in share.items()}
-        yield from self.figures.figures()
+        yield from self.metrics.compute()
 
     def draw_samples(self, path: Path) -> None:
-        """Some training pictures with their masks, as they are on disk."""
+        """Some training images with their masks, as they are on disk."""
         assert self.training is not None
         samples = self.training.samples(SHOWN)
-        rows = [Masked(pil_to_tensor(picture) / 255, {"mask": mask}) for picture, mask in samples]
-        report.draw_masks(rows, self.classes, path, self.recipe.data)
+        rows = [Masked(pil_to_tensor(image) / 255, {"mask": mask}) for image, mask in samples]
+        draw_masks(rows, self.classes, path, self.recipe.data)
 
-    def draw_batch(self, batch: Batch, run: Run) -> None:
+    def draw_batch(self, batch: Batch, folder: Path) -> None:
         """The first training batch, as the network sees it."""
-        images = report.denormalise(batch.images[:SHOWN].cpu(), self.preprocessing.mean, self.preprocessing.std)
+        images = denormalise(batch.images[:SHOWN].cpu(), self.preprocessing.mean, self.preprocessing.std)
         rows = [Masked(image, {"mask": mask}) for image, mask in zip(images, batch.labels.cpu(), strict=False)]
-        report.draw_masks(rows, self.classes, run / "train_batch.png", "first training batch, augmented")
+        draw_masks(rows, self.classes, folder / "train_batch.png", "first training batch, augmented")
 
-    def draw(self, run: Run) -> None:
-        """Of the last evaluation: predictions beside the truth, and the classes' figures as bars and as a table."""
+    def draw(self, folder: Path) -> None:
+        """Of the last evaluation: predictions beside the truth, and the classes' metrics as bars and as a table."""
         rows = []
         for place, answer in sorted(self.answers.items()):
-            views, truth = self.held_out.at(place)[:2]
-            picture = report.denormalise(views[0][None], self.preprocessing.mean, self.preprocessing.std)
-            picture = F.interpolate(picture, size=truth.shape, mode="bilinear")[0]
-            rows.append(Masked(picture, {"truth": truth, "prediction": answer}))
+            views, truth = self.val.at(place)[:2]
+            image = denormalise(views[0][None], self.preprocessing.mean, self.preprocessing.std)
+            image = F.interpolate(image, size=truth.shape, mode="bilinear")[0]
+            rows.append(Masked(image, {"truth": truth, "prediction": answer}))
         if rows:
-            report.draw_masks(rows, self.classes, run / "predictions.png", "held-out pictures, truth, prediction")
-        figures = self.figures.per_class()
-        mean = dict(self.figures.figures())["miou"]
+            draw_masks(rows, self.classes, folder / "predictions.png", "validation images, truth, prediction")
+        metrics = self.metrics.per_class()
+        mean = dict(self.metrics.compute())["miou"]
         colours = class_colours(len(self.classes))
         title = f"IoU of each class (%), mean {mean:.2f}"
-        report.draw_class_bars(figures.iou, self.classes, colours, run / "iou.png", title)
+        draw_class_bars(metrics.iou, self.classes, colours, folder / "iou.png", title)
         table = []
         per_class = zip(
-            self.classes, figures.pixels.tolist(), figures.iou.tolist(), figures.accuracy.tolist(), strict=True
+            self.classes, metrics.pixels.tolist(), metrics.iou.tolist(), metrics.accuracy.tolist(), strict=True
         )
         for name, pixels, *values in per_class:
             table.append((name, pixels, *("" if math.isnan(value) else f"{value:.2f}" for value in values)))
-        run.write_table("per_class.csv", ("class", "pixels", "IoU", "accuracy"), table)
+        write_per_class(folder / "per_class.csv", ("class", "pixels", "IoU", "accuracy"), table)
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint tells of itself, so that evaluation and prediction need nothing else."""
@@ -184,7 +185,7 @@ class Segmentation:
         if self.classes and val.classes:
             check_classes(val.classes, self.classes, self.recipe.data)
         self.classes = self.classes or val.classes
-        parts = {HELD_OUT: val} if train is None or evaluation_only else {TRAINING: train, HELD_OUT: val}
+        parts = {VALIDATION: val} if train is None or evaluation_only else {TRAINING: train, VALIDATION: val}
         return {part: images.with_classes(self.classes) for part, images in parts.items()}
 
     def _look_through(self, parts: dict[str, MaskedImages]) -> dict[str, MaskFindings]:
@@ -195,10 +196,10 @@ class Segmentation:
             raise TwinsError(problem)
         return found
 
-    def _tensors(self, images: MaskedImages, training: bool) -> PicturesAsTensors:
+    def _tensors(self, images: MaskedImages, training: bool) -> ImageDataset:
         r = self.recipe
         transform = mask_train_transform(r) if training else mask_eval_transform(self.preprocessing, r.test_scales)
-        return PicturesAsTensors(images, transform, r.in_chans, r.seed, training)
+        return ImageDataset(images, transform, r.in_chans, r.seed, training)
 
 
 def _class_weights(

@@ -1,4 +1,4 @@
-"""The figures of a checkpoint on held-out pictures."""
+"""The metrics of a checkpoint on validation images."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.load import classes_of, identify, identify_head, load_whole, meta_of
+from ..checkpoints.info import classes_of, identify, identify_head, meta_of
+from ..checkpoints.load import load_whole
 from ..checkpoints.read import read_checkpoint
-from ..data.class_names import numbered
+from ..class_names import numbered
 from ..data.loading import UnreadableImages
-from ..distributed.world import from_main, joined
+from ..distributed.collectives import from_main
+from ..distributed.world import joined
 from ..errors import TwinsError
 from ..recipes import Recipe, find_recipe, recipe_of_checkpoint
 from ..tasks import Task, make_task
-from .loop import held_out_figures
+from .loop import validate
 from .run_folder import Run, new_run_folder
 
 
@@ -27,7 +29,7 @@ def evaluate_weights(
     """Evaluate a checkpoint of any dialect by a recipe; its own classes hold where it names them.
 
     `ema` takes the moving average that the checkpoint keeps, or leaves it; by default it is taken where there is one,
-    since that is what its run evaluated. The main process calls `announce(task, figures)`; by default they are
+    since that is what its run evaluated. The main process calls `announce(task, metrics)`; by default they are
     printed, and drawn into a folder of their own. Raises TwinsError for data, device or weights that cannot be used.
     """
     checkpoint = read_checkpoint(weights)
@@ -36,35 +38,35 @@ def evaluate_weights(
         known = numbered(head.classes)  # masks tell classes by number, and perhaps not all of them
     with joined(recipe.device) as world:
         task = make_task(recipe.replace(weights=None), known)
-        _, held_out = task.datasets(evaluation_only=True)
+        _, val = task.datasets(evaluation_only=True)
         model = task.build()
         report = load_whole(model, checkpoint, str(weights), ema)
         for name, rule in report.reshaped.items():
             raise TwinsError(f"{weights}: does not fit {len(task.classes)} classes of {recipe.data}: {name} {rule}")
         unreadable = UnreadableImages(recipe.bad_images)
-        figures = held_out_figures(task, model.to(world.device), held_out, recipe, world, unreadable)
+        metrics = validate(task, model.to(world.device), val, recipe, world, unreadable)
         left_out = unreadable.over_all_ranks()
         if announce is None:
             run = Run(from_main(new_run_folder(recipe)), main=world.is_main)
             run.create()
             if world.is_main:
-                write_evaluation(run, task, figures, left_out)
+                write_evaluation(run, task, metrics, left_out)
         elif world.is_main:
-            announce(task, figures)
-    return figures
+            announce(task, metrics)
+    return metrics
 
 
-def write_evaluation(run: Run, task: Task, figures: dict[str, float], left_out: list[str]) -> None:
-    """Print the figures, and put them and their pictures into the run's folder."""
-    shown = "  ".join(f"{title} {figures[name]:.{digits}f}" for name, title, digits in task.columns)
+def write_evaluation(run: Run, task: Task, metrics: dict[str, float], left_out: list[str]) -> None:
+    """Print the metrics, and put them and their images into the run's folder."""
+    shown = "  ".join(f"{title} {metrics[name]:.{digits}f}" for name, title, digits in task.columns)
     for note in task.notes:
         run.say(note)
-    run.say(f"{shown}  on {figures['images']:.0f} pictures")
+    run.say(f"{shown}  on {metrics['images']:.0f} images")
     if left_out:
-        run.say(f"left out {len(left_out)} unreadable pictures: {', '.join(left_out[:3])}")
-    run.write_json("figures.json", figures)
-    task.draw(run)
-    run.say(f"pictures and tables in {run.folder}")
+        run.say(f"left out {len(left_out)} unreadable images: {', '.join(left_out[:3])}")
+    run.write_json("metrics.json", metrics)
+    task.draw(run.folder)
+    run.say(f"images and tables in {run.folder}")
 
 
 def task_of_weights(weights: Path) -> str | None:
@@ -79,7 +81,7 @@ def recipe_of_weights(weights: Path, task: str, changes: dict[str, Any], publish
     """What a checkpoint tells of its network, data and preprocessing, with changes; or a recipe that fits it.
 
     Where the checkpoint tells nothing, it is held to be of the run that `published` names. Without a data folder in
-    `changes` the pictures that its own run held out are meant. Raises TwinsError where neither the checkpoint nor
+    `changes` the validation images of its own run are meant. Raises TwinsError where neither the checkpoint nor
     `changes` says what is needed.
     """
     checkpoint = read_checkpoint(weights)
@@ -102,7 +104,7 @@ def recipe_of_weights(weights: Path, task: str, changes: dict[str, Any], publish
     if model is None:
         raise TwinsError(f"{weights}: cannot tell which network this is; pass --model")
     if "data" not in changes:
-        raise TwinsError(f"{weights}: says nothing of its data; pass --data with a folder of pictures")
+        raise TwinsError(f"{weights}: says nothing of its data; pass --data with a folder of images")
     recipe = find_recipe("pictures", task).replace(val_split=0.0, amp=False)
     if task == "segment" and head:
         changes = {"head": head.kind, "head_channels": head.channels, **changes}

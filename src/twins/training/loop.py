@@ -16,20 +16,23 @@ import torch
 from torch import nn
 
 from .. import ops
-from ..checkpoints.load import classes_of
+from ..checkpoints.info import classes_of
 from ..checkpoints.resume import TrainingState, read_training_checkpoint, save_checkpoint
-from ..data.class_names import check_classes
-from ..data.loading import Batch, EvaluationSampler, PicturesAsTensors, TrainingSampler, UnreadableImages, make_loader
+from ..class_names import check_classes
+from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
 from ..data.randomness import seed_of
-from ..distributed.world import World, all_sum, autocast, from_main, gather, joined, replicate
+from ..data.sampling import EvaluationSampler, TrainingSampler
+from ..distributed.collectives import all_sum, from_main, gather
+from ..distributed.world import World, joined, replicate
 from ..errors import TwinsError
 from ..optional_dependencies import need
-from ..plots import masks as report
+from ..plots.curves import draw_curves
 from ..progress import Progress, clock
 from ..recipes import Recipe
 from ..tasks import Task, make_task
 from . import optim
 from .cpu_memory import freed_memory_kept
+from .mixed_precision import amp_dtype, autocast
 from .run_folder import Run, new_run_folder, provenance
 
 Announce = Callable[[Run, Task, dict[str, Any], TrainingState], None]
@@ -54,7 +57,7 @@ def fit(
     """Train by a recipe, into `folder` (a new one under the recipe's output by default), or go on from `resume`.
 
     Without `resume` epochs count from `start_epoch`. `announce(run, task, record, state)` tells of each epoch.
-    Raises TwinsError for whatever the user can mend: data, device, folder, weights, a loss that is no longer finite.
+    Raises TwinsError for whatever the user can fix: data, device, folder, weights, a loss that is no longer finite.
     Ctrl-C or SIGTERM saves and returns.
     """
     with joined(recipe.device) as world, interruptible() as interrupted, freed_memory_kept(world.device):
@@ -84,11 +87,11 @@ class Loop:
         checkpoint = None if resume is None else read_training_checkpoint(resume)
 
         self.task = make_task(recipe)
-        training, self.held_out = self.task.datasets()
+        training, self.val = self.task.datasets()
         assert training is not None
         if checkpoint is not None and (known := classes_of(checkpoint)):
             check_classes(self.task.classes, known, recipe.data)
-        self.training: PicturesAsTensors = training
+        self.training: ImageDataset = training
         self.unreadable = UnreadableImages(recipe.bad_images)
         self.sampler, self.batches = self.training_batches()
         self.updates_per_epoch = len(self.batches) // recipe.grad_accum_steps
@@ -101,7 +104,7 @@ class Loop:
         except ValueError as error:
             raise TwinsError(f"--freeze-stages: {error}") from error
         optimizer = optim.make_optimizer(recipe, model)
-        scaled = world.amp_dtype(recipe) is torch.float16
+        scaled = amp_dtype(recipe, world.device) is torch.float16
         self.state = TrainingState(
             model=model,
             optimizer=optimizer,
@@ -127,8 +130,8 @@ class Loop:
         self.run = Run(from_main(folder or new_run_folder(recipe)), main=world.is_main)
         self.run.create(afresh=resume is None)
         self.run.write_json("recipe.json", {"recipe": recipe.to_dict(), "ran_on": provenance()})
-        held_out = [self.held_out.images.name(i) for i in range(len(self.held_out))]
-        self.run.write_json("split.json", {"classes": self.task.classes, "held_out": held_out})
+        val = [self.val.images.name(i) for i in range(len(self.val))]
+        self.run.write_json("split.json", {"classes": self.task.classes, "val": val})
 
     def run_epochs(self, announce: Announce) -> Outcome:
         self.introduce()
@@ -145,14 +148,14 @@ class Loop:
                 self.run.say(f"  twins train --resume {self.run / 'checkpoint.pth'}")
                 return Outcome(self.run.folder, state.best, finished=False)
             sums = state.under_way
-            figures = self.evaluate()
-            self.close_epoch(epoch, figures)
+            metrics = self.evaluate()
+            self.close_epoch(epoch, metrics)
             record = {
                 "epoch": epoch,
                 "time": round(time.time() - epoch_started, 3),
                 "train_lr": sums["lr"],
                 "train_loss": sums["loss"] / sums["count"],
-                **{f"test_{name}": value for name, value in figures.items()},
+                **{f"test_{name}": value for name, value in metrics.items()},
                 "n_parameters": sum(p.numel() for p in state.model.parameters() if p.requires_grad),
                 "images_per_second": round(sums["count"] / (time.time() - epoch_started), 1),
                 "time_left": round((time.time() - started) / (epoch + 1 - first) * (recipe.epochs - epoch - 1)),
@@ -197,10 +200,10 @@ class Loop:
         batch = next(queue)
         self.unreadable.note(batch)
         if not len(batch):
-            raise TwinsError(f"{self.recipe.data}: none of the training pictures can be read")
+            raise TwinsError(f"{self.recipe.data}: none of the training images can be read")
         batch = self.task.mix(batch.to(self.world.device), epoch, update, self.world.rank, part)
         if epoch == update == part == 0 and self.world.is_main:
-            self.task.draw_batch(batch, self.run)
+            self.task.draw_batch(batch, self.run.folder)
         return batch
 
     def backward(self, parts: list[Batch]) -> float:
@@ -210,7 +213,7 @@ class Loop:
             last = place == len(parts) - 1
             waiting = contextlib.nullcontext() if last or self.world.size == 1 else self.network.no_sync()
             with waiting:
-                with autocast(self.world, self.recipe):
+                with autocast(self.recipe, self.world.device):
                     loss = torch.stack(list(self.task.losses(self.network, batch).values())).sum() / len(parts)
                 self.state.scaler.scale(loss).backward()
             total += loss.item()
@@ -274,24 +277,24 @@ class Loop:
             )
 
     def evaluate(self) -> dict[str, float]:
-        """The held-out figures of the weights that will be kept: the moving average where there is one."""
+        """The validation metrics of the weights that will be kept: the moving average where there is one."""
         model = self.state.model if self.state.ema is None else self.state.ema.module
-        return held_out_figures(self.task, model, self.held_out, self.recipe, self.world, self.unreadable)
+        return validate(self.task, model, self.val, self.recipe, self.world, self.unreadable)
 
-    def close_epoch(self, epoch: int, figures: dict[str, float]) -> None:
+    def close_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
         """Step the schedule, remember the best, and save both checkpoints."""
         state = self.state
-        name, value = next(iter(figures.items()))
+        name, value = next(iter(metrics.items()))
         optim.after_epoch(self.recipe, state.schedule, epoch, value)
         state.epoch, state.step, state.under_way = epoch + 1, 0, {}
         better = not state.best or value > state.best["value"]
         if better:
-            state.best = {"figure": name, "value": value, "epoch": epoch}
+            state.best = {"metric": name, "value": value, "epoch": epoch}
         self.save("checkpoint.pth")
         if better:
             self.save("checkpoint_best.pth")
             if self.world.is_main:
-                self.task.draw(self.run)
+                self.task.draw(self.run.folder)
 
     def save(self, name: str) -> None:
         if self.world.is_main:
@@ -318,10 +321,10 @@ class Loop:
         r, run, state = self.recipe, self.run, self.state
         parameters = sum(p.numel() for p in state.model.parameters())
         run.say(f"{r.task}: {r.model}, {parameters / 1e6:.1f} M parameters, {len(self.task.classes)} classes")
-        run.say(f"data: {len(self.training)} pictures to train on, {len(self.held_out)} held out ({r.data})")
+        run.say(f"data: {len(self.training)} training images, {len(self.val)} validation images ({r.data})")
         for note in self.task.notes:
             run.say(note)
-        backend = ops.backend(self.world.device.type, self.world.amp_dtype(r))
+        backend = ops.backend(self.world.device.type, amp_dtype(r, self.world.device))
         run.say(f"on {self.world.describe()}; sublayers as {backend}")
         if state.model.load_report is not None:
             run.say(str(state.model.load_report))
@@ -336,32 +339,32 @@ class Loop:
         if not self.world.is_main:
             return
         history = run.history()
-        report.draw_curves(history, self.task.columns, run / "curves.png")
-        last, key = history[-1], f"test_{best['figure']}"
-        summary = {"best": best, "last": last, "seconds": round(seconds, 1), "unreadable_pictures": len(unreadable)}
+        draw_curves(history, self.task.columns, run / "curves.png")
+        last, key = history[-1], f"test_{best['metric']}"
+        summary = {"best": best, "last": last, "seconds": round(seconds, 1), "unreadable_images": len(unreadable)}
         run.write_json("summary.json", summary)
         run.say()
         run.say(f"best   {key} {best['value']:.3f} in epoch {best['epoch']}")
         run.say(f"last   {key} {last[key]:.3f} in epoch {last['epoch']}")
         run.say(f"time   {clock(seconds)}, {last['images_per_second']:.0f} images/s in the last epoch")
         if unreadable:
-            run.say(f"left out {len(unreadable)} unreadable pictures: {', '.join(unreadable[:3])}")
+            run.say(f"left out {len(unreadable)} unreadable images: {', '.join(unreadable[:3])}")
         run.say(f"next   twins eval --weights {run / 'checkpoint_best.pth'}")
-        run.say(f"look   {run / 'curves.png'}, {', '.join(self.task.pictures)}")
+        run.say(f"look   {run / 'curves.png'}, {', '.join(self.task.plots)}")
 
 
 @torch.inference_mode()
-def held_out_figures(
+def validate(
     task: Task,
     model: nn.Module,
-    held_out: PicturesAsTensors,
+    val: ImageDataset,
     recipe: Recipe,
     world: World,
     unreadable: UnreadableImages,
 ) -> dict[str, float]:
-    """The task's figures over the held-out pictures, each seen exactly once over all ranks."""
-    sampler = EvaluationSampler(len(held_out), world.rank, world.size)
-    loader = make_loader(held_out, sampler, recipe.evaluation_batch, recipe.workers, world.device)
+    """The task's metrics over the validation images, each seen exactly once over all ranks."""
+    sampler = EvaluationSampler(len(val), world.rank, world.size)
+    loader = make_loader(val, sampler, recipe.evaluation_batch, recipe.workers, world.device)
     progress = Progress("evaluating", len(loader), world.is_main)
 
     def batches() -> Iterator[Batch]:
@@ -370,18 +373,18 @@ def held_out_figures(
             yield batch.to(world.device)
 
     model.eval()
-    with autocast(world, recipe):
-        figures = dict(task.evaluate(model, batches()))
-    if not figures["images"]:
-        raise TwinsError(f"{recipe.data}: none of the held-out pictures can be read")
-    return figures
+    with autocast(recipe, world.device):
+        metrics = dict(task.evaluate(model, batches()))
+    if not metrics["images"]:
+        raise TwinsError(f"{recipe.data}: none of the validation images can be read")
+    return metrics
 
 
 def announce_epoch(run: Run, task: Task, record: dict[str, Any], state: TrainingState) -> None:
     """One line an epoch."""
-    figures = "  ".join(f"{title} {record[f'test_{name}']:.{digits}f}" for name, title, digits in task.columns)
+    metrics = "  ".join(f"{title} {record[f'test_{name}']:.{digits}f}" for name, title, digits in task.columns)
     run.say(
-        f"epoch {record['epoch']:3d}  loss {record['train_loss']:.3f}  {figures}  lr {record['train_lr']:.2e}  "
+        f"epoch {record['epoch']:3d}  loss {record['train_loss']:.3f}  {metrics}  lr {record['train_lr']:.2e}  "
         f"{record['images_per_second']:.0f} images/s  {clock(record['time_left'])} left"
     )
 

@@ -57,7 +57,7 @@ def _groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, updates_per_epoch: int) -> Any:
     """A timm scheduler; `after_epoch` and `after_update` step it as the recipe says."""
     if recipe.sched == "plateau" and recipe.sched_unit == "step":
-        raise TwinsError("--sched plateau waits for the figures of an epoch: it goes with --sched-unit epoch")
+        raise TwinsError("--sched plateau waits for the metrics of an epoch: it goes with --sched-unit epoch")
     if recipe.warmup_multiplies and recipe.sched_unit != "step":
         raise TwinsError("--warmup-multiplies changes the rate at each update: it goes with --sched-unit step")
     warmup_epochs = recipe.warmup_epochs
@@ -114,20 +114,20 @@ def after_update(schedule: Any, updates: int) -> None:
     schedule.step_update(updates)
 
 
-def after_epoch(recipe: Recipe, schedule: Any, epoch: int, figure: float | None) -> None:
+def after_epoch(recipe: Recipe, schedule: Any, epoch: int, metric: float | None) -> None:
     """The rate for the next epoch. The published runs stepped with the number of the epoch just done: a lag of 1."""
-    schedule.step(epoch + 1 - recipe.sched_lag, figure)
+    schedule.step(epoch + 1 - recipe.sched_lag, metric)
 
 
 def position(recipe: Recipe, schedule: Any, epoch: int, step: int, updates_per_epoch: int) -> None:
     """Put a fresh schedule where it stands after so many whole epochs, and steps of the next.
 
-    A plateau depends on figures that are past: there the optimiser's own rate stays.
+    A plateau depends on metrics that are past: there the optimiser's own rate stays.
     """
     if recipe.sched != "plateau":
         after_update(schedule, epoch * updates_per_epoch + step)
         if epoch:
-            after_epoch(recipe, schedule, epoch - 1, figure=None)
+            after_epoch(recipe, schedule, epoch - 1, metric=None)
 
 
 def current_rate(optimizer: torch.optim.Optimizer) -> float:
@@ -144,5 +144,5 @@ def learning_rates(recipe: Recipe, updates_per_epoch: int) -> list[float]:
     for epoch in range(recipe.epochs):
         rates.append(current_rate(optimizer))
         after_update(schedule, (epoch + 1) * updates_per_epoch)
-        after_epoch(recipe, schedule, epoch, figure=None)
+        after_epoch(recipe, schedule, epoch, metric=None)
     return rates

@@ -7,7 +7,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -72,12 +72,6 @@ class Run:
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
-
-    def write_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """A CSV file of its own."""
-        if self.main:
-            with (self / name).open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows([columns, *rows])
 
     def history(self) -> list[dict[str, Any]]:
         """The epochs logged so far."""

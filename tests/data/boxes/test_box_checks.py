@@ -17,10 +17,10 @@ from PIL import Image, ImageFile
 
 from twins.data.boxes.checks import BoxFindings, BoxTally, examine, findings
 from twins.data.boxes.dataset import BoxedImages, Objects
+from twins.data.boxes.layouts import open_boxed
 from twins.data.boxes.object_masks import Outline
 from twins.data.boxes.survey import look_through, survey_boxes
-from twins.data.classify.layouts import open_boxed
-from twins.data.statistics import HELD_OUT, TRAINING
+from twins.data.statistics import TRAINING, VALIDATION
 from twins.recipes import DetectRecipe, find_recipe
 
 SIZE = (200, 160)  # width, height
@@ -28,7 +28,7 @@ SQUARE = [np.array([2.0, 1, 6, 1, 6, 4, 2, 4])]
 RECIPE = DetectRecipe(workers=0)
 
 
-def write_picture(path: Path, width: int = SIZE[0], height: int = SIZE[1]) -> Path:
+def write_image(path: Path, width: int = SIZE[0], height: int = SIZE[1]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (width, height)).save(path)
     return path
@@ -47,17 +47,17 @@ def objects(*rows: tuple[int, Sequence[float]], crowd: Sequence[int] = (), outli
     )
 
 
-def boxed(root: Path, *of_pictures: Objects, **fields: Any) -> BoxedImages:
-    """A picture for each of these, which have ids 100, 101 ... in the first, 200, 201 ... in the second."""
+def boxed(root: Path, *of_images: Objects, **fields: Any) -> BoxedImages:
+    """An image for each of these, which have ids 100, 101 ... in the first, 200, 201 ... in the second."""
     return BoxedImages(
-        [write_picture(root / f"{i:03d}.png") for i in range(len(of_pictures))],
-        of_pictures,
-        [SIZE] * len(of_pictures),
-        range(len(of_pictures)),
+        [write_image(root / f"{i:03d}.png") for i in range(len(of_images))],
+        of_images,
+        [SIZE] * len(of_images),
+        range(len(of_images)),
         ("ant", "bee", "cat"),
         (0, 1, 2),
         has_masks=False,
-        object_ids=[np.arange(len(o)) + 100 * i for i, o in enumerate(of_pictures, start=1)],
+        object_ids=[np.arange(len(o)) + 100 * i for i, o in enumerate(of_images, start=1)],
         **fields,
     )
 
@@ -73,15 +73,15 @@ def test_classes_and_sizes_are_counted(tmp_path: Path) -> None:
         objects((2, [0, 0, 5, 5]), (1, [0, 0, 50, 50]), crowd=[1]),
         objects(),
     )
-    write_picture(images.pictures[2], 10, 20)
+    write_image(images.images[2], 10, 20)
     images.sizes[2] = (10, 20)  # type: ignore[index]
     found = found_in(images)
     assert found.objects == ((1, 1, 0), (0, 0, 0), (1, 1, 1))
-    assert found.pictures == (1, 0, 2)
+    assert found.images == (1, 0, 2)
     assert found.sizes == ((10, 20), SIZE)
     assert found.errors == ()
     assert found.warnings == (
-        f"pictures without objects: {images.name(2)}",
+        f"images without objects: {images.name(2)}",
         f"crowds, not learnt from: {images.name(1)}: annotation 201",
         "classes that never occur: bee",
     )
@@ -97,8 +97,8 @@ def test_odd_boxes_are_named(tmp_path: Path) -> None:
     name = images.object_name
     assert found_in(images).warnings == (
         f"boxes of less than a pixel, left out: {name(0, 0)}; {name(0, 1)}; {name(0, 2)}",
-        f"boxes outside of their pictures, left out: {name(1, 0)}; {name(1, 1)}",
-        f"boxes that reach out of their pictures, clipped: {name(2, 1)}; {name(2, 2)}; {name(2, 3)}",
+        f"boxes outside of their images, left out: {name(1, 0)}; {name(1, 1)}",
+        f"boxes that reach out of their images, clipped: {name(2, 1)}; {name(2, 2)}; {name(2, 3)}",
     )
     assert name(1, 1) == f"{images.name(1)}: annotation 201"
     assert found_in(images).objects == ((2, 0, 0), (1, 0, 0), (1, 1, 0))
@@ -128,34 +128,32 @@ def test_what_the_files_lack_comes_first(tmp_path: Path) -> None:
 
 def test_nothing_to_learn_is_an_error(tmp_path: Path) -> None:
     images = boxed(tmp_path, objects(), objects((0, [0, 0, 9, 9]), crowd=[0]))
-    assert found_in(images).errors == (
-        f"{tmp_path}: no object to learn from or to be measured by in any of 2 pictures",
-    )
+    assert found_in(images).errors == (f"{tmp_path}: no object to learn from or to be measured by in any of 2 images",)
 
 
 @pytest.fixture
 def spoilt(tmp_path: Path) -> BoxedImages:
-    """Six pictures, of which two are of another size, one is broken, and one is not there."""
+    """Six images, of which two are of another size, one is broken, and one is not there."""
     images = boxed(tmp_path, *[objects(*[(label, [0, 0, 9, 9]) for label in range(3)])] * 6)
-    write_picture(images.pictures[1], SIZE[1], SIZE[0])
-    write_picture(images.pictures[2], 7, 5)
-    images.pictures[3].write_bytes(b"<html>")
-    images.pictures[4].unlink()
+    write_image(images.images[1], SIZE[1], SIZE[0])
+    write_image(images.images[2], 7, 5)
+    images.images[3].write_bytes(b"<html>")
+    images.images[4].unlink()
     return images
 
 
-def test_bad_pictures_are_told_by_kind(spoilt: BoxedImages) -> None:
+def test_bad_images_are_told_by_kind(spoilt: BoxedImages) -> None:
     found = found_in(spoilt)
     other_size, swapped, unreadable = found.errors
     assert other_size == (
-        f"{spoilt.name(2)}: 7 x 5 pixels, but annotated as 200 x 160; annotate each picture in the size that it has"
+        f"{spoilt.name(2)}: 7 x 5 pixels, but annotated as 200 x 160; annotate each image in the size that it has"
     )
     assert swapped.startswith(
         f"{spoilt.name(1)}: 160 x 200 pixels, but annotated as 200 x 160; width and height are swap"
     )
     assert unreadable.startswith(f"unreadable: {spoilt.name(3)}: ")
     assert f"; {spoilt.name(4)}: " in unreadable
-    assert unreadable.endswith("; mend these files, or pass --bad-images skip")
+    assert unreadable.endswith("; fix these files, or pass --bad-images skip")
     assert (found.warnings, found.objects) == ((), ((2, 0, 0),) * 3)
     skipping = found_in(spoilt, skip_unreadable=True)
     assert skipping.errors == (other_size, swapped)
@@ -165,8 +163,8 @@ def test_bad_pictures_are_told_by_kind(spoilt: BoxedImages) -> None:
 
 def test_heads_tell_sizes_and_decoding_finds_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = boxed(tmp_path, *[objects((0, [0, 0, 9, 9]))] * 3)
-    content = images.pictures[1].read_bytes()
-    images.pictures[1].write_bytes(content[: len(content) // 2])
+    content = images.images[1].read_bytes()
+    images.images[1].write_bytes(content[: len(content) // 2])
     assert examine(images, range(3), 0).unreadable.count == 0
     assert examine(images, range(3), 0, decode=True).unreadable.count == 1
     whole = objects((0, [0, 0, 9, 9]), outlined=[0])
@@ -180,16 +178,16 @@ def test_heads_tell_sizes_and_decoding_finds_more(tmp_path: Path, monkeypatch: p
         raise AssertionError("decoded")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", load)
-    assert examine(images, range(3), 0).pictures == Counter({0: 3})
+    assert examine(images, range(3), 0).images == Counter({0: 3})
 
 
 def test_shares_add_up_to_the_whole(tmp_path: Path, spoilt: BoxedImages) -> None:
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     many = boxed(
         tmp_path / "many",
         *[
             objects(
-                *[(int(dice.integers(3)), dice.uniform(-30, 220, 4).tolist()) for _ in range(dice.integers(5))],
+                *[(int(rng.integers(3)), rng.uniform(-30, 220, 4).tolist()) for _ in range(rng.integers(5))],
                 crowd=[1],
                 outlined=[0, 2],
             )
@@ -211,44 +209,44 @@ def test_shares_add_up_to_the_whole(tmp_path: Path, spoilt: BoxedImages) -> None
     assert pickle.loads(pickle.dumps(alone)) == alone  # noqa: S301
 
 
-def test_pictures_that_are_there_twice(tmp_path: Path) -> None:
+def test_images_that_are_there_twice(tmp_path: Path) -> None:
     rows = [objects(*[(label, [0, 0, 9, 9]) for label in range(3)])] * 3
     images = boxed(tmp_path, *rows)
     assert look_through({TRAINING: images}, RECIPE)[TRAINING].warnings == ()
     twice = images.subset([0, 2, 0])
-    found = look_through({TRAINING: twice, HELD_OUT: images.subset([1, 2])}, RECIPE)
-    assert found[TRAINING].warnings == (f"pictures that are listed more than once: {images.name(0)}",)
-    assert found[HELD_OUT].warnings == (f"pictures that are in training as well: {images.name(2)}",)
+    found = look_through({TRAINING: twice, VALIDATION: images.subset([1, 2])}, RECIPE)
+    assert found[TRAINING].warnings == (f"images that are listed more than once: {images.name(0)}",)
+    assert found[VALIDATION].warnings == (f"images that are in training as well: {images.name(2)}",)
 
 
 def test_survey_has_a_row_a_class(tmp_path: Path) -> None:
     train = boxed(tmp_path / "train", objects((0, [0, 0, 9, 9]), (0, [0, 0, 50, 50]), (2, [0, 0, 9, 9])), objects())
     val = boxed(tmp_path / "val", objects((1, [0, 0, 99, 99])))
-    val.pictures[0].unlink()
-    survey = survey_boxes({TRAINING: train, HELD_OUT: val}, RECIPE)
+    val.images[0].unlink()
+    survey = survey_boxes({TRAINING: train, VALIDATION: val}, RECIPE)
     assert survey.parts == (
-        "training: 2 pictures, 200 x 160; 3 objects, without outlines",
-        "held out: 1 pictures with boxes, of which none can be used",
+        "training: 2 images, 200 x 160; 3 objects, without outlines",
+        "validation: 1 images with boxes, of which none can be used",
     )
-    counts = ("objects", "pictures", "S/M/L %")
-    assert survey.columns == ("class", "training: objects", *counts[1:], "held out: objects", *counts[1:])
+    counts = ("objects", "images", "S/M/L %")
+    assert survey.columns == ("class", "training: objects", *counts[1:], "validation: objects", *counts[1:])
     assert survey.rows == (
         ("ant", "2", "1", "50/50/0", "0", "0", "0/0/0"),
         ("bee", "0", "0", "0/0/0", "0", "0", "0/0/0"),
         ("cat", "1", "1", "100/0/0", "0", "0", "0/0/0"),
     )
-    assert [error[:20] for error in survey.errors] == ["held out: unreadable"]
+    assert [error[:22] for error in survey.errors] == ["validation: unreadable"]
     assert survey.warnings[:2] == (
-        f"training: pictures without objects: {train.name(1)}",
+        f"training: images without objects: {train.name(1)}",
         "training: classes that never occur: bee",
     )
 
 
-def test_unreadable_pictures_are_skipped_where_the_recipe_says_so(spoilt: BoxedImages) -> None:
+def test_unreadable_images_are_skipped_where_the_recipe_says_so(spoilt: BoxedImages) -> None:
     stopping, skipping = (
-        look_through({HELD_OUT: spoilt}, RECIPE.replace(bad_images=policy)) for policy in ("stop", "skip")
+        look_through({VALIDATION: spoilt}, RECIPE.replace(bad_images=policy)) for policy in ("stop", "skip")
     )
-    assert len(stopping[HELD_OUT].errors) == len(skipping[HELD_OUT].errors) + 1
+    assert len(stopping[VALIDATION].errors) == len(skipping[VALIDATION].errors) + 1
 
 
 def test_embedded_canvases_are_fit_for_training(tmp_path: Path) -> None:
@@ -258,11 +256,11 @@ def test_embedded_canvases_are_fit_for_training(tmp_path: Path) -> None:
     assert train is not None
     assert train.classes == val.classes == tuple("0123456789")
     assert (len(train), len(val), train.has_masks, val.has_masks) == (1000, 120, True, True)
-    found = look_through({TRAINING: train, HELD_OUT: val}, recipe)
+    found = look_through({TRAINING: train, VALIDATION: val}, recipe)
     assert [f.errors for f in found.values()] == [(), ()]
-    assert [[w.split(":")[0] for w in f.warnings] for f in found.values()] == [["pictures without objects"]] * 2
-    picture, target = val.read(0, 3)
+    assert [[w.split(":")[0] for w in f.warnings] for f in found.values()] == [["images without objects"]] * 2
+    image, target = val.read(0, 3)
     for box, mask in zip(target["boxes"].int().tolist(), target["masks"], strict=True):
         rows, columns = (mask.any(dim=axis).nonzero() for axis in (1, 0))
         assert box == [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
-    assert picture.size == (96, 96)
+    assert image.size == (96, 96)

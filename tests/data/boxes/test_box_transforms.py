@@ -1,4 +1,4 @@
-"""Pictures, boxes and masks on their way into a detector: sizes, crops, and whether what belongs together stays so."""
+"""Images, boxes and masks on their way into a detector: sizes, crops, and whether what belongs together stays so."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
-from twins.data.boxes.transforms import BoxPreprocessing, Target, box_eval_transform, box_train_transform
+from twins.data.boxes.transforms import Target, box_eval_transform, box_train_transform
 from twins.data.randomness import keyed_randomness
 from twins.errors import TwinsError
+from twins.preprocessing import DetectPreprocessing
 from twins.recipes import DetectRecipe, find_recipe
 
 
@@ -26,7 +27,7 @@ def plain(size: int, **changes: Any) -> DetectRecipe:
 
 
 def cropping(size: int, crop: tuple[int, int], **changes: Any) -> DetectRecipe:
-    """Each picture of shortest side `size` is cropped as it is, then enlarged: all that the crop has can be seen."""
+    """Each image of shortest side `size` is cropped as it is, then enlarged: all that the crop has can be seen."""
     return plain(4 * size, **{"crop_prob": 1.0, "crop_sizes": (size,), "crop": crop, **changes})
 
 
@@ -54,7 +55,7 @@ def rectangles(height: int, width: int, *boxes: tuple[int, int, int, int]) -> Ta
 
 
 def coordinates(height: int, width: int) -> Target:
-    """Two objects that fill the picture; their "masks" are the number of each row and that of each column."""
+    """Two objects that fill the image; their "masks" are the number of each row and that of each column."""
     target = rectangles(height, width, *[(0, 0, width, height)] * 2)
     target["masks"] = torch.from_numpy(np.indices((height, width)).astype(np.uint8))
     return target
@@ -65,12 +66,12 @@ def seen(target: Target) -> tuple[list[int], list[int]]:
     return target["masks"][0, :, 0].unique().tolist(), target["masks"][1, 0].unique().tolist()
 
 
-def views(recipe: DetectRecipe, picture: Image.Image, target: Target, count: int) -> list[tuple[Tensor, Target]]:
+def views(recipe: DetectRecipe, image: Image.Image, target: Target, count: int) -> list[tuple[Tensor, Target]]:
     transform = box_train_transform(recipe)
     drawn = []
     for repeat in range(count):
         with keyed_randomness("sample", repeat):
-            drawn.append(transform(picture, target))
+            drawn.append(transform(image, target))
     return drawn
 
 
@@ -78,15 +79,15 @@ def views(recipe: DetectRecipe, picture: Image.Image, target: Target, count: int
 
 
 def test_a_view_mirrored_and_enlarged_by_hand() -> None:
-    picture = Image.fromarray(np.arange(32, dtype=np.uint8).reshape(4, 8))
+    image = Image.fromarray(np.arange(32, dtype=np.uint8).reshape(4, 8))
     target = rectangles(4, 8, (1, 0, 3, 2), (4, 1, 8, 4))
-    pixels, moved = box_train_transform(plain(4, hflip=1.0))(picture, target)
-    assert pixels[0].tolist() == np.asarray(picture)[:, ::-1].tolist()
+    pixels, moved = box_train_transform(plain(4, hflip=1.0))(image, target)
+    assert pixels[0].tolist() == np.asarray(image)[:, ::-1].tolist()
     assert moved["boxes"].tolist() == [[5, 0, 7, 2], [0, 1, 4, 4]]
     assert moved["masks"][0].tolist() == [[0, 0, 0, 0, 0, 1, 1, 0]] * 2 + [[0] * 8] * 2
-    _, moved = box_train_transform(plain(4, vflip=1.0))(picture, target)
+    _, moved = box_train_transform(plain(4, vflip=1.0))(image, target)
     assert moved["boxes"].tolist() == [[1, 2, 3, 4], [4, 0, 8, 3]]
-    _, moved = box_train_transform(plain(8, hflip=1.0, vflip=1.0))(picture, target)
+    _, moved = box_train_transform(plain(8, hflip=1.0, vflip=1.0))(image, target)
     assert moved["boxes"].tolist() == [[10, 4, 14, 8], [0, 0, 8, 6]]
     assert moved["masks"][0].tolist() == [[0] * 16] * 4 + [[0] * 10 + [1] * 4 + [0] * 2] * 4
     assert moved["labels"].tolist() == [0, 1]
@@ -164,8 +165,8 @@ def test_crops_take_what_there_is(size: tuple[int, int], lengths: tuple[set[int]
         assert ({len(rows) for rows, _ in shown}, {len(columns) for _, columns in shown}) == lengths
 
 
-def test_pictures_are_resized_for_the_crop_to_any_of_its_sizes() -> None:
-    """10 pixels of a picture enlarged from 20 to 40 or 80 show 5 or 6, or 3 or 4, of its own."""
+def test_images_are_resized_for_the_crop_to_any_of_its_sizes() -> None:
+    """10 pixels of an image enlarged from 20 to 40 or 80 show 5 or 6, or 3 or 4, of its own."""
     recipe = plain(80, crop_prob=1.0, crop_sizes=(20, 40, 80), crop=(10, 10))
     counts = Counter(len(seen(moved)[0]) for _, moved in views(recipe, black(20, 20), coordinates(20, 20), 300))
     assert set(counts) == {10, 5, 6, 3, 4}
@@ -268,12 +269,12 @@ def test_crops_without_any_object_are_kept() -> None:
     assert counts[0] > counts[1]
 
 
-def test_picture_and_masks_show_the_same_things() -> None:
+def test_image_and_masks_show_the_same_things() -> None:
     boxes = [(3, 5, 30, 28), (40, 2, 77, 21), (10, 34, 70, 57)]
     target = rectangles(60, 80, *boxes)
-    picture = Image.fromarray((target["masks"].sum(0) * 200).to(torch.uint8).numpy())
+    image = Image.fromarray((target["masks"].sum(0) * 200).to(torch.uint8).numpy())
     recipe = plain(96, train_sizes=(50, 96), hflip=0.5, vflip=0.5, crop_prob=0.5, crop_sizes=(60, 70), crop=(30, 60))
-    for pixels, moved in views(recipe, picture, target, 40):
+    for pixels, moved in views(recipe, image, target, 40):
         # Bilinear pixels between two levels aside, and a nearest one beside them.
         even = torch.nn.functional.max_pool2d(torch.stack([pixels[0], 255 - pixels[0]])[None].float(), 7, 1, 3)[0]
         inside, outside = even[1] == 55, even[0] == 0
@@ -305,7 +306,7 @@ def test_targets_without_masks_or_without_objects(recipe: DetectRecipe, count: i
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3)])
-def test_grey_and_colour_pictures_stay_bytes(mode: str, channels: int) -> None:
+def test_grey_and_colour_images_stay_bytes(mode: str, channels: int) -> None:
     for transform in (box_train_transform(plain(20)), box_eval_transform):
         pixels, _ = transform(Image.new(mode, (30, 20), "white"), rectangles(20, 30))
         assert (pixels.shape, pixels.dtype) == ((channels, 20, 30), torch.uint8)
@@ -314,9 +315,9 @@ def test_grey_and_colour_pictures_stay_bytes(mode: str, channels: int) -> None:
 
 def test_one_key_means_one_view() -> None:
     recipe = plain(64, train_sizes=(32, 40, 48, 56, 64), hflip=0.5, crop_prob=0.5, crop_sizes=(32, 48), crop=(16, 32))
-    picture, target = Image.fromarray(noise(50, 60)), rectangles(50, 60, (3, 4, 50, 40), (0, 0, 20, 50))
+    image, target = Image.fromarray(noise(50, 60)), rectangles(50, 60, (3, 4, 50, 40), (0, 0, 20, 50))
     before = torch.get_rng_state()
-    once, again = views(recipe, picture, target, 6), views(recipe, picture, target, 6)
+    once, again = views(recipe, image, target, 6), views(recipe, image, target, 6)
     assert torch.equal(torch.get_rng_state(), before)
     for (pixels, moved), (same_pixels, same) in zip(once, again, strict=True):
         assert torch.equal(pixels, same_pixels)
@@ -324,18 +325,18 @@ def test_one_key_means_one_view() -> None:
     assert len({pixels.sum().item() for pixels, _ in once}) > 3
 
 
-def test_picture_and_target_are_left_as_they_were() -> None:
-    picture, target = Image.fromarray(noise(16, 16)), rectangles(16, 16, (1, 2, 9, 9), (-3, 0, 40, 16))
-    before = np.asarray(picture).copy(), {key: value.clone() for key, value in target.items()}
+def test_image_and_target_are_left_as_they_were() -> None:
+    image, target = Image.fromarray(noise(16, 16)), rectangles(16, 16, (1, 2, 9, 9), (-3, 0, 40, 16))
+    before = np.asarray(image).copy(), {key: value.clone() for key, value in target.items()}
     for recipe in (plain(16), plain(16, hflip=0.5, vflip=0.5), cropping(16, (8, 12))):
-        for pixels, moved in views(recipe, picture, target, 8):
+        for pixels, moved in views(recipe, image, target, 8):
             for changed in (pixels, *moved.values()):
                 changed.zero_()
-    assert (np.asarray(picture) == before[0]).all()
+    assert (np.asarray(image) == before[0]).all()
     assert all(torch.equal(target[key], before[1][key]) for key in target)
 
 
-def test_evaluation_sees_picture_and_target_as_they_are() -> None:
+def test_evaluation_sees_image_and_target_as_they_are() -> None:
     levels, target = noise(30, 41), rectangles(30, 41, (1, 2, 9, 9))
     pixels, same = box_eval_transform(Image.fromarray(levels), target)
     assert (pixels[0].numpy() == levels).all()
@@ -346,10 +347,12 @@ def test_evaluation_sees_picture_and_target_as_they_are() -> None:
 
 
 def test_preprocessing_follows_the_recipe() -> None:
-    assert BoxPreprocessing.of(published("mask_rcnn_svt_small_3x")) == BoxPreprocessing() == BoxPreprocessing(800, 1333)
-    small = BoxPreprocessing.of(DetectRecipe(img_size=96, in_chans=1, mean=(0.5,), std=(0.25,)))
+    assert (
+        published("mask_rcnn_svt_small_3x").preprocessing() == DetectPreprocessing() == DetectPreprocessing(800, 1333)
+    )
+    small = DetectRecipe(img_size=96, in_chans=1, mean=(0.5,), std=(0.25,)).preprocessing()
     assert small.to_dict() == {"min_size": 96, "max_size": 160, "mean": (0.5,), "std": (0.25,)}
-    assert BoxPreprocessing.of(DetectRecipe(img_size=640, max_size=640)).max_size == 640
+    assert DetectRecipe(img_size=640, max_size=640).preprocessing().max_size == 640
 
 
 @pytest.mark.parametrize(
@@ -357,17 +360,17 @@ def test_preprocessing_follows_the_recipe() -> None:
     [
         (
             {"max_size": 799},
-            "pictures cannot have 799 as their longest side and 800 (--img-size) as their shortest: "
+            "images cannot have 799 as their longest side and 800 (--img-size) as their shortest: "
             "pass --max-size 800 or more",
         ),
         (
             {"train_sizes": (480, 1400, 800)},
-            "pictures cannot have 1333 as their longest side and 1400 (--train-sizes) as their shortest: "
+            "images cannot have 1333 as their longest side and 1400 (--train-sizes) as their shortest: "
             "pass --max-size 1400 or more",
         ),
     ],
 )
-def test_sizes_that_no_picture_can_have(changes: dict[str, Any], message: str) -> None:
+def test_sizes_that_no_image_can_have(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(TwinsError) as error:
         box_train_transform(DetectRecipe(**changes))
     assert str(error.value) == message

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as published
 
+from twins.class_names import check_classes
 from twins.data.boxes.coco import annotation_files, read_coco
 from twins.data.boxes.dataset import BoxedImages
+from twins.data.boxes.layouts import open_boxed
 from twins.data.boxes.object_masks import drawn
-from twins.data.class_names import check_classes
-from twins.data.classify.layouts import open_boxed
 from twins.data.images import UnreadableImageError
 from twins.errors import TwinsError
 from twins.recipes import DetectRecipe
@@ -44,8 +44,8 @@ def without(row: Row, *fields: str) -> Row:
     return {name: value for name, value in row.items() if name not in fields}
 
 
-def write_picture(path: Path, width: int = 8, height: int = 6, turned: bool = False) -> Path:
-    """A picture, `turned` by its EXIF tag: stored lying, seen upright."""
+def write_image(path: Path, width: int = 8, height: int = 6, turned: bool = False) -> Path:
+    """An image, `turned` by its EXIF tag: stored lying, seen upright."""
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     if turned:
@@ -66,10 +66,10 @@ def write(file: Path, images: Any = None, annotations: Any = None, categories: A
 
 
 def training(root: Path, images: Any = None, annotations: Any = None, categories: Any = None) -> BoxedImages:
-    """The training part of these annotations, whose pictures are written as they are listed."""
+    """The training part of these annotations, whose images are written as they are listed."""
     write(root / "annotations/instances_train.json", images, annotations, categories)
     for row in [image()] if images is None else images:
-        write_picture(root / "train" / row["file_name"], row.get("width", 8), row.get("height", 6))
+        write_image(root / "train" / row["file_name"], row.get("width", 8), row.get("height", 6))
     train, _ = read_coco(root)
     assert train is not None
     return train
@@ -84,7 +84,7 @@ def refused(root: Path) -> str:
 
 # Layouts
 
-LAYOUTS = {  # annotations and pictures to train on, annotations and pictures held out
+LAYOUTS = {  # annotations and images of training, annotations and images of validation
     "COCO": "annotations/instances_train2017.json train2017 annotations/instances_val2017.json val2017",
     "COCO 2014": "annotations/instances_train2014.json train2014 annotations/instances_val2014.json val2014",
     "in images": "annotations/instances_train2017.json images/train2017 annotations/instances_val2017.json images/val",
@@ -98,9 +98,9 @@ LAYOUTS = {  # annotations and pictures to train on, annotations and pictures he
     "CVAT": "annotations/instances_default.json images/default - -",
     "CVAT, flat": "annotations/instances_default.json images - -",
     "one file": "annotations.json images - -",
-    "one file among the pictures": "_annotations.coco.json . - -",
+    "one file among the images": "_annotations.coco.json . - -",
     "training alone": "annotations/instances_train.json train - -",
-    "held out alone": "- - annotations/instances_val.json val",
+    "validation alone": "- - annotations/instances_val.json val",
 }  # fmt: skip
 
 
@@ -108,18 +108,18 @@ LAYOUTS = {  # annotations and pictures to train on, annotations and pictures he
 @pytest.mark.parametrize("name", ["a.png", "deep/a.png"])
 def test_layouts_are_recognised(tmp_path: Path, layout: str, name: str) -> None:
     parts = [LAYOUTS[layout].split()[:2], LAYOUTS[layout].split()[2:]]
-    for place, (file, pictures) in enumerate(parts):
+    for place, (file, files) in enumerate(parts):
         if file != "-":
             write(tmp_path / file, [image(file_name=f"{place}{name}")])
-            write_picture(tmp_path / pictures / f"{place}{name}")
-    for place, ((file, pictures), images) in enumerate(zip(parts, read_coco(tmp_path), strict=True)):
+            write_image(tmp_path / files / f"{place}{name}")
+    for place, ((file, files), images) in enumerate(zip(parts, read_coco(tmp_path), strict=True)):
         if file == "-":
             assert images is None
             continue
         assert images is not None
-        assert images.pictures == [tmp_path / pictures / f"{place}{name}"]
-        picture, target = images.read(0, channels=3)
-        assert (picture.mode, picture.size) == ("RGB", (8, 6))
+        assert images.files == [tmp_path / files / f"{place}{name}"]
+        opened, target = images.read(0, channels=3)
+        assert (opened.mode, opened.size) == ("RGB", (8, 6))
         assert target["boxes"].tolist() == [[2, 1, 6, 4]]
 
 
@@ -152,20 +152,20 @@ def test_files_that_clash_are_named(tmp_path: Path, files: tuple[str, str]) -> N
 def test_a_file_may_be_named_itself(tmp_path: Path) -> None:
     for part in ("train", "val"):
         write(tmp_path / f"annotations/instances_{part}.json")
-        write_picture(tmp_path / part / "a.png")
+        write_image(tmp_path / part / "a.png")
     train, val = read_coco(tmp_path / "annotations/instances_train.json")
     assert train is not None
-    assert (train.pictures, val) == ([tmp_path / "train/a.png"], None)
+    assert (train.images, val) == ([tmp_path / "train/a.png"], None)
     train, val = read_coco(tmp_path / "annotations/instances_val.json")
     assert val is not None
-    assert (train, val.pictures) == (None, [tmp_path / "val/a.png"])
+    assert (train, val.images) == (None, [tmp_path / "val/a.png"])
 
 
-def test_pictures_that_are_nowhere(tmp_path: Path) -> None:
+def test_images_that_are_nowhere(tmp_path: Path) -> None:
     file = write(tmp_path / "annotations/instances_train.json")
-    write_picture(tmp_path / "train/other.png")
+    write_image(tmp_path / "train/other.png")
     message = refused(tmp_path)
-    assert message == f"{file}: none of its pictures, as a.png, is in any of {tmp_path / 'train'}, {tmp_path}"
+    assert message == f"{file}: none of its images, as a.png, is in any of {tmp_path / 'train'}, {tmp_path}"
     assert "no annotations in COCO's layout" in refused(tmp_path / "gone")
 
 
@@ -173,7 +173,7 @@ def test_pictures_that_are_nowhere(tmp_path: Path) -> None:
 
 
 def test_ids_of_any_kind(tmp_path: Path) -> None:
-    """Gaps, from 0, huge, and in no order: classes come in the order of their ids, pictures as they are listed."""
+    """Gaps, from 0, huge, and in no order: classes come in the order of their ids, files as they are listed."""
     huge = 2**62
     images = training(
         tmp_path,
@@ -186,7 +186,7 @@ def test_ids_of_any_kind(tmp_path: Path) -> None:
         [{"id": 90, "name": "z"}, {"id": 0, "name": "y"}, {"id": 17, "name": "x"}],
     )
     assert (images.classes, images.category_ids) == (("y", "x", "z"), (0, 17, 90))
-    assert (images.image_ids, [picture.name for picture in images.pictures]) == (
+    assert (images.image_ids, [opened.name for opened in images.files]) == (
         [huge, 0, 9],
         ["b.png", "a.png", "none.png"],
     )
@@ -197,13 +197,11 @@ def test_ids_of_any_kind(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), max_size=30))
-def test_objects_are_grouped_by_picture_in_the_order_of_the_file(
+def test_objects_are_grouped_by_image_in_the_order_of_the_file(
     tmp_path_factory: pytest.TempPathFactory, drawn_rows: list[tuple[int, int]]
 ) -> None:
     root = tmp_path_factory.mktemp("grouped")
-    rows = [
-        annotation(i, 10 * picture, category, bbox=[i, 0, 1, 1]) for i, (picture, category) in enumerate(drawn_rows)
-    ]
+    rows = [annotation(i, 10 * opened, category, bbox=[i, 0, 1, 1]) for i, (opened, category) in enumerate(drawn_rows)]
     categories = [{"id": i, "name": str(i)} for i in range(3)]
     images = training(root, [image(10 * i, f"{i}.png") for i in range(5)], rows, categories)
     for place, objects in enumerate(images.objects):
@@ -216,10 +214,10 @@ def test_objects_are_grouped_by_picture_in_the_order_of_the_file(
 def both_parts(
     root: Path, train: list[Row], val: list[Row], in_train: Sequence[Row] = (), in_val: Sequence[Row] = ()
 ) -> tuple[BoxedImages, BoxedImages]:
-    """A picture in each part, these categories, and these annotations."""
+    """An image in each part, these categories, and these annotations."""
     for part, categories, rows in (("train", train, in_train), ("val", val, in_val)):
         write(root / f"annotations/instances_{part}.json", None, list(rows), categories)
-        write_picture(root / part / "a.png")
+        write_image(root / part / "a.png")
     images = read_coco(root)
     assert images[0] is not None
     assert images[1] is not None
@@ -318,7 +316,7 @@ MALFORMED: dict[str, tuple[str, dict[str, Any]]] = {
     "code without counts": ("run-length code with counts None; expected a list or text", coded(counts=None)),
     "negative counts": ("run-length code with counts [-1, 49] that mean nothing", coded(counts=[-1, 49])),
     "broken counts": ("run-length code with counts 'abc' that mean nothing", coded(counts="abc")),
-    "code of another size": ("annotation 1: segmentation of 6 x 8 pixels in a picture of 8 x 6", coded(size=[8, 6])),
+    "code of another size": ("annotation 1: segmentation of 6 x 8 pixels in an image of 8 x 6", coded(size=[8, 6])),
 }  # fmt: skip
 
 
@@ -326,7 +324,7 @@ MALFORMED: dict[str, tuple[str, dict[str, Any]]] = {
 def test_malformed_entries_are_named(tmp_path: Path, case: str) -> None:
     gist, content = MALFORMED[case]
     file = write(tmp_path / "annotations/instances_train.json", **content)
-    write_picture(tmp_path / "train/a.png")
+    write_image(tmp_path / "train/a.png")
     message = refused(tmp_path)
     assert gist in message
     assert message.startswith(f"{file}: ")
@@ -366,7 +364,7 @@ def test_what_belongs_to_nothing_is_counted(tmp_path: Path) -> None:
         f"{file}: annotations of images that are not listed, left out: 2 (image 8)",
         f"{file}: ids that several annotations share: 1",
     )
-    assert [picture.name for picture in images.pictures] == ["a.png"]  # the first of the two that share an id
+    assert [opened.name for opened in images.files] == ["a.png"]  # the first of the two that share an id
     assert images.object_ids[0].tolist() == [1, 1]
 
 
@@ -396,17 +394,17 @@ def test_area_crowd_and_box_may_be_missing(tmp_path: Path) -> None:
     assert only(training(tmp_path, None, [annotation(bbox=[4, 4, -2, -2])])) == ([4, 4, -2, -2], 0, False)
 
 
-def test_size_of_a_picture_may_be_missing(tmp_path: Path) -> None:
+def test_size_of_a_image_may_be_missing(tmp_path: Path) -> None:
     unsized = without(image(), "width", "height")
     images = training(tmp_path, [unsized], [without(annotation(segmentation=[SQUARE]), "bbox")])
     assert (images.sizes, only(images)) == ([(8, 6)], ([2, 1, 4, 3], 12, False))
-    write_picture(tmp_path / "train/a.png", 8, 6, turned=True)
+    write_image(tmp_path / "train/a.png", 8, 6, turned=True)
     assert read_coco(tmp_path)[0].sizes == [(6, 8)]  # type: ignore[union-attr]  # upright
     (tmp_path / "train/a.png").write_bytes(b"broken")
     assert read_coco(tmp_path)[0].sizes == [None]  # type: ignore[union-attr]
 
 
-# Pictures and targets
+# Images and targets
 
 
 def test_objects_that_cannot_be_learnt_are_left_out_of_the_target(tmp_path: Path) -> None:
@@ -424,11 +422,11 @@ def test_objects_that_cannot_be_learnt_are_left_out_of_the_target(tmp_path: Path
         torch.float32,
         torch.int64,
     )
-    assert len(images.objects[0]) == 8  # figures count from all
+    assert len(images.objects[0]) == 8  # metrics count from all
     assert images.objects[0].crowd.tolist() == [False] * 7 + [True]
 
 
-def test_a_picture_without_objects_has_empty_targets(tmp_path: Path) -> None:
+def test_a_image_without_objects_has_empty_targets(tmp_path: Path) -> None:
     images = training(tmp_path, [image(), image(8, "b.png", 4, 3)], [annotation(segmentation=[SQUARE])])
     assert images.has_masks
     _, target = images.read(1, 3)
@@ -445,10 +443,10 @@ def as_runs(mask: np.ndarray) -> list[int]:
 
 
 def test_outlines_of_all_kinds_are_drawn_as_coco_draws_them(tmp_path: Path) -> None:
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     height, width = 23, 31
-    mask = (dice.random((height, width)) < 0.4).astype(np.uint8)
-    polygons = [(dice.random((7, 2)) * (1.4 * width, 1.4 * height) - 4).round(2).ravel().tolist() for _ in range(2)]
+    mask = (rng.random((height, width)) < 0.4).astype(np.uint8)
+    polygons = [(rng.random((7, 2)) * (1.4 * width, 1.4 * height) - 4).round(2).ravel().tolist() for _ in range(2)]
     code = published.encode(np.asfortranarray(mask))["counts"].decode()
     segmentations = [polygons, {"size": [23, 31], "counts": as_runs(mask)}, {"size": [23, 31], "counts": code}]
     rows = [annotation(i, bbox=[0, 0, width, height], segmentation=s) for i, s in enumerate(segmentations)]
@@ -489,35 +487,35 @@ def test_one_object_without_outline_leaves_no_masks(tmp_path: Path, bare: Row) -
 @pytest.mark.parametrize(
     "counts", [[40], published.encode(np.asfortranarray(np.ones((6, 7), np.uint8)))["counts"].decode()]
 )
-def test_codes_that_do_not_fill_the_picture_are_named(tmp_path: Path, counts: Any) -> None:
+def test_codes_that_do_not_fill_the_image_are_named(tmp_path: Path, counts: Any) -> None:
     images = training(tmp_path, None, [annotation(5, segmentation={"size": [6, 8], "counts": counts})])
-    with pytest.raises(TwinsError, match=r"a\.png: annotation 5: cannot be drawn .*; mend its segmentation"):
+    with pytest.raises(TwinsError, match=r"a\.png: annotation 5: cannot be drawn .*; fix its segmentation"):
         images.read(0, 3)
     images.boxes_alone().read(0, 3)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_boxes_are_those_of_upright_pictures(tmp_path: Path, suffix: str) -> None:
+def test_boxes_are_those_of_upright_images(tmp_path: Path, suffix: str) -> None:
     images = training(tmp_path, [image(file_name=f"a.{suffix}", width=6, height=8)], [annotation(bbox=[0, 5, 6, 3])])
-    write_picture(images.pictures[0], 8, 6, turned=True)
-    picture, target = images.read(0, channels=1)
-    assert (picture.mode, picture.size, target["boxes"].tolist()) == ("L", (6, 8), [[0, 5, 6, 8]])
-    write_picture(images.pictures[0], 6, 8, turned=True)
+    write_image(images.files[0], 8, 6, turned=True)
+    opened, target = images.read(0, channels=1)
+    assert (opened.mode, opened.size, target["boxes"].tolist()) == ("L", (6, 8), [[0, 5, 6, 8]])
+    write_image(images.files[0], 6, 8, turned=True)
     with pytest.raises(
         TwinsError, match=rf"a\.{suffix}: 8 x 6 pixels, but annotated as 6 x 8; width and height are swapped"
     ):
         images.read(0, 3)
-    write_picture(images.pictures[0], 6, 9)
-    with pytest.raises(TwinsError, match="6 x 9 pixels, but annotated as 6 x 8; annotate each picture in the size"):
+    write_image(images.files[0], 6, 9)
+    with pytest.raises(TwinsError, match="6 x 9 pixels, but annotated as 6 x 8; annotate each opened in the size"):
         images.read(0, 3)
 
 
-def test_broken_and_missing_pictures_are_named(tmp_path: Path) -> None:
+def test_broken_and_missing_images_are_named(tmp_path: Path) -> None:
     images = training(tmp_path)
-    images.pictures[0].write_bytes(b"<html>404</html>")
+    images.images[0].write_bytes(b"<html>404</html>")
     with pytest.raises(UnreadableImageError, match=r"a\.png"):
         images.read(0, 3)
-    images.pictures[0].unlink()
+    images.images[0].unlink()
     with pytest.raises(UnreadableImageError, match=r"a\.png"):
         images.read(0, 3)
 
@@ -540,7 +538,7 @@ def opened(root: Path, **fields: Any) -> tuple[BoxedImages | None, BoxedImages]:
     return open_boxed(DetectRecipe(data=str(root), **fields))
 
 
-def test_a_part_is_held_out_where_there_is_none(tmp_path: Path) -> None:
+def test_a_part_is_val_where_there_is_none(tmp_path: Path) -> None:
     rows = [annotation(i, i) for i in range(10)] + [annotation(10, 77)]
     training(tmp_path, [image(i, f"{i}.png") for i in range(10)], rows)
     file = tmp_path / "annotations/instances_train.json"
@@ -556,10 +554,10 @@ def test_a_part_is_held_out_where_there_is_none(tmp_path: Path) -> None:
     assert (none, len(every)) == (None, 10)
 
 
-def test_held_out_pictures_alone_are_for_evaluation(tmp_path: Path) -> None:
+def test_val_images_alone_are_for_evaluation(tmp_path: Path) -> None:
     write(tmp_path / "annotations/instances_val.json")
-    write_picture(tmp_path / "val/a.png")
-    with pytest.raises(TwinsError, match="no training pictures"):
+    write_image(tmp_path / "val/a.png")
+    with pytest.raises(TwinsError, match="no training images"):
         opened(tmp_path)
     train, val = open_boxed(DetectRecipe(data=str(tmp_path)), evaluation_only=True)
     assert (train, len(val)) == (None, 1)
@@ -577,12 +575,12 @@ def test_folders_without_boxes(tmp_path: Path) -> None:
     with pytest.raises(TwinsError, match=rf"data\.zip: no boxes there{layouts}"):
         opened(tmp_path / "data.zip")
     for name in ("ant", "bee"):
-        write_picture(tmp_path / "classes/train" / name / "a.png")
+        write_image(tmp_path / "classes/train" / name / "a.png")
     with pytest.raises(TwinsError, match=rf"no boxes there \(a folder a class\? pass --task classify\){layouts}"):
         opened(tmp_path / "classes")
     for name in ("images", "masks"):
-        write_picture(tmp_path / "masked" / name / "a.png")
-    with pytest.raises(TwinsError, match=rf"no boxes there \(pictures and masks\? pass --task segment\){layouts}"):
+        write_image(tmp_path / "masked" / name / "a.png")
+    with pytest.raises(TwinsError, match=rf"no boxes there \(images and masks\? pass --task segment\){layouts}"):
         opened(tmp_path / "masked")
 
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from twins.data.boxes.dataset import BoxedImages
+from twins.data.boxes.layouts import open_boxed
 from twins.data.boxes.yolo import read_yolo
-from twins.data.classify.layouts import open_boxed
 from twins.errors import TwinsError
 from twins.recipes import DetectRecipe
 
@@ -26,8 +26,8 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def write_picture(path: Path, width: int = 8, height: int = 6, turned: bool = False) -> Path:
-    """A picture, `turned` by its EXIF tag: stored lying, seen upright."""
+def write_image(path: Path, width: int = 8, height: int = 6, turned: bool = False) -> Path:
+    """An image, `turned` by its EXIF tag: stored lying, seen upright."""
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     if turned:
@@ -36,14 +36,14 @@ def write_picture(path: Path, width: int = 8, height: int = 6, turned: bool = Fa
     return path
 
 
-def write_pair(picture: Path, labels: str = "0 0.5 0.5 0.5 0.5\n") -> None:
-    """A picture in `images/`, and its labels in `labels/`."""
-    write_picture(picture)
-    write(Path(str(picture).replace("/images/", "/labels/")).with_suffix(".txt"), labels)
+def write_pair(image: Path, labels: str = "0 0.5 0.5 0.5 0.5\n") -> None:
+    """An image in `images/`, and its labels in `labels/`."""
+    write_image(image)
+    write(Path(str(image).replace("/images/", "/labels/")).with_suffix(".txt"), labels)
 
 
 def training(root: Path, labels: str, yaml: str = NAMES + PARTS) -> BoxedImages:
-    """The training part, of one picture with these labels."""
+    """The training part, of one image with these labels."""
     write(root / "data.yaml", yaml.replace("val: images/val\n", ""))
     write_pair(root / "images/train/a.png", labels)
     train, _ = read_yolo(root)
@@ -82,8 +82,8 @@ YAMLS = {
 @pytest.mark.parametrize("file", ["data.yaml", "pets.yml"])
 def test_yaml_files_are_understood(tmp_path: Path, case: str, file: str) -> None:
     root = tmp_path / "pets"
-    for picture in ("train/b.jpg", "train/deep/a.png", "val/c.png", "test/d.png"):
-        write_pair(root / "images" / picture)
+    for image in ("train/b.jpg", "train/deep/a.png", "val/c.png", "test/d.png"):
+        write_pair(root / "images" / image)
     write(root / "train.txt", "./images/train/b.jpg\n\nimages/train/deep/a.png\n")
     write(root / "val.txt", f"{root}/images/val/c.png\n")
     path = write(root / file, YAMLS[case].format(folder="../pets", root=root))
@@ -120,9 +120,9 @@ def test_layout_without_yaml(tmp_path: Path) -> None:
 def test_labels_are_found_beside_the_last_folder_of_images(tmp_path: Path) -> None:
     root = tmp_path / "images" / "set"
     write(root / "data.yaml", NAMES + "train: images/train\nval: plain\n")
-    write_picture(root / "images/train/a.png")
+    write_image(root / "images/train/a.png")
     write(root / "labels/train/a.txt", "1 0.5 0.5 1 1")
-    write_picture(tmp_path / "images/set/plain/b.png")
+    write_image(tmp_path / "images/set/plain/b.png")
     write(tmp_path / "labels/set/plain/b.txt", "0 0.5 0.5 1 1")
     labels = [images.objects[0].labels.tolist() for images in read_yolo(root) if images]
     assert labels == [[1], [0]]
@@ -138,8 +138,8 @@ BAD_YAMLS = {
     "names twice": ("names are ['a', 'a']; each class has its own", "names: [a, a]\n" + PARTS),
     "another count": ("nc is 3, but there are 2 names; leave nc away", "nc: 3\n" + NAMES + PARTS),
     "no folder": ("data.yaml: train names images/gone, but there is no", NAMES + "train: images/gone\n"),
-    "no pictures": ("data.yaml: no pictures in val, 'empty'", NAMES + "train: images/train\nval: empty\n"),
-    "no parts": ("data.yaml: no pictures to train on or held out; expected data.yaml", NAMES + "train:\n"),
+    "no images": ("data.yaml: no images in val, 'empty'", NAMES + "train: images/train\nval: empty\n"),
+    "no parts": ("data.yaml: no images for training or validation; expected data.yaml", NAMES + "train:\n"),
 }
 
 
@@ -165,18 +165,18 @@ def test_several_yaml_files_or_none(tmp_path: Path) -> None:
 # Lines
 
 
-def test_boxes_are_shares_of_the_upright_picture(tmp_path: Path) -> None:
+def test_boxes_are_shares_of_the_upright_image(tmp_path: Path) -> None:
     images = training(tmp_path, "1 0.5 0.25 0.5 0.5\n\n0 0.125 0.5 0.25 1\n")
     assert images.objects[0].boxes.tolist() == [[2, 0, 4, 3], [0, 0, 2, 6]]
     assert (images.objects[0].labels.tolist(), images.objects[0].areas.tolist()) == ([1, 0], [12, 12])
     assert (images.sizes, list(images.image_ids), images.has_masks) == ([(8, 6)], [1], False)
     assert images.object_name(0, 1) == f"{images.name(0)}: line 3"
-    write_picture(tmp_path / "images/train/a.png", 8, 6, turned=True)
+    write_image(tmp_path / "images/train/a.png", 8, 6, turned=True)
     train, _ = read_yolo(tmp_path)
     assert train is not None
     assert (train.sizes, train.objects[0].boxes.tolist()) == ([(6, 8)], [[1.5, 0, 3, 4], [0, 0, 1.5, 8]])
-    picture, target = train.read(0, 3)
-    assert (picture.size, target["boxes"].tolist()) == ((6, 8), [[1.5, 0, 4.5, 4], [0, 0, 1.5, 8]])
+    image, target = train.read(0, 3)
+    assert (image.size, target["boxes"].tolist()) == ((6, 8), [[1.5, 0, 4.5, 4], [0, 0, 1.5, 8]])
 
 
 def test_polygons_are_outlines(tmp_path: Path) -> None:
@@ -193,11 +193,11 @@ def test_polygons_are_outlines(tmp_path: Path) -> None:
     assert [outline is None for outline in mixed.objects[0].outlines] == [False, True]
 
 
-def test_pictures_without_lines_have_no_objects(tmp_path: Path) -> None:
+def test_images_without_lines_have_no_objects(tmp_path: Path) -> None:
     write(tmp_path / "data.yaml", NAMES + "train: images/train\n")
     write_pair(tmp_path / "images/train/a.png")
     write_pair(tmp_path / "images/train/b.png", "")
-    write_picture(tmp_path / "images/train/c.png")
+    write_image(tmp_path / "images/train/c.png")
     train, _ = read_yolo(tmp_path)
     assert train is not None
     assert [len(objects) for objects in train.objects] == [1, 0, 0]
@@ -208,7 +208,7 @@ def test_pictures_without_lines_have_no_objects(tmp_path: Path) -> None:
     assert (broken.sizes[0], len(broken.objects[0])) == (None, 0)
     for file in (tmp_path / "labels/train").iterdir():
         file.unlink()
-    assert f"{tmp_path}/labels/train/a.txt: no such file, nor one for any other of 3 pictures" in refused(tmp_path)
+    assert f"{tmp_path}/labels/train/a.txt: no such file, nor one for any other of 3 images" in refused(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Pictures from disk in every layout, and each thing that can be wrong with them."""
+"""Images from disk in every layout, and each thing that can be wrong with them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import make_pictures
+from helpers.tiny import make_images
 from twins.data.classify.folder import read_folder
 from twins.data.classify.layouts import open_labelled
 from twins.data.digits import read_digits
@@ -24,13 +24,13 @@ def test_digits_are_split_alike_everywhere() -> None:
     train, val = read_digits()
     assert (len(train), len(val)) == (1437, 360)
     assert np.bincount(val.labels).tolist() == [36, 37, 35, 37, 36, 36, 36, 36, 35, 36]
-    assert np.asarray(val.pictures[0]).shape == (8, 8)
-    # Which scans are held out is part of what a figure on them means.
-    assert int(np.asarray(val.pictures, dtype=np.int64).sum()) == 1_805_469
+    assert np.asarray(val.images[0]).shape == (8, 8)
+    # Which scans are for validation is part of what a metric on them means.
+    assert int(np.asarray(val.images, dtype=np.int64).sum()) == 1_805_469
 
 
-def test_folder_labels_are_places_among_sorted_classes(pictures: Path) -> None:
-    train, val = read_folder(pictures)
+def test_folder_labels_are_places_among_sorted_classes(images: Path) -> None:
+    train, val = read_folder(images)
     assert train is not None
     assert val is not None
     assert train.classes == val.classes == ("ant", "bee", "cat")
@@ -39,22 +39,22 @@ def test_folder_labels_are_places_among_sorted_classes(pictures: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_folder_of_held_out_pictures_has_three_names(tmp_path: Path, name: str) -> None:
-    _, val = read_folder(make_pictures(tmp_path, {"a": 0, "b": 9}, train=2, **{name: 1}))
+def test_folder_of_val_images_has_three_names(tmp_path: Path, name: str) -> None:
+    _, val = read_folder(make_images(tmp_path, {"a": 0, "b": 9}, train=2, **{name: 1}))
     assert val is not None
     assert len(val) == 2
 
 
 def test_class_missing_in_val_keeps_labels_of_train(tmp_path: Path) -> None:
-    root = make_pictures(tmp_path, {"a": 0, "b": 50, "c": 99}, train=2)
-    make_pictures(tmp_path, {"c": 99}, val=1)
+    root = make_images(tmp_path, {"a": 0, "b": 50, "c": 99}, train=2)
+    make_images(tmp_path, {"c": 99}, val=1)
     _, val = read_folder(root)
     assert val is not None
     assert val.labels == [2]
 
 
 def test_folder_without_val_is_split(tmp_path: Path) -> None:
-    make_pictures(tmp_path, {"a": 0, "b": 50}, data=10)
+    make_images(tmp_path, {"a": 0, "b": 50}, data=10)
     recipe = ClassifyRecipe(data=str(tmp_path / "data"), val_split=0.2)
     train, val = open_labelled(recipe)
     assert train is not None
@@ -66,14 +66,14 @@ def test_folder_without_val_is_split(tmp_path: Path) -> None:
 def test_split_depends_on_seed_and_names_alone(tmp_path: Path) -> None:
     names = [f"{c}/{i}.jpg" for c in "ab" for i in range(25)]
 
-    def held_out(root: str, seed: int) -> list[str]:
+    def val(root: str, seed: int) -> list[str]:
         images = ImageSet([Path(root, name) for name in names], [n[0] == "b" for n in names], ("a", "b"))
         _, val = stratified_split(images, 0.2, seed, images.labels)
         return ["/".join(val.name(i).split("/")[-2:]) for i in range(len(val))]
 
-    assert held_out("/here", 0) == held_out("/elsewhere/much/deeper", 0)
-    assert held_out("/here", 0) != held_out("/here", 1)
-    assert len(held_out("/here", 0)) == 10
+    assert val("/here", 0) == val("/elsewhere/much/deeper", 0)
+    assert val("/here", 0) != val("/here", 1)
+    assert len(val("/here", 0)) == 10
 
 
 def test_split_leaves_every_class_something_to_train_on() -> None:
@@ -86,11 +86,14 @@ def test_split_leaves_every_class_something_to_train_on() -> None:
 BAD_FOLDERS = {
     "missing": ("no such folder", lambda root: root / "nowhere"),
     "file": ("is not a folder", lambda root: _file(root / "data.zip")),
-    "nothing inside": ("no pictures here", lambda root: _folder(root / "void")),
-    "empty class": ("class folder without pictures", lambda root: _folder(root / "few" / "train" / "dog").parents[1]),
-    "one class": ("one class alone ('a')", lambda root: make_pictures(root / "one", {"a": 1}, train=3, val=1)),
-    "only val": ("no training pictures", lambda root: make_pictures(root / "v", {"a": 1, "b": 2}, val=3)),
-    "too few to split": ("nothing to hold out", lambda root: make_pictures(root / "f", {"a": 1, "b": 2}, train=1)),
+    "nothing inside": ("no images here", lambda root: _folder(root / "void")),
+    "empty class": ("class folder without images", lambda root: _folder(root / "few" / "train" / "dog").parents[1]),
+    "one class": ("one class alone ('a')", lambda root: make_images(root / "one", {"a": 1}, train=3, val=1)),
+    "only val": ("no training images", lambda root: make_images(root / "v", {"a": 1, "b": 2}, val=3)),
+    "too few to split": (
+        "no validation image can be split off",
+        lambda root: make_images(root / "f", {"a": 1, "b": 2}, train=1),
+    ),
 }
 
 
@@ -106,25 +109,25 @@ def test_bad_folder_is_named_in_one_line(tmp_path: Path, case: str) -> None:
 
 
 def test_class_in_val_that_train_lacks(tmp_path: Path) -> None:
-    root = make_pictures(tmp_path, {"ant": 0, "bee": 9}, train=2)
-    make_pictures(tmp_path, {"ant": 0, "wasp": 9}, val=2)
+    root = make_images(tmp_path, {"ant": 0, "bee": 9}, train=2)
+    make_images(tmp_path, {"ant": 0, "wasp": 9}, val=2)
     with pytest.raises(TwinsError, match=r"val: class 'wasp' is not among the classes trained on \(ant, bee\)"):
         read_folder(root)
 
 
-def test_lists_of_the_original(pictures: Path) -> None:
-    (pictures / "meta").mkdir()
+def test_lists_of_the_original(images: Path) -> None:
+    (images / "meta").mkdir()
     for part in ("train", "val"):
         rows = [f"{p.parent.name}/{p.name} {['ant', 'bee', 'cat'].index(p.parent.name)}"
-                for p in sorted((pictures / part).glob("*/*.png"))]  # fmt: skip
-        (pictures / "meta" / f"{part}.txt").write_text("\n".join(rows) + "\n")
-    train, val = open_labelled(ClassifyRecipe(data=str(pictures), dataset="list"))
+                for p in sorted((images / part).glob("*/*.png"))]  # fmt: skip
+        (images / "meta" / f"{part}.txt").write_text("\n".join(rows) + "\n")
+    train, val = open_labelled(ClassifyRecipe(data=str(images), dataset="list"))
     assert train is not None
     assert (len(train), len(val), train.classes) == (36, 15, ("0", "1", "2"))
     assert val.open(14, 3).getpixel((0, 0))[0] >= 240  # type: ignore[index]
-    (pictures / "meta" / "val.txt").write_text("ant/00.png 0\nant/01.png\n")
+    (images / "meta" / "val.txt").write_text("ant/00.png 0\nant/01.png\n")
     with pytest.raises(TwinsError, match=r"val\.txt:2: expected a path and a label"):
-        open_labelled(ClassifyRecipe(data=str(pictures), dataset="list"))
+        open_labelled(ClassifyRecipe(data=str(images), dataset="list"))
 
 
 def test_inaturalist_classes_come_in_the_order_of_training_annotations(tmp_path: Path) -> None:
@@ -149,9 +152,9 @@ def test_inaturalist_classes_come_in_the_order_of_training_annotations(tmp_path:
 
 def write_cifar(folder: Path, meta: object) -> None:
     folder.mkdir(parents=True)
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for part, count in (("train", 6), ("test", 4)):
-        pixels = dice.integers(0, 256, (count, 3072)).astype(np.uint8)
+        pixels = rng.integers(0, 256, (count, 3072)).astype(np.uint8)
         batch = {b"data": pixels, b"fine_labels": [i % 2 for i in range(count)]}
         (folder / part).write_bytes(pickle.dumps(batch, protocol=2))
     (folder / "meta").write_bytes(pickle.dumps(meta, protocol=2))
@@ -182,7 +185,7 @@ def test_cifar_pickle_that_asks_to_run_code_is_refused(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_pictures_are_turned_upright_by_their_exif_tag(tmp_path: Path) -> None:
+def test_images_are_turned_upright_by_their_exif_tag(tmp_path: Path) -> None:
     image = Image.new("RGB", (40, 20))
     image.paste((255, 0, 0), (0, 0, 20, 20))  # red on the left
     exif = Image.Exif()
@@ -195,13 +198,13 @@ def test_pictures_are_turned_upright_by_their_exif_tag(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
-def test_every_mode_of_picture_becomes_grey_or_colour(tmp_path: Path, mode: str) -> None:
+def test_every_mode_of_image_becomes_grey_or_colour(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("x.tif" if mode in ("CMYK", "I;16") else "x.png")
     Image.new(mode, (5, 4)).save(path)
     assert (read_image(path).mode, read_image(path, channels=1).mode) == ("RGB", "L")
 
 
-def test_broken_pictures_are_named(tmp_path: Path) -> None:
+def test_broken_images_are_named(tmp_path: Path) -> None:
     whole = tmp_path / "whole.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)).save(whole)
     content = whole.read_bytes()
@@ -215,7 +218,7 @@ def test_broken_pictures_are_named(tmp_path: Path) -> None:
         read_image(tmp_path / "gone.jpg")
 
 
-def test_channels_that_pictures_do_not_have(tmp_path: Path) -> None:
+def test_channels_that_images_do_not_have(tmp_path: Path) -> None:
     with pytest.raises(TwinsError, match="1 or 3 channels"):
         read_image(tmp_path / "any.jpg", channels=5)
 

@@ -16,12 +16,13 @@ from torchvision import transforms
 
 from twins.data.classify.fast_shear import quicken
 from twins.data.classify.jpeg_header import ending_after, plain_size
-from twins.data.classify.partial_jpeg import JpegPicture, OpenedPictures, open_jpeg, reduction_for
-from twins.data.classify.transforms import Preprocessing, eval_transform, train_transform
+from twins.data.classify.partial_jpeg import JpegImage, OpenedImages, open_jpeg, reduction_for
+from twins.data.classify.transforms import eval_transform, train_transform
 from twins.data.images import ImageSet, UnreadableImageError
-from twins.data.loading import SampleKey
+from twins.data.sampling import SampleKey
 from twins.errors import TwinsError
 from twins.optional_dependencies import need
+from twins.preprocessing import ClassifyPreprocessing
 from twins.recipes import ClassifyRecipe, find_recipe
 from twins.tasks.classify import Classification
 from twins.training.evaluation import recipe_of_weights
@@ -53,7 +54,7 @@ def tensors(recipe: ClassifyRecipe, paths: list[Path], decoder: str, training: b
 
 
 def mean_difference(one: Tensor, other: Tensor) -> float:
-    """Of 255, averaged over all pixels of two normalised pictures."""
+    """Of 255, averaged over all pixels of two normalised images."""
     return float(((one - other) * torch.tensor(PUBLISHED.std)[:, None, None]).abs().mean() * 255)
 
 
@@ -75,7 +76,7 @@ def test_evaluation_sees_the_same_pixels_but_for_less_than_one_of_255(
 def test_training_draws_the_same_crops_flips_operations_and_erasing(
     photographs: dict[str, list[Path]], interpolation: str
 ) -> None:
-    """Another draw would be another picture, tens of 255 away; steep operations alone enlarge small differences."""
+    """Another draw would be another image, tens of 255 away; steep operations alone enlarge small differences."""
     recipe = PUBLISHED.replace(train_interpolation=interpolation)
     paths = photographs["small"] + photographs["odd"]
     ordinary, quick = (tensors(recipe, paths, decoder, training=True, epochs=10) for decoder in ("pillow", "turbo"))
@@ -83,7 +84,7 @@ def test_training_draws_the_same_crops_flips_operations_and_erasing(
     assert np.mean(differences) < 0.8
     assert np.quantile(differences, 0.9) < 2
     assert max(differences) < 8
-    erased = [(picture[:, 1:] != picture[:, :-1]).float().mean() for picture in ordinary]
+    erased = [(image[:, 1:] != image[:, :-1]).float().mean() for image in ordinary]
     assert len(set(erased)) == len(erased)  # and no two views are alike
 
 
@@ -140,8 +141,8 @@ def test_sliding_rows_is_pillows_affine_map_but_for_rounding(
 
 
 @pytest.mark.parametrize("policy", ["rand-m15-inc1", "v0", "augmix-m9"])
-def test_operations_may_keep_no_bits_of_a_picture(policy: str) -> None:
-    """Which newer versions of Pillow refuse: `rand-m9-mstd0.5-inc1` asks for it once in some 700 pictures."""
+def test_operations_may_keep_no_bits_of_a_image(policy: str) -> None:
+    """Which newer versions of Pillow refuse: `rand-m9-mstd0.5-inc1` asks for it once in some 700 images."""
     image = Image.new("RGB", (48, 48), (200, 100, 50))
     steps = train_transform(PUBLISHED.replace(img_size=48, aa=policy)).transforms
     lists = [ops for step in steps for ops in (getattr(step, "ops", []), *getattr(step, "policy", []))]
@@ -161,13 +162,13 @@ def test_other_operations_stay_timms() -> None:
 
 
 def test_normalising_is_torchvisions_to_the_last_bit() -> None:
-    preprocessing = Preprocessing(img_size=48, crop_pct=1.0)
+    preprocessing = ClassifyPreprocessing(img_size=48, crop_pct=1.0)
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8))
     theirs = transforms.Compose([transforms.ToTensor(), transforms.Normalize(preprocessing.mean, preprocessing.std)])
     assert torch.equal(eval_transform(preprocessing)(image), theirs(image))
 
 
-def test_a_picture_is_reduced_only_where_twice_the_pixels_stay() -> None:
+def test_a_image_is_reduced_only_where_twice_the_pixels_stay() -> None:
     assert [reduction_for(side / 224) for side in (100, 895, 896, 1791, 1792, 4000)] == [1, 1, 2, 2, 4, 8]
 
 
@@ -199,15 +200,15 @@ def test_rows_below_the_crop_change_nothing(
             monkeypatch.setattr("twins.data.classify.partial_jpeg.ending_after", lambda content, rows: None)
         answers.append(
             [
-                np.asarray(JpegPicture(path, path.read_bytes(), (500, 375)).resized(size, box))
+                np.asarray(JpegImage(path, path.read_bytes(), (500, 375)).resized(size, box))
                 for size in ((20, 24), (90, 60))
             ]
         )
     for one, other in zip(*answers, strict=True):
         assert np.array_equal(one, other)
     shortened, whole = decoded[:2], decoded[2:]
-    for part, picture in zip(shortened, whole, strict=True):
-        assert len(part) < len(picture) or box[3] == 359
+    for part, image in zip(shortened, whole, strict=True):
+        assert len(part) < len(image) or box[3] == 359
 
 
 def test_the_head_of_a_file_is_told_to_end_earlier(photographs: dict[str, list[Path]]) -> None:
@@ -239,7 +240,7 @@ def test_sizes_are_pillows(form: dict[str, object], mode: str) -> None:
 
 @needs_turbo
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_pictures_are_turned_upright_on_both_ways(tmp_path: Path, orientation: int) -> None:
+def test_images_are_turned_upright_on_both_ways(tmp_path: Path, orientation: int) -> None:
     pixels = np.zeros((60, 80, 3), dtype=np.uint8)
     pixels[:30, :40], pixels[:30, 40:] = 255, 90  # no turn leaves that as it is
     exif = Image.Exif()
@@ -252,7 +253,7 @@ def test_pictures_are_turned_upright_on_both_ways(tmp_path: Path, orientation: i
     assert torch.equal(ordinary[0], quick[0])
     exif[ExifTags.Base.Orientation] = 1
     Image.fromarray(pixels).save(tmp_path / "upright.jpg", exif=exif, quality=95)
-    assert isinstance(open_jpeg(tmp_path / "upright.jpg"), JpegPicture)
+    assert isinstance(open_jpeg(tmp_path / "upright.jpg"), JpegImage)
     assert mean_difference(tensors(recipe, [tmp_path / "upright.jpg"], "turbo", training=False)[0], quick[0]) > 10
 
 
@@ -269,7 +270,7 @@ def test_what_is_no_plain_jpeg_is_read_as_before(tmp_path: Path, mode: str, name
 
 
 @needs_turbo
-def test_pictures_of_too_many_pixels_are_refused(
+def test_images_of_too_many_pixels_are_refused(
     photographs: dict[str, list[Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500 * 375 // 3)
@@ -282,7 +283,7 @@ def test_pictures_of_too_many_pixels_are_refused(
 def test_damaged_files_are_unreadable_and_named(photographs: dict[str, list[Path]], tmp_path: Path, keep: int) -> None:
     damaged = tmp_path / "damaged.jpg"
     damaged.write_bytes(photographs["small"][0].read_bytes()[:keep])
-    images = OpenedPictures(ImageSet([damaged, photographs["small"][1]], [0, 1], ("a", "b")))
+    images = OpenedImages(ImageSet([damaged, photographs["small"][1]], [0, 1], ("a", "b")))
     dataset = Classification(PUBLISHED.replace(decoder="turbo"))._tensors(images.images, training=True)
     sample = dataset[SampleKey(0)]
     assert sample.place == sample.label == 1  # the next readable one takes its place
@@ -320,6 +321,6 @@ def test_a_missing_library_is_named_or_left_alone(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(TwinsError, match=r'simplejpeg is not installed; run: pip install "twins-vit\[turbo\]"'):
         Classification(recipe.replace(decoder="turbo")).datasets()
     task = Classification(recipe)
-    _, held_out = task.datasets()
-    assert held_out.at(0).image.shape == (3, 48, 48)
+    _, val = task.datasets()
+    assert val.at(0).image.shape == (3, 48, 48)
     assert task.notes == ['JPEG files are decoded by Pillow; pip install "twins-vit[turbo]" makes that quicker']

@@ -1,4 +1,4 @@
-"""Pictures and masks on their way into a segmenter: sizes, alignment, and each distortion against a plain form."""
+"""Images and masks on their way into a segmenter: sizes, alignment, and each distortion against a plain form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from torchvision.transforms.v2 import functional as F
 from twins.data.masks import transforms as mask_transforms
 from twins.data.masks.transforms import (
     IGNORED,
-    MaskPreprocessing,
     add_brightness,
     crop_problem,
     mask_eval_transform,
@@ -30,10 +29,10 @@ from twins.data.masks.transforms import (
 )
 from twins.data.randomness import keyed_randomness
 from twins.errors import TwinsError
-from twins.preprocessing import fitted_size
+from twins.preprocessing import SegmentPreprocessing, fitted_size
 from twins.recipes import SegmentRecipe
 
-# Pictures reach the network as their grey levels, so that they can be compared with masks.
+# Images reach the network as their grey levels, so that they can be compared with masks.
 LEVELS = {1: {"mean": (0.0,), "std": (1 / 255,)}, 3: {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}}
 
 
@@ -49,7 +48,7 @@ def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
 
 
 def labelled(labels: np.ndarray) -> tuple[Image.Image, Tensor]:
-    """A grey picture that shows its own mask."""
+    """A grey image that shows its own mask."""
     return Image.fromarray(labels.astype(np.uint8)), torch.from_numpy(labels.astype(np.uint8))
 
 
@@ -57,12 +56,12 @@ def columns(height: int, of: Sequence[int]) -> np.ndarray:
     return np.tile(np.array(of), (height, 1))
 
 
-def views(recipe: SegmentRecipe, picture: Image.Image, mask: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
+def views(recipe: SegmentRecipe, image: Image.Image, mask: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
     transform = mask_train_transform(recipe)
     drawn = []
     for repeat in range(count):
         with keyed_randomness("sample", repeat):
-            drawn.append(transform(picture, mask))
+            drawn.append(transform(image, mask))
     return drawn
 
 
@@ -72,7 +71,7 @@ def views(recipe: SegmentRecipe, picture: Image.Image, mask: Tensor, count: int)
     photometric=st.booleans(),
     cat_max_ratio=st.sampled_from([0.5, 1.0]),
 )
-def test_every_size_of_picture_fills_the_crop(
+def test_every_size_of_image_fills_the_crop(
     size: tuple[int, int], channels: int, photometric: bool, cat_max_ratio: float
 ) -> None:
     recipe = plain(channels, scale=(0.5, 2.0), photometric=photometric, cat_max_ratio=cat_max_ratio, vflip=0.5)
@@ -87,11 +86,11 @@ def test_every_size_of_picture_fills_the_crop(
 
 @pytest.mark.parametrize("size", [(200, 200), (90, 211), (300, 64)])
 @pytest.mark.parametrize("flips", [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.5, 0.5)])
-def test_picture_and_mask_stay_together(size: tuple[int, int], flips: tuple[float, float]) -> None:
+def test_image_and_mask_stay_together(size: tuple[int, int], flips: tuple[float, float]) -> None:
     rows, cols = np.indices(size) // 20
-    picture, mask = labelled((7 * rows + 31 * cols) % 250)
+    image, mask = labelled((7 * rows + 31 * cols) % 250)
     recipe = plain(img_size=96, scale=(0.7, 1.6), hflip=flips[0], vflip=flips[1], cat_max_ratio=0.5)
-    for pixels, labels in views(recipe, picture, mask, 12):
+    for pixels, labels in views(recipe, image, mask, 12):
         inside = interior(labels)
         assert inside.sum() > 0.3 * (labels != IGNORED).sum()
         torch.testing.assert_close(pixels[0][inside], labels[inside].float(), atol=0.01, rtol=0)
@@ -104,11 +103,11 @@ def interior(labels: Tensor) -> Tensor:
     return (around == labels[..., None, None]).all(-1).all(-1) & (labels != IGNORED)
 
 
-def test_picture_is_resized_to_fit_times_a_uniform_factor() -> None:
-    picture, mask = labelled(np.full((40, 80), 9))
+def test_image_is_resized_to_fit_times_a_uniform_factor() -> None:
+    image, mask = labelled(np.full((40, 80), 9))
     recipe = plain(img_size=400, resize=(200, 100), scale=(0.5, 2.0))
     factors = []
-    for pixels, labels in views(recipe, picture, mask, 300):
+    for pixels, labels in views(recipe, image, mask, 300):
         height, width = (labels[:, 0] == 9).sum().item(), (labels[0] == 9).sum().item()
         assert abs(width - 2 * height) <= 2
         assert (labels == 9).sum() == height * width
@@ -132,27 +131,27 @@ def test_what_is_filled_up_is_0_once_normalised() -> None:
 
 
 def test_masks_are_sampled_as_opencv_does() -> None:
-    picture, mask = labelled(noise(24, 24, 1) % 200)
-    _, halved = mask_train_transform(plain(img_size=12, resize=(12, 12)))(picture, mask)
+    image, mask = labelled(noise(24, 24, 1) % 200)
+    _, halved = mask_train_transform(plain(img_size=12, resize=(12, 12)))(image, mask)
     assert torch.equal(halved, mask[::2, ::2].long())
-    _, trebled = mask_train_transform(plain(img_size=72, resize=(72, 72)))(picture, mask)
+    _, trebled = mask_train_transform(plain(img_size=72, resize=(72, 72)))(image, mask)
     assert torch.equal(trebled, mask.long().repeat_interleave(3, 0).repeat_interleave(3, 1))
 
 
 def test_crops_lie_everywhere() -> None:
-    picture, mask = labelled(10 * np.arange(5)[:, None] + np.arange(6))
-    corners = Counter(labels[0, 0].item() for _, labels in views(plain(img_size=4, resize=(6, 5)), picture, mask, 300))
+    image, mask = labelled(10 * np.arange(5)[:, None] + np.arange(6))
+    corners = Counter(labels[0, 0].item() for _, labels in views(plain(img_size=4, resize=(6, 5)), image, mask, 300))
     assert sorted(corners) == [0, 1, 2, 10, 11, 12]
     assert min(corners.values()) > 30
 
 
 def test_crops_avoid_one_class_alone() -> None:
     """19 of the 161 places are good: one draw finds 12 % of them, eleven draws 75 %."""
-    picture, mask = labelled(columns(40, [0] * 150 + [1] * 50))
+    image, mask = labelled(columns(40, [0] * 150 + [1] * 50))
 
     def share_of_good(cat_max_ratio: float) -> float:
         recipe = plain(img_size=40, resize=(200, 40), cat_max_ratio=cat_max_ratio)
-        ones = [(labels == 1).float().mean().item() for _, labels in views(recipe, picture, mask, 400)]
+        ones = [(labels == 1).float().mean().item() for _, labels in views(recipe, image, mask, 400)]
         return sum(0.25 < share < 0.75 for share in ones) / len(ones)
 
     assert 0.07 < share_of_good(1.0) < 0.17
@@ -161,10 +160,10 @@ def test_crops_avoid_one_class_alone() -> None:
 
 def same_crops(labels: np.ndarray, cat_max_ratio: float) -> bool:
     """Whether no crop was drawn again."""
-    picture, mask = labelled(labels)
-    picture = Image.fromarray(noise(*labels.shape, 1))
+    image, mask = labelled(labels)
+    image = Image.fromarray(noise(*labels.shape, 1))
     recipe = plain(resize=(64, 16), cat_max_ratio=cat_max_ratio)
-    drawn, first = (views(r, picture, mask, 10) for r in (recipe, recipe.replace(cat_max_ratio=1.0)))
+    drawn, first = (views(r, image, mask, 10) for r in (recipe, recipe.replace(cat_max_ratio=1.0)))
     return all(torch.equal(a, b) for (a, _), (b, _) in zip(drawn, first, strict=True))
 
 
@@ -176,23 +175,23 @@ def test_which_crops_are_drawn_again() -> None:
     assert not same_crops(columns(16, ([0] + [IGNORED] * 15) * 4), 0.75)
 
 
-def test_flips_mirror_picture_and_mask_by_their_chance() -> None:
-    picture, mask = labelled(np.arange(256).reshape(16, 16) % 250)
-    upright = views(plain(), picture, mask, 1)[0]
+def test_flips_mirror_image_and_mask_by_their_chance() -> None:
+    image, mask = labelled(np.arange(256).reshape(16, 16) % 250)
+    upright = views(plain(), image, mask, 1)[0]
     for axis, chance in ((-1, "hflip"), (-2, "vflip")):
-        pixels, labels = views(plain(**{chance: 1.0}), picture, mask, 1)[0]
+        pixels, labels = views(plain(**{chance: 1.0}), image, mask, 1)[0]
         assert torch.equal(pixels, upright[0].flip(axis))
         assert torch.equal(labels, upright[1].flip(axis))
-    drawn = [labels[0, 0].item() for _, labels in views(plain(hflip=0.5, vflip=0.2), picture, mask, 400)]
+    drawn = [labels[0, 0].item() for _, labels in views(plain(hflip=0.5, vflip=0.2), image, mask, 400)]
     assert 160 < sum(corner in (15, 255 % 250) for corner in drawn) < 240
     assert 50 < sum(corner in (240, 255 % 250) for corner in drawn) < 110
 
 
 def test_one_key_means_one_view() -> None:
     recipe = SegmentRecipe(img_size=32)
-    picture, mask = Image.fromarray(noise(50, 60)), torch.from_numpy(noise(50, 60, 1) % 5)
+    image, mask = Image.fromarray(noise(50, 60)), torch.from_numpy(noise(50, 60, 1) % 5)
     before = torch.get_rng_state()
-    once, again = views(recipe, picture, mask, 5), views(recipe, picture, mask, 5)
+    once, again = views(recipe, image, mask, 5), views(recipe, image, mask, 5)
     assert torch.equal(torch.get_rng_state(), before)
     for a, b in zip(once, again, strict=True):
         assert torch.equal(a[0], b[0])
@@ -200,14 +199,14 @@ def test_one_key_means_one_view() -> None:
     assert len({pixels.sum().item() for pixels, _ in once}) == 5
 
 
-def test_picture_and_mask_are_left_as_they_were() -> None:
-    picture, mask = labelled(noise(16, 16, 1))
-    before = np.asarray(picture).copy(), mask.clone()
+def test_image_and_mask_are_left_as_they_were() -> None:
+    image, mask = labelled(noise(16, 16, 1))
+    before = np.asarray(image).copy(), mask.clone()
     for recipe in (plain(), plain(photometric=True, hflip=0.5, img_size=24)):
-        for pixels, labels in views(recipe, picture, mask, 8):
+        for pixels, labels in views(recipe, image, mask, 8):
             pixels.zero_()
             labels.zero_()
-    assert (np.asarray(picture) == before[0]).all()
+    assert (np.asarray(image) == before[0]).all()
     assert torch.equal(mask, before[1])
 
 
@@ -288,7 +287,7 @@ def test_distortions_come_by_chance_and_within_their_ranges(monkeypatch: pytest.
     assert 90 < sum(not call for call in calls) < 160  # a sixteenth
 
 
-def test_grey_pictures_change_in_brightness_and_contrast_alone() -> None:
+def test_grey_images_change_in_brightness_and_contrast_alone() -> None:
     image = torch.full((1, 2, 2), 100, dtype=torch.uint8)
     drawn = [photometric_distortion(image) for _ in range(1500)]
     assert all((d.shape, d.dtype, len(d.unique())) == ((1, 2, 2), torch.uint8, 1) for d in drawn)
@@ -318,7 +317,7 @@ def test_fitted_sizes(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert fitted_size(size, (2048, 512)) == expected
 
 
-def test_what_a_picture_has_to_fit_is_cut_to_whole_pixels() -> None:
+def test_what_a_image_has_to_fit_is_cut_to_whole_pixels() -> None:
     """2048 x 512 times 1.387 is 2840.6 x 710.1: the short side becomes 710, the long one 946.7 -> 947."""
     assert fitted_size((683, 512), (2048, 512), 1.387) == (710, 947)
     assert fitted_size((683, 512), (2048, 512), 1.3886) == (710, 947)  # 710.96, cut to 710
@@ -326,7 +325,7 @@ def test_what_a_picture_has_to_fit_is_cut_to_whole_pixels() -> None:
 
 def test_views_for_evaluation_have_a_size_each_and_the_mask_its_own() -> None:
     mask = torch.from_numpy(noise(32, 43, 1))
-    transform = mask_eval_transform(MaskPreprocessing((128, 32)), (0.5, 1.0, 1.75))
+    transform = mask_eval_transform(SegmentPreprocessing((128, 32)), (0.5, 1.0, 1.75))
     pixels, untouched = transform(Image.fromarray(noise(32, 43)), mask)
     assert [view.shape for view in pixels] == [(3, 16, 22), (3, 32, 43), (3, 56, 75)]
     assert untouched is mask
@@ -353,9 +352,9 @@ def half_pixel_bilinear(levels: np.ndarray, height: int, width: int) -> np.ndarr
 
 @pytest.mark.parametrize("size", [(20, 31), (64, 64), (7, 90), (1, 12)])
 @pytest.mark.parametrize("resize", [(30, 10), (100, 33)])
-def test_pictures_are_resized_at_half_pixel_centres(size: tuple[int, int], resize: tuple[int, int]) -> None:
+def test_images_are_resized_at_half_pixel_centres(size: tuple[int, int], resize: tuple[int, int]) -> None:
     levels = noise(*size, 1)
-    (view,), _ = mask_eval_transform(MaskPreprocessing(resize, **LEVELS[1]))(Image.fromarray(levels), torch.zeros(0))
+    (view,), _ = mask_eval_transform(SegmentPreprocessing(resize, **LEVELS[1]))(Image.fromarray(levels), torch.zeros(0))
     expected = half_pixel_bilinear(levels.astype(float), *view.shape[1:])
     np.testing.assert_allclose(view[0].numpy(), expected, atol=1.01, rtol=0)
 
@@ -364,9 +363,9 @@ def test_pictures_are_resized_at_half_pixel_centres(size: tuple[int, int], resiz
 
 
 def test_preprocessing_follows_the_recipe() -> None:
-    default = MaskPreprocessing.of(SegmentRecipe(img_size=96))
+    default = SegmentRecipe(img_size=96).preprocessing()
     assert default.resize == (384, 96)
-    swapped = MaskPreprocessing.of(plain(resize=(512, 2048)))
+    swapped = plain(resize=(512, 2048)).preprocessing()
     assert swapped.resize == (2048, 512)
     assert swapped.to_dict() == {"resize": (2048, 512), "mean": swapped.mean, "std": swapped.std}
 
@@ -382,7 +381,7 @@ def test_preprocessing_follows_the_recipe() -> None:
         ({"scale": (1.0,)}, "--scale takes two positive numbers, not 1.0"),
     ],
 )
-def test_numbers_that_no_picture_can_have(changes: dict[str, Any], message: str) -> None:
+def test_numbers_that_no_image_can_have(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(TwinsError) as error:
         mask_train_transform(SegmentRecipe(**changes))
     assert str(error.value) == message
@@ -391,17 +390,17 @@ def test_numbers_that_no_picture_can_have(changes: dict[str, Any], message: str)
 @pytest.mark.parametrize("scales", [(), (1.0, 0.0), (-1.0,)])
 def test_scales_that_no_view_can_have(scales: tuple[float, ...]) -> None:
     with pytest.raises(TwinsError, match="--test-scales takes one positive number or more, not "):
-        mask_eval_transform(MaskPreprocessing(), scales)
+        mask_eval_transform(SegmentPreprocessing(), scales)
 
 
-def test_crop_that_no_picture_fills() -> None:
+def test_crop_that_no_image_fills() -> None:
     recipe = SegmentRecipe(img_size=512, resize=(200, 100))
     assert crop_problem(recipe, [(96, 64), (10, 9)]) == (
-        "--img-size 512 is larger than any picture: the largest, 96x64, is at most 300x200 after resizing; raise "
+        "--img-size 512 is larger than any image: the largest, 96x64, is at most 300x200 after resizing; raise "
         "--resize (200 100) or --scale (up to 2), or lower --img-size and give --resize 200 100 with it"
     )
     assert crop_problem(recipe.replace(img_size=300), [(96, 64)]) is None  # one side is enough
     assert crop_problem(recipe.replace(img_size=301), [(96, 64)]) is not None
-    assert crop_problem(recipe.replace(img_size=301), [(96, 64), (80, 10)]) is None  # as is one picture
+    assert crop_problem(recipe.replace(img_size=301), [(96, 64), (80, 10)]) is None  # as is one image
     assert crop_problem(recipe, []) is None
-    assert crop_problem(SegmentRecipe(), [(8, 8)]) is None  # without --resize pictures are brought to the crop
+    assert crop_problem(SegmentRecipe(), [(8, 8)]) is None  # without --resize images are brought to the crop

@@ -1,4 +1,4 @@
-"""Pictures with masks: layouts, how values become labels, what is refused, and the look before training."""
+"""Images with masks: layouts, how values become labels, what is refused, and the look before training."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def write(path: Path, values: object, mode: str | None = None) -> Path:
     return path
 
 
-def write_picture(path: Path, width: int = 6, height: int = 4, turned: bool = False) -> Path:
-    """A picture, `turned` by its EXIF tag: stored lying, seen upright."""
+def write_image(path: Path, width: int = 6, height: int = 4, turned: bool = False) -> Path:
+    """An image, `turned` by its EXIF tag: stored lying, seen upright."""
     path.parent.mkdir(parents=True, exist_ok=True)
     exif = Image.Exif()
     if turned:
@@ -43,9 +43,9 @@ def write_picture(path: Path, width: int = 6, height: int = 4, turned: bool = Fa
     return path
 
 
-def write_pair(picture: Path, mask: Path, values: object = ((0, 1), (1, 0))) -> None:
+def write_pair(image: Path, mask: Path, values: object = ((0, 1), (1, 0))) -> None:
     height, width = np.asarray(values).shape
-    write_picture(picture, width, height)
+    write_image(image, width, height)
     write(mask, values)
 
 
@@ -67,7 +67,7 @@ def refused(root: Path, **fields: object) -> str:
 
 
 def one(tmp_path: Path, values: object, classes: int = 3, coding: MaskCoding = PLAIN) -> MaskedImages:
-    """A set of one picture with this mask."""
+    """A set of one image with this mask."""
     write_pair(tmp_path / "p.jpg", tmp_path / "m.png", values)
     return MaskedImages([tmp_path / "p.jpg"], [tmp_path / "m.png"], tuple("abcdefgh"[:classes]), coding)
 
@@ -84,34 +84,34 @@ LAYOUTS = {
     "no parts": "images masks - -",
     "VOC": "JPEGImages SegmentationClass - -",
     "training alone": "train/images train/masks - -",
-    "held out alone": "- - images/val masks/val",
+    "validation alone": "- - images/val masks/val",
 }
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts_are_recognised(tmp_path: Path, layout: str) -> None:
     folders = LAYOUTS[layout].split()
-    for pictures, masks, names in ((*folders[:2], "ab"), (*folders[2:], "c")):
-        for name in names if pictures != "-" else "":
-            write_pair(tmp_path / pictures / f"deep/{name}.jpg", tmp_path / masks / f"deep/{name}.png")
-    for images, pictures, names in zip(read(tmp_path), folders[::2], ("ab", "c"), strict=True):
-        if pictures == "-":
+    for files, masks, names in ((*folders[:2], "ab"), (*folders[2:], "c")):
+        for name in names if files != "-" else "":
+            write_pair(tmp_path / files / f"deep/{name}.jpg", tmp_path / masks / f"deep/{name}.png")
+    for images, files, names in zip(read(tmp_path), folders[::2], ("ab", "c"), strict=True):
+        if files == "-":
             assert images is None
             continue
         assert images is not None
         assert [images.name(i) for i in range(len(images))] == [
-            str(tmp_path / pictures / "deep" / f"{name}.jpg") for name in names
+            str(tmp_path / files / "deep" / f"{name}.jpg") for name in names
         ]
         assert [mask.stem for mask in images.masks] == list(names)
         assert images.unpaired == ()
-        picture, mask = images.read(0, channels=3)
-        assert (picture.mode, picture.size, mask.tolist()) == ("RGB", (2, 2), [[0, 1], [1, 0]])
+        image, mask = images.read(0, channels=3)
+        assert (image.mode, image.size, mask.tolist()) == ("RGB", (2, 2), [[0, 1], [1, 0]])
 
 
 def test_cityscapes_by_its_suffixes(tmp_path: Path) -> None:
     for part, city in (("train", "aachen"), ("train", "ulm"), ("val", "lindau")):
         stem = f"{part}/{city}/{city}_000000_000019"
-        write_picture(tmp_path / "leftImg8bit" / f"{stem}_leftImg8bit.png", 2, 1)
+        write_image(tmp_path / "leftImg8bit" / f"{stem}_leftImg8bit.png", 2, 1)
         for kind, values in (("labelTrainIds", [[0, 255]]), ("labelIds", [[7, 3]]), ("instanceIds", [[9, 9]])):
             write(tmp_path / "gtFine" / f"{stem}_gtFine_{kind}.png", values)
     train, val = read(tmp_path, img_suffix="_leftImg8bit.png", mask_suffix="_gtFine_labelTrainIds.png")
@@ -123,30 +123,30 @@ def test_cityscapes_by_its_suffixes(tmp_path: Path) -> None:
     message = refused(tmp_path)  # with the usual suffixes
     assert "aachen/aachen_000000_000019_leftImg8bit.png) has a mask" in message
     assert "aachen_000000_000019_gtFine_instanceIds.png" in message
-    assert "--img-suffix (any picture) and --mask-suffix (.png)" in message
+    assert "--img-suffix (any image) and --mask-suffix (.png)" in message
 
 
 def test_pairs_are_sorted_and_the_rest_is_told(tmp_path: Path) -> None:
     for name in ("b/2", "a/1", "c"):
         write_pair(tmp_path / f"images/{name}.JPG", tmp_path / f"masks/{name}.PNG")
     for i in range(5):
-        write_picture(tmp_path / f"images/lonely{i}.jpg")
+        write_image(tmp_path / f"images/lonely{i}.jpg")
     write(tmp_path / "masks/a/widow.png", [[0]])
     (tmp_path / "images/._c.jpg").write_bytes(b"what some systems leave")
-    (tmp_path / "images/notes.txt").write_text("no picture")
+    (tmp_path / "images/notes.txt").write_text("no image")
     images = trained_on(tmp_path)
-    assert [picture.stem for picture in images.pictures] == ["1", "2", "c"]
+    assert [image.stem for image in images.images] == ["1", "2", "c"]
     assert images.unpaired == (
-        f"5 pictures without a mask in {tmp_path / 'images'}: lonely0.jpg, lonely1.jpg, lonely2.jpg and 2 more",
-        f"1 mask without a picture in {tmp_path / 'masks'}: a/widow.png",
+        f"5 images without a mask in {tmp_path / 'images'}: lonely0.jpg, lonely1.jpg, lonely2.jpg and 2 more",
+        f"1 mask without an image in {tmp_path / 'masks'}: a/widow.png",
     )
     part = images.subset([2, 0])
     assert [Path(part.name(i)).stem for i in range(len(part))] == [mask.stem for mask in part.masks] == ["c", "1"]
 
 
-def test_two_pictures_for_one_mask(tmp_path: Path) -> None:
+def test_two_images_for_one_mask(tmp_path: Path) -> None:
     write_pair(tmp_path / "images/x.jpg", tmp_path / "masks/x.png")
-    write_picture(tmp_path / "images/x.png", 2, 2)
+    write_image(tmp_path / "images/x.png", 2, 2)
     assert "x.jpg and x.png differ by suffix alone; say by --img-suffix" in refused(tmp_path)
     assert trained_on(tmp_path, img_suffix=".png").name(0).endswith("x.png")
 
@@ -154,18 +154,18 @@ def test_two_pictures_for_one_mask(tmp_path: Path) -> None:
 BAD_LAYOUTS = {
     "file": ("is not a folder; --data takes a folder with images/train and masks/train", ["!data"]),
     "nothing": ("no such folder; --data takes a folder with", []),
-    "no pictures": ("no folder of pictures there (images, image,", ["data/other/a.jpg", "data/masks/a.png"]),
+    "no images": ("no folder of images there (images, image,", ["data/other/a.jpg", "data/masks/a.png"]),
     "no masks": ("no folder of masks there (masks, mask,", ["data/images/a.jpg"]),
     "no masks within a part": ("data/val: no folder of masks there",
                                ["data/train/images/a.jpg", "data/train/masks/a.png", "data/val/images/a.jpg"]),
     "no part of masks": ("data/masks: no folder val or valid or validation there to go with",
                          ["data/images/train/a.jpg", "data/masks/train/a.png", "data/images/val/a.jpg"]),
-    "no part of pictures": ("data/images: no folder val or valid or validation there to go with",
+    "no part of images": ("data/images: no folder val or valid or validation there to go with",
                             ["data/images/train/a.jpg", "data/masks/train/a.png", "data/masks/val/a.png"]),
-    "empty": ("no picture (it is empty) has a mask in", ["data/images/", "data/masks/"]),
+    "empty": ("no image (it is empty) has a mask in", ["data/images/", "data/masks/"]),
     "JPEG masks": ("data/masks: all masks are JPEG files (a.jpg); its compression invents values",
                    ["data/images/a.jpg", "data/masks/a.jpg"]),
-    "other names": ("no picture (as a.jpg) has a mask in", ["data/images/a.jpg", "data/masks/a_mask.png"]),
+    "other names": ("no image (as a.jpg) has a mask in", ["data/images/a.jpg", "data/masks/a_mask.png"]),
 }  # fmt: skip
 
 
@@ -360,7 +360,7 @@ def test_value_outside_the_classes(tmp_path: Path) -> None:
 
 def test_broken_files_are_named(tmp_path: Path) -> None:
     images = one(tmp_path, np.random.default_rng(0).integers(0, 3, (64, 64)))
-    whole = {path: path.read_bytes() for path in (*images.pictures, *images.masks)}
+    whole = {path: path.read_bytes() for path in (*images.images, *images.masks)}
     for path, content in whole.items():
         for broken in (content[: len(content) // 2], b"", b"<html>404</html>"):
             path.write_bytes(broken)
@@ -378,18 +378,18 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
 
 
 def test_errors_survive_the_way_from_another_process() -> None:
-    error = pickle.loads(pickle.dumps(AnnotationError("m.png: wrong", "mend it")))  # noqa: S301
-    assert (str(error), error.what, error.advice) == ("m.png: wrong; mend it", "m.png: wrong", "mend it")
+    error = pickle.loads(pickle.dumps(AnnotationError("m.png: wrong", "fix it")))  # noqa: S301
+    assert (str(error), error.what, error.advice) == ("m.png: wrong; fix it", "m.png: wrong", "fix it")
 
 
 # Sizes
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-def test_masks_fit_upright_pictures(tmp_path: Path, suffix: str) -> None:
-    picture = write_picture(tmp_path / f"p.{suffix}", 6, 4, turned=True)
-    assert upright_size(picture) == (4, 6)
-    images = MaskedImages([picture], [write(tmp_path / "m.png", np.zeros((6, 4)), "L")], ("a", "b"), PLAIN)
+def test_masks_fit_upright_images(tmp_path: Path, suffix: str) -> None:
+    image = write_image(tmp_path / f"p.{suffix}", 6, 4, turned=True)
+    assert upright_size(image) == (4, 6)
+    images = MaskedImages([image], [write(tmp_path / "m.png", np.zeros((6, 4)), "L")], ("a", "b"), PLAIN)
     shown, mask = images.read(0, channels=1)
     assert (shown.mode, shown.size, mask.shape) == ("L", (4, 6), (6, 4))
     write(tmp_path / "m.png", np.zeros((4, 6)), "L")
@@ -399,18 +399,18 @@ def test_masks_fit_upright_pictures(tmp_path: Path, suffix: str) -> None:
         images.read(0, 3)
     write(tmp_path / "m.png", np.zeros((4, 5)), "L")
     with pytest.raises(
-        AnnotationError, match=r"5 x 4 pixels, but .* has 4 x 6; save each mask in the size of its picture"
+        AnnotationError, match=r"5 x 4 pixels, but .* has 4 x 6; save each mask in the size of its image"
     ):
         images.read(0, 3)
 
 
-def test_masks_with_the_tag_of_their_picture_turn_with_it(tmp_path: Path) -> None:
+def test_masks_with_the_tag_of_their_image_turn_with_it(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     values = np.arange(6, dtype=np.uint8).reshape(2, 3)
     Image.fromarray(values).save(tmp_path / "m.png", exif=exif)
-    picture = write_picture(tmp_path / "p.jpg", 3, 2, turned=True)
-    _, mask = MaskedImages([picture], [tmp_path / "m.png"], tuple("abcdef"), PLAIN).read(0, 3)
+    image = write_image(tmp_path / "p.jpg", 3, 2, turned=True)
+    _, mask = MaskedImages([image], [tmp_path / "m.png"], tuple("abcdef"), PLAIN).read(0, 3)
     assert mask.tolist() == np.rot90(values, -1).tolist() == [[3, 0], [4, 1], [5, 2]]
 
 
@@ -419,22 +419,22 @@ def test_masks_with_the_tag_of_their_picture_turn_with_it(tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> MaskedImages:
-    """25 random masks of 6 classes, of which `f` never occurs; picture 3 has none."""
+    """25 random masks of 6 classes, of which `f` never occurs; image 3 has none."""
     root = tmp_path_factory.mktemp("many")
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for i in range(25):
-        values = dice.choice([0, 1, 2, 3, 4, 255], dice.integers(2, 20, 2), p=[0.5, 0.2, 0.1, 0.05, 0.05, 0.1])
+        values = rng.choice([0, 1, 2, 3, 4, 255], rng.integers(2, 20, 2), p=[0.5, 0.2, 0.1, 0.05, 0.05, 0.1])
         write_pair(
             root / f"images/{i:02d}.jpg", root / f"masks/{i:02d}.png", np.full((9, 9), 255) if i == 3 else values
         )
-    write_picture(root / "images/lonely.jpg")
+    write_image(root / "images/lonely.jpg")
     (root / "classes.txt").write_text("\n".join("abcdef"))
     return trained_on(root)
 
 
 @pytest.fixture
 def spoilt(tmp_path: Path) -> MaskedImages:
-    """12 pictures of which 10 are bad, in six ways."""
+    """12 images of which 10 are bad, in six ways."""
     for i in range(12):
         write_pair(tmp_path / f"images/{i:02d}.jpg", tmp_path / f"masks/{i:02d}.png", [[0, 1, 2], [2, 1, 0]])
     masks = tmp_path / "masks"
@@ -453,13 +453,13 @@ def test_figures_equal_a_plain_count(many: MaskedImages) -> None:
     found = findings(many, examine(many, range(len(many)), workers=0))
     masks = [np.asarray(Image.open(mask)) for mask in many.masks]
     assert found.pixels == tuple(sum(int((mask == c).sum()) for mask in masks) for c in range(6))
-    assert found.pictures == tuple(sum(bool((mask == c).any()) for mask in masks) for c in range(6))
+    assert found.images == tuple(sum(bool((mask == c).any()) for mask in masks) for c in range(6))
     assert found.ignored == sum(int((mask == 255).sum()) for mask in masks)
     areas = sorted((mask.shape[1], mask.shape[0]) for mask in masks)
     assert found.sizes == (min(areas, key=np.prod), max(areas, key=np.prod))
     assert found.errors == ()
     unpaired, empty, never = found.warnings
-    assert unpaired.startswith("1 picture without a mask")
+    assert unpaired.startswith("1 image without a mask")
     assert empty == f"no pixel of any class in the mask: {many.name(3)}"
     assert never == "classes that never occur: f"
 
@@ -499,11 +499,11 @@ def test_problems_are_told_by_kind_with_a_few_names(spoilt: MaskedImages) -> Non
     assert "05.png: 2 x 3 pixels" in text
     assert "width and height are swapped" in text
     assert "06.png: 2 x 1 pixels" in text
-    assert "save each mask in the size of its picture" in text
+    assert "save each mask in the size of its image" in text
     assert "07.png: the mask is a JPEG file" in text
     assert "08.png" in found.errors[-1]
     assert "09.jpg" in found.errors[-1]
-    assert found.errors[-1].endswith("mend these files, or pass --bad-images skip")
+    assert found.errors[-1].endswith("fix these files, or pass --bad-images skip")
     assert found.pixels == (4, 4, 4)  # of the two that are as they should be
     skipping = findings(spoilt, tally, skip_unreadable=True)
     assert skipping.errors == found.errors[:-1]
@@ -511,13 +511,13 @@ def test_problems_are_told_by_kind_with_a_few_names(spoilt: MaskedImages) -> Non
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_pictures_are_not_decoded_for_their_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+def test_images_are_not_decoded_for_their_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     def load(image: ImageFile.ImageFile) -> None:
         raise AssertionError("decoded")
 
-    picture = write_picture(tmp_path / f"x.{suffix}", 5, 7)
+    opened = write_image(tmp_path / f"x.{suffix}", 5, 7)
     monkeypatch.setattr(ImageFile.ImageFile, "load", load)
-    assert upright_size(picture) == (5, 7)
+    assert upright_size(opened) == (5, 7)
 
 
 def test_classes_without_names_are_numbered_over_both_parts(tmp_path: Path) -> None:
@@ -530,7 +530,7 @@ def test_classes_without_names_are_numbered_over_both_parts(tmp_path: Path) -> N
     classes = settle_classes(train, tallies[0] + tallies[1])
     assert classes == ("0", "1", "2", "3")
     found = findings(train.with_classes(classes), tallies[0])
-    assert (found.pixels, found.pictures, found.ignored) == ((1, 1, 0, 0), (1, 1, 0, 0), 1)
+    assert (found.pixels, found.images, found.ignored) == ((1, 1, 0, 0), (1, 1, 0, 0), 1)
     assert found.warnings == ("classes that never occur: 2, 3",)
     assert settle_classes(train.with_classes("xy"), tallies[0] + tallies[1]) == ("x", "y")
 
@@ -547,8 +547,8 @@ def test_black_and_white_masks(tmp_path: Path) -> None:
     assert findings(coloured, examine(coloured, [0], 0)).pixels == (2, 2)
 
 
-def test_labels_occur_in_pictures_once(tmp_path: Path) -> None:
+def test_labels_occur_in_images_once(tmp_path: Path) -> None:
     images = one(tmp_path, [[0, 0, 0, 1, 255]])
     tally = examine(images, [0, 0], 0)
-    assert (tally.pixels, tally.pictures) == (Counter({0: 6, 1: 2, 255: 2}), Counter({0: 2, 1: 2}))
+    assert (tally.pixels, tally.images) == (Counter({0: 6, 1: 2, 255: 2}), Counter({0: 2, 1: 2}))
     assert examine(images, [], 0) == Tally()

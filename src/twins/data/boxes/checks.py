@@ -1,4 +1,4 @@
-"""A look through all pictures and their objects before training: what would stop it, what is odd, what occurs.
+"""A look through all images and their objects before training: what would stop it, what is odd, what occurs.
 
 Every process looks at its share; the tallies add up.
 """
@@ -19,38 +19,38 @@ from ..images import UnreadableImageError, upright_size
 from ..loading import leave_stopping_to_the_main_process
 from .dataset import LEAST_SIDE, BoxedImages, Size, learnable
 
-CHUNK = 64  # pictures that a process looks at before it reports
+CHUNK = 64  # images that a process looks at before it reports
 AREAS = (32**2, 96**2)  # pixels that COCO calls medium, and large
 
 # What is odd, in the order in which it is told.
-EMPTY = "pictures without objects"
+EMPTY = "images without objects"
 CROWDS = "crowds, not learnt from"
 NO_AREA = "boxes of less than a pixel, left out"
-OUTSIDE = "boxes outside of their pictures, left out"
-CLIPPED = "boxes that reach out of their pictures, clipped"
+OUTSIDE = "boxes outside of their images, left out"
+CLIPPED = "boxes that reach out of their images, clipped"
 NO_OUTLINE = "objects without an outline where others have one, so that no masks are learnt"
 ODD = (EMPTY, CROWDS, NO_AREA, OUTSIDE, CLIPPED, NO_OUTLINE)
 
 
 @dataclass(frozen=True)
 class BoxTally:
-    """What was seen in some pictures. Tallies of two shares add up to the tally of both, in any order."""
+    """What was seen in some images. Tallies of two shares add up to the tally of both, in any order."""
 
     objects: Counter[tuple[int, int]] = field(
         default_factory=Counter
     )  # of each label, and how many of AREAS they reach
-    pictures: Counter[int] = field(default_factory=Counter)  # in which a label occurs
+    images: Counter[int] = field(default_factory=Counter)  # in which a label occurs
     outlined: int = 0  # objects
     problems: dict[str, Named] = field(default_factory=dict)  # by what to do about them
     oddities: dict[str, Named] = field(default_factory=dict)  # by what is odd
     unreadable: Named = Named()
-    sizes: tuple[Size, ...] = ()  # of the smallest and the largest picture
+    sizes: tuple[Size, ...] = ()  # of the smallest and the largest image
 
     def __add__(self, other: BoxTally) -> BoxTally:
         by_area = sorted(self.sizes + other.sizes, key=lambda size: (math.prod(size), size))
         return BoxTally(
             self.objects + other.objects,
-            self.pictures + other.pictures,
+            self.images + other.images,
             self.outlined + other.outlined,
             added(self.problems, other.problems),
             added(self.oddities, other.oddities),
@@ -61,21 +61,21 @@ class BoxTally:
 
 @dataclass(frozen=True)
 class BoxFindings:
-    """The outcome, in words and figures."""
+    """The outcome, in words and metrics."""
 
     errors: tuple[str, ...]  # what makes training impossible; each names files
     warnings: tuple[str, ...]
     objects: tuple[tuple[int, int, int], ...]  # of each class, to learn from: small, medium and large ones
-    pictures: tuple[int, ...]  # in which each class occurs
-    sizes: tuple[Size, ...]  # (width, height) of the smallest and the largest picture; () without any
+    images: tuple[int, ...]  # in which each class occurs
+    sizes: tuple[Size, ...]  # (width, height) of the smallest and the largest image; () without any
 
 
 def examine(
     images: BoxedImages, indices: Iterable[int], workers: int, progress: Progress | None = None, decode: bool = False
 ) -> BoxTally:
-    """The tally of these pictures, by so many processes beside this one. Raises nothing for bad files: it counts them.
+    """The tally of these images, by so many processes beside this one. Raises nothing for bad files: it counts them.
 
-    Of pictures the head alone is read, which tells their size, unless `decode` asks for the whole; then outlines are
+    Of images the head alone is read, which tells their size, unless `decode` asks for the whole; then outlines are
     drawn, too.
     """
     looks = DataLoader(
@@ -96,7 +96,7 @@ def findings(images: BoxedImages, tally: BoxTally, skip_unreadable: bool = False
         tuple(_errors(images, tally, skip_unreadable)),
         tuple(_warnings(images, tally, skip_unreadable)),
         tuple((tally.objects[label, 0], tally.objects[label, 1], tally.objects[label, 2]) for label in labels),
-        tuple(tally.pictures[label] for label in labels),
+        tuple(tally.images[label] for label in labels),
         tally.sizes,
     )
 
@@ -105,10 +105,10 @@ def _errors(images: BoxedImages, tally: BoxTally, skip_unreadable: bool) -> list
     """What is wrong with some files; or, where nothing is, with all of them together."""
     errors = [*images.faults, *(f"{files}; {advice}" for advice, files in tally.problems.items())]
     if tally.unreadable.count and not skip_unreadable:
-        errors.append(f"unreadable: {tally.unreadable}; mend these files, or pass --bad-images skip")
+        errors.append(f"unreadable: {tally.unreadable}; fix these files, or pass --bad-images skip")
     if not errors and not tally.objects:
-        folder = images.pictures[0].parent
-        errors.append(f"{folder}: no object to learn from or to be measured by in any of {len(images)} pictures")
+        folder = images.images[0].parent
+        errors.append(f"{folder}: no object to learn from or to be measured by in any of {len(images)} images")
     return errors
 
 
@@ -119,14 +119,14 @@ def _warnings(images: BoxedImages, tally: BoxTally, skip_unreadable: bool) -> It
     for odd in ODD:
         if odd in tally.oddities and (odd != NO_OUTLINE or tally.outlined):
             yield f"{odd}: {tally.oddities[odd]}"
-    if twice := [str(picture) for picture, count in Counter(images.pictures).items() if count > 1]:
-        yield f"pictures that are listed more than once: {a_few(sorted(twice)[:FEW], len(twice), '; ')}"
-    if missing := [name for label, name in enumerate(images.classes) if not tally.pictures[label]]:
+    if twice := [str(image) for image, count in Counter(images.images).items() if count > 1]:
+        yield f"images that are listed more than once: {a_few(sorted(twice)[:FEW], len(twice), '; ')}"
+    if missing := [name for label, name in enumerate(images.classes) if not tally.images[label]]:
         yield f"classes that never occur: {a_few(missing[:FEW], len(missing))}"
 
 
 class _Looks(Dataset[BoxTally]):
-    """The tally of one picture each."""
+    """The tally of one image each."""
 
     def __init__(self, images: BoxedImages, decode: bool) -> None:
         self.images, self.decode = images, decode
@@ -134,7 +134,7 @@ class _Looks(Dataset[BoxTally]):
     def __getitem__(self, index: int) -> BoxTally:
         images = self.images
         try:
-            size = images.read(index, channels=3)[0].size if self.decode else upright_size(images.pictures[index])
+            size = images.read(index, channels=3)[0].size if self.decode else upright_size(images.images[index])
             images.check_size(index, size)
         except UnreadableImageError as error:
             return BoxTally(unreadable=Named.one(str(error)))

@@ -1,7 +1,7 @@
-"""COCO's layout: a JSON file for each part, with all its pictures, objects and classes.
+"""COCO's layout: a JSON file for each part, with all its images, objects and classes.
 
 COCO keeps `annotations/instances_train2017.json` beside `train2017/`, Roboflow `train/_annotations.coco.json` among the
-pictures, CVAT `annotations/instances_default.json` beside `images/default/`.
+images, CVAT `annotations/instances_default.json` beside `images/default/`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from .object_masks import LEAST_POLYGON, Outlines, WrittenOutline, area_of, box_
 
 COCO_LAYOUT = "annotations/instances_train.json beside train/, or train/_annotations.coco.json (COCO)"
 
-_BESIDE = "_annotations.coco.json"  # Roboflow's, among the pictures
+_BESIDE = "_annotations.coco.json"  # Roboflow's, among the images
 _FOLDERS = {"train": PARTS[0], "val": PARTS[1], "test": ("test",)}
-_TRIED = 100  # pictures by which their folder is found
+_TRIED = 100  # images by which their folder is found
 
 Row = dict[str, Any]
 T = TypeVar("T")
 
 
-class _Picture(NamedTuple):
+class _Image(NamedTuple):
     id: int
     file: str
     size: Size | None
@@ -50,7 +50,7 @@ class _Category(NamedTuple):
 
 class _Annotation(NamedTuple):
     id: int
-    picture: int  # its id
+    image: int  # its id
     category: int  # its id
     box: list[float] | None  # x, y, width, height
     area: float | None
@@ -62,7 +62,7 @@ class _Listing(NamedTuple):
     """What a file holds; categories in the order of their ids."""
 
     file: Path
-    pictures: list[_Picture]
+    images: list[_Image]
     categories: list[_Category]
     annotations: list[_Annotation]
 
@@ -81,9 +81,9 @@ def _without_collector() -> Iterator[None]:
 
 @_without_collector()
 def read_coco(root: Path) -> tuple[BoxedImages | None, BoxedImages | None]:
-    """(training, held out) pictures under `root`, or of one JSON file; either is None where its file is not there.
+    """(training, validation) images under `root`, or of one JSON file; either is None where its file is not there.
 
-    A file that is named neither train nor val holds training pictures; test files are left alone. Classes come in the
+    A file that is named neither train nor val holds training images; test files are left alone. Classes come in the
     order of the category ids, and are the same in both parts. Raises TwinsError, naming file and entry, for what cannot
     be read; of what can be read but not used `faults` and `oddities` tell.
     """
@@ -98,7 +98,7 @@ def read_coco(root: Path) -> tuple[BoxedImages | None, BoxedImages | None]:
 
 
 def annotation_files(root: Path) -> tuple[Path | None, Path | None]:
-    """The files of the training and of the held-out part. Raises TwinsError where several could be either."""
+    """The files of the training and of the validation part. Raises TwinsError where several could be either."""
     if root.is_file():  # all the data there is
         return (None, root) if _part_of(root) in ("val", "test") else (root, None)
     by_part: dict[str, list[Path]] = defaultdict(list)
@@ -135,14 +135,14 @@ def _read_listing(file: Path) -> _Listing:
         content = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise TwinsError(f"{file}: not readable as JSON ({error})") from error
-    pictures = _each(file, content, "images", _picture)
+    images = _each(file, content, "images", _image)
     categories = sorted(_each(file, content, "categories", _category), key=lambda category: category.id)
-    for kind, entries in (("images", pictures), ("categories", categories)):
+    for kind, entries in (("images", images), ("categories", categories)):
         if not entries:
             raise TwinsError(f"{file}: the list {kind!r} is empty")
     for twice in (*_repeated(c.name for c in categories), *_repeated(c.id for c in categories)):
         raise TwinsError(f"{file}: several categories are called {twice!r}; each has its own name and id")
-    return _Listing(file, pictures, categories, _each(file, content, "annotations", _annotation))
+    return _Listing(file, images, categories, _each(file, content, "annotations", _annotation))
 
 
 def _each(file: Path, content: Any, kind: str, read: Callable[[Row], T]) -> list[T]:
@@ -160,8 +160,8 @@ def _each(file: Path, content: Any, kind: str, read: Callable[[Row], T]) -> list
     return found
 
 
-def _picture(row: Row) -> _Picture:
-    return _Picture(_whole(row, "id"), _text(row, "file_name"), _size(row))
+def _image(row: Row) -> _Image:
+    return _Image(_whole(row, "id"), _text(row, "file_name"), _size(row))
 
 
 def _category(row: Row) -> _Category:
@@ -258,22 +258,22 @@ def _placeholders(listing: _Listing) -> set[str]:
 
 
 def _boxed_images(listing: _Listing, classes: tuple[str, ...]) -> BoxedImages:
-    entries: dict[int, _Picture] = {}
-    for entry in listing.pictures:
+    entries: dict[int, _Image] = {}
+    for entry in listing.images:
         entries.setdefault(entry.id, entry)
-    folder = _picture_folder(listing.file, [entry.file for entry in entries.values()])
-    pictures = [folder / entry.file for entry in entries.values()]
-    sizes = [entry.size or size_in_head(path) for entry, path in zip(entries.values(), pictures, strict=True)]
+    folder = _image_folder(listing.file, [entry.file for entry in entries.values()])
+    images = [folder / entry.file for entry in entries.values()]
+    sizes = [entry.size or size_in_head(path) for entry, path in zip(entries.values(), images, strict=True)]
 
     place_of = {id: place for place, id in enumerate(entries)}
     id_of = {category.name: category.id for category in listing.categories}
     label_of = {id_of[name]: label for label, name in enumerate(classes)}
-    used = [a for a in listing.annotations if a.picture in place_of and a.category in label_of]
-    used.sort(key=lambda a: place_of[a.picture])
-    places = [place_of[a.picture] for a in used]
+    used = [a for a in listing.annotations if a.image in place_of and a.category in label_of]
+    used.sort(key=lambda a: place_of[a.image])
+    places = [place_of[a.image] for a in used]
     objects = _object_table(listing.file, used, places, [label_of[a.category] for a in used], sizes)
     return BoxedImages(
-        pictures,
+        images,
         objects,
         sizes,
         list(entries),
@@ -300,8 +300,8 @@ def _object_table(
         if isinstance(outline, dict) and size and outline["size"] != [size[1], size[0]]:
             height, width = outline["size"]
             raise TwinsError(
-                f"{file}: annotation {annotation.id}: segmentation of {width} x {height} pixels in a picture of "
-                f"{size[0]} x {size[1]}; annotate pictures in the size that they have"
+                f"{file}: annotation {annotation.id}: segmentation of {width} x {height} pixels in an image of "
+                f"{size[0]} x {size[1]}; annotate images in the size that they have"
             )
         box, area = annotation.box, annotation.area
         if box is None:
@@ -321,8 +321,8 @@ def _object_table(
     )
 
 
-def _picture_folder(file: Path, names: Sequence[str]) -> Path:
-    """The first of the usual folders that has one of the first pictures. Raises TwinsError where none has."""
+def _image_folder(file: Path, names: Sequence[str]) -> Path:
+    """The first of the usual folders that has one of the first images. Raises TwinsError where none has."""
     home = file.parent.parent if file.parent.name == "annotations" else file.parent
     parts = dict.fromkeys((file.stem.removeprefix("instances_"), *_FOLDERS.get(_part_of(file), ())))
     folders = [home / inside / part for part in parts for inside in ("", "images")] + [home / "images", home]
@@ -331,19 +331,19 @@ def _picture_folder(file: Path, names: Sequence[str]) -> Path:
         if any((folder / name).is_file() for name in tried):
             return folder
     known = ", ".join(str(folder) for folder in folders if folder.is_dir())
-    raise TwinsError(f"{file}: none of its pictures, as {names[0]}, is in any of {known}")
+    raise TwinsError(f"{file}: none of its images, as {names[0]}, is in any of {known}")
 
 
 def _faults(listing: _Listing) -> Iterator[str]:
     categories = {category.id for category in listing.categories}
     unknown = [f"{a.id} (category {a.category})" for a in listing.annotations if a.category not in categories]
     yield from _told(listing, "annotations of categories that are not listed", unknown)
-    yield from _told(listing, "ids that several images share", _repeated(p.id for p in listing.pictures))
+    yield from _told(listing, "ids that several images share", _repeated(p.id for p in listing.images))
 
 
 def _oddities(listing: _Listing) -> Iterator[str]:
-    images = {picture.id for picture in listing.pictures}
-    unknown = [f"{a.id} (image {a.picture})" for a in listing.annotations if a.picture not in images]
+    images = {image.id for image in listing.images}
+    unknown = [f"{a.id} (image {a.image})" for a in listing.annotations if a.image not in images]
     yield from _told(listing, "annotations of images that are not listed, left out", unknown)
     yield from _told(listing, "ids that several annotations share", _repeated(a.id for a in listing.annotations))
 

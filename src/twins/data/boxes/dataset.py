@@ -1,4 +1,4 @@
-"""Pictures with objects: a box, a class and perhaps an outline each."""
+"""Images with objects: a box, a class and perhaps an outline each."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .object_masks import Outline, Outlines, drawn
 Size = tuple[int, int]  # width, height
 T = TypeVar("T")
 
-LEAST_SIDE = 1.0  # pixels inside the picture: what is narrower the published training leaves out
+LEAST_SIDE = 1.0  # pixels inside the image: what is narrower the published training leaves out
 
 
 class Objects(NamedTuple):
-    """All N objects of one picture, just as they are annotated; figures count from these."""
+    """All N objects of one image, just as they are annotated; metrics count from these."""
 
     boxes: np.ndarray  # (N, 4) float64: x and y of the corner at the top left, width, height, in pixels
     labels: np.ndarray  # (N,) int64: places among the classes
@@ -37,76 +37,76 @@ class Objects(NamedTuple):
 
 @dataclass(frozen=True)
 class BoxedImages:
-    """Pictures with their objects; a picture may have none."""
+    """Images with their objects; an image may have none."""
 
-    pictures: Sequence[Path]
+    images: Sequence[Path]
     objects: Sequence[Objects]
-    sizes: Sequence[Size | None]  # (width, height) as annotated; None: the picture's head, which was to tell, is broken
-    image_ids: Sequence[int]  # as COCO's files number the pictures
+    sizes: Sequence[Size | None]  # (width, height) as annotated; None: the image's head, which was to tell, is broken
+    image_ids: Sequence[int]  # as COCO's files number the images
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]  # what COCO's files call each class
     has_masks: bool  # every object that is no crowd has an outline
-    object_ids: Sequence[np.ndarray] = ()  # (N,) int64 for each picture: by which its file knows the objects
+    object_ids: Sequence[np.ndarray] = ()  # (N,) int64 for each image: by which its file knows the objects
     id_kind: str = "annotation"  # what these ids count
     faults: tuple[str, ...] = ()  # what makes the annotation files unfit for training, in words
     oddities: tuple[str, ...] = ()  # what was left out of them, in words
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     @property
     def in_memory(self) -> bool:
         return False
 
     def name(self, index: int) -> str:
-        return str(self.pictures[index])
+        return str(self.images[index])
 
     def object_name(self, index: int, place: int) -> str:
-        """An object of a picture, for messages."""
+        """An object of an image, for messages."""
         return f"{self.name(index)}: {self.id_kind} {self.object_ids[index][place]}"
 
     def read(self, index: int, channels: int) -> tuple[Image.Image, dict[str, Tensor]]:
-        """The upright picture of 1 or 3 channels, and of its objects those that can be learnt from.
+        """The upright image of 1 or 3 channels, and of its objects those that can be learnt from.
 
-        The target holds `boxes` (N, 4) float32 x0, y0, x1, y1 in pixels, inside the picture, `labels` (N,) int64, and
+        The target holds `boxes` (N, 4) float32 x0, y0, x1, y1 in pixels, inside the image, `labels` (N,) int64, and
         where the set has masks `masks` (N, H, W) uint8 of 0 and 1. Crowds are left out, and what is less than a pixel
-        wide or high inside the picture. Raises UnreadableImageError for a broken or missing file, TwinsError for a
-        picture of another size than annotated, and for an outline that cannot be drawn.
+        wide or high inside the image. Raises UnreadableImageError for a broken or missing file, TwinsError for a
+        image of another size than annotated, and for an outline that cannot be drawn.
         """
-        picture = read_image(self.pictures[index], channels)
-        self.check_size(index, picture.size)
+        image = read_image(self.images[index], channels)
+        self.check_size(index, image.size)
         objects = self.objects[index]
-        boxes, kept = learnable(objects, picture.size)
+        boxes, kept = learnable(objects, image.size)
         target = {
             "boxes": torch.from_numpy(boxes[kept]).float(),
             "labels": torch.from_numpy(objects.labels[kept]),
         }
         if self.has_masks:
-            target["masks"] = self._masks(index, np.flatnonzero(kept), picture.size)
-        return picture, target
+            target["masks"] = self._masks(index, np.flatnonzero(kept), image.size)
+        return image, target
 
     def check_size(self, index: int, size: Size) -> None:
-        """Raises TwinsError unless the picture, upright, is as large as annotated."""
+        """Raises TwinsError unless the image, upright, is as large as annotated."""
         annotated = self.sizes[index]
         if annotated is None or annotated == size:
             return
         width, height = annotated
         if (height, width) == size:
-            advice = "width and height are swapped: annotate pictures as their EXIF tags turn them, upright"
+            advice = "width and height are swapped: annotate images as their EXIF tags turn them, upright"
         else:
-            advice = "annotate each picture in the size that it has"
+            advice = "annotate each image in the size that it has"
         raise AnnotationError(
             f"{self.name(index)}: {size[0]} x {size[1]} pixels, but annotated as {width} x {height}", advice
         )
 
     def boxes_alone(self) -> BoxedImages:
-        """The same pictures, with no masks in their targets: they take time to draw."""
+        """The same images, with no masks in their targets: they take time to draw."""
         return replace(self, has_masks=False)
 
     def subset(self, indices: Sequence[int]) -> BoxedImages:
         return replace(
             self,
-            pictures=[self.pictures[i] for i in indices],
+            images=[self.images[i] for i in indices],
             objects=_Chosen(self.objects, indices),
             sizes=[self.sizes[i] for i in indices],
             image_ids=[self.image_ids[i] for i in indices],
@@ -122,42 +122,42 @@ class BoxedImages:
                 mask.copy_(torch.from_numpy(drawn(outlines[place], size)))
             except (ValueError, RuntimeError) as error:  # the library's answers to a code that is none
                 name = self.object_name(index, place)
-                raise AnnotationError(f"{name}: cannot be drawn ({error})", "mend its segmentation") from error
+                raise AnnotationError(f"{name}: cannot be drawn ({error})", "fix its segmentation") from error
         return masks
 
 
 def learnable(objects: Objects, size: Size) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 4) float64 boxes x0, y0, x1, y1 inside a picture of this size, and which of them (N,) are to be learnt."""
+    """(N, 4) float64 boxes x0, y0, x1, y1 inside an image of this size, and which of them (N,) are to be learnt."""
     corners = np.hstack([objects.boxes[:, :2], objects.boxes[:, :2] + objects.boxes[:, 2:]])
     inside = corners.clip(0, [*size, *size])
     return inside, ~objects.crowd & (inside[:, 2:] - inside[:, :2] >= LEAST_SIDE).all(axis=1)
 
 
-def size_in_head(picture: Path) -> Size | None:
-    """Of the upright picture; None where the file is missing or broken, which whoever reads it will tell."""
+def size_in_head(image: Path) -> Size | None:
+    """Of the upright image; None where the file is missing or broken, which whoever reads it will tell."""
     try:
-        return upright_size(picture)
+        return upright_size(image)
     except UnreadableImageError:
         return None
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectTable(Sequence[Objects]):
-    """The objects of many pictures, one picture's after the other's, in a few long arrays: see `Outlines`."""
+    """The objects of many images, one image's after the other's, in a few long arrays: see `Outlines`."""
 
     boxes: np.ndarray
     labels: np.ndarray
     crowd: np.ndarray
     areas: np.ndarray
     outlines: Outlines
-    ends: np.ndarray  # (pictures,): where the objects of each end
+    ends: np.ndarray  # (images,): where the objects of each end
 
     def __len__(self) -> int:
         return len(self.ends)
 
-    def __getitem__(self, picture: int) -> Objects:  # type: ignore[override]  # one at a time
-        end = int(self.ends[picture])
-        of = slice(int(self.ends[picture - 1]) if picture else 0, end)
+    def __getitem__(self, image: int) -> Objects:  # type: ignore[override]  # one at a time
+        end = int(self.ends[image])
+        of = slice(int(self.ends[image - 1]) if image else 0, end)
         outlines = tuple(self.outlines[row] for row in range(of.start, end))
         return Objects(self.boxes[of], self.labels[of], self.crowd[of], self.areas[of], outlines)
 

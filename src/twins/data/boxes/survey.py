@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from ...distributed.world import gather, share_of
+from ...distributed.collectives import gather, share_of
 from ...progress import Progress
 from ...recipes import DetectRecipe
 from ..annotation_errors import FEW, a_few
 from ..loading import workers_at_hand
-from ..statistics import HELD_OUT, TRAINING, Survey, span
+from ..statistics import TRAINING, VALIDATION, Survey, span
 from .checks import CHUNK, BoxFindings, BoxTally, examine, findings
 from .dataset import BoxedImages
 
@@ -18,23 +18,23 @@ from .dataset import BoxedImages
 def look_through(parts: dict[str, BoxedImages], recipe: DetectRecipe, decode: bool = False) -> dict[str, BoxFindings]:
     """What is found in each part. Every process must ask, and sees its share.
 
-    With `decode` pictures are read and outlines drawn; otherwise the heads of the pictures are read alone.
+    With `decode` images are read and outlines drawn; otherwise the heads of the images are read alone.
     """
     skip = recipe.bad_images == "skip"
     found = {part: findings(images, _tally(part, images, recipe, decode), skip) for part, images in parts.items()}
     if both := _in_both(parts):
-        warning = f"pictures that are in training as well: {a_few(both[:FEW], len(both), '; ')}"
-        found[HELD_OUT] = replace(found[HELD_OUT], warnings=(*found[HELD_OUT].warnings, warning))
+        warning = f"images that are in training as well: {a_few(both[:FEW], len(both), '; ')}"
+        found[VALIDATION] = replace(found[VALIDATION], warnings=(*found[VALIDATION].warnings, warning))
     return found
 
 
 def survey_boxes(parts: dict[str, BoxedImages], recipe: DetectRecipe) -> Survey:
     """How often each class occurs in each part, how large its objects are, and what is wrong."""
     found = look_through(parts, recipe, decode=True)
-    columns = [text for part in parts for text in (f"{part}: objects", "pictures", "S/M/L %")]
+    columns = [text for part in parts for text in (f"{part}: objects", "images", "S/M/L %")]
     classes = next(iter(parts.values())).classes
     rows = [
-        (name, *(text for f in found.values() for text in _figures(f.objects[label], f.pictures[label])))
+        (name, *(text for f in found.values() for text in _figures(f.objects[label], f.images[label])))
         for label, name in enumerate(classes)
     ]
     return Survey(
@@ -56,19 +56,19 @@ def _tally(part: str, images: BoxedImages, recipe: DetectRecipe, decode: bool) -
 
 
 def _in_both(parts: dict[str, BoxedImages]) -> list[str]:
-    """Files that are in training and held out: figures from these tell nothing."""
-    train, held_out = (parts[part].pictures if part in parts else () for part in (TRAINING, HELD_OUT))
-    return sorted(map(str, set(train) & set(held_out)))
+    """Files that are in training and in validation: metrics from these tell nothing."""
+    train, val = (parts[part].images if part in parts else () for part in (TRAINING, VALIDATION))
+    return sorted(map(str, set(train) & set(val)))
 
 
 def _described(part: str, images: BoxedImages, found: BoxFindings) -> str:
     if not found.sizes:
-        return f"{part}: {len(images)} pictures with boxes, of which none can be used"
+        return f"{part}: {len(images)} images with boxes, of which none can be used"
     masks = "with outlines" if images.has_masks else "without outlines"
-    return f"{part}: {len(images)} pictures, {span(found.sizes)}; {sum(map(sum, found.objects))} objects, {masks}"
+    return f"{part}: {len(images)} images, {span(found.sizes)}; {sum(map(sum, found.objects))} objects, {masks}"
 
 
-def _figures(objects: tuple[int, int, int], pictures: int) -> tuple[str, str, str]:
+def _figures(objects: tuple[int, int, int], images: int) -> tuple[str, str, str]:
     """What a row tells of a class in one part."""
     count = sum(objects)
-    return str(count), str(pictures), "/".join(f"{100 * some / max(count, 1):.0f}" for some in objects)
+    return str(count), str(images), "/".join(f"{100 * some / max(count, 1):.0f}" for some in objects)

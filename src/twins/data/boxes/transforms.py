@@ -1,4 +1,4 @@
-"""From a picture and its objects to what a detector sees: the published augmentation, and the one preprocessing.
+"""From an image and its objects to what a detector sees: the published augmentation, and the one preprocessing.
 
 The published runs follow Swin's and PVT's: mirrored by chance, cropped by chance, resized to fit. A target is a dict of
 `boxes`, (N, 4) float32 x0, y0, x1, y1 in pixels, `labels`, (N,) int64, and, where the data has them, `masks`,
@@ -8,9 +8,8 @@ The published runs follow Swin's and PVT's: mirrored by chance, cropped by chanc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,66 +17,42 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from ...errors import TwinsError
 from ...preprocessing import fitted_size
 from ...recipes import DetectRecipe
 
-ROUNDING = 0.01  # pixels: of a box that only touches the picture, no more than this lies inside
+ROUNDING = 0.01  # pixels: of a box that only touches the image, no more than this lies inside
 
 Target = dict[str, Tensor]
 BoxTransform = Callable[[Image.Image, Target], tuple[Tensor, Target]]
 
 
-@dataclass(frozen=True)
-class BoxPreprocessing:
-    """How pictures are made ready wherever a trained detector meets them; stored in its checkpoint."""
-
-    min_size: int = 800  # shortest side that pictures are resized to,
-    max_size: int = 1333  # unless the longest would have more than this
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-
-    @classmethod
-    def of(cls, recipe: DetectRecipe) -> BoxPreprocessing:
-        """Raises TwinsError for a longest side that is less than the shortest."""
-        _check_sizes(recipe, "--img-size", recipe.img_size)
-        return cls(recipe.img_size, recipe.longest_side, tuple(recipe.mean), tuple(recipe.std))
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def of_network(self) -> dict[str, Any]:
-        """The same as keywords of the detectors, which make pictures ready themselves."""
-        return {"min_size": self.min_size, "max_size": self.max_size, "image_mean": self.mean, "image_std": self.std}
-
-
 def box_train_transform(recipe: DetectRecipe) -> BoxTransform:
-    """A PIL picture and its target to (C, H, W) bytes, as large as the network is to train on, and the target with it.
+    """A PIL image and its target to (C, H, W) bytes, as large as the network is to train on, and the target with it.
 
-    Mirrored, cropped and resized; objects with nothing left inside the picture are dropped. Raises TwinsError for sizes
-    that no picture can have.
+    Mirrored, cropped and resized; objects with nothing left inside the image are dropped. Raises TwinsError for sizes
+    that no image can have.
     """
-    _check_sizes(recipe, "--img-size", recipe.img_size)
-    _check_sizes(recipe, "--train-sizes", max(recipe.train_sizes or (0,)))
+    recipe.check_shortest_side("--img-size", recipe.img_size)
+    recipe.check_shortest_side("--train-sizes", max(recipe.train_sizes or (0,)))
     if recipe.train_sizes is None:
-        _check_sizes(recipe, "--scale", int(max(recipe.scale) * recipe.img_size))
+        recipe.check_shortest_side("--scale", int(max(recipe.scale) * recipe.img_size))
     return partial(_train_view, recipe)
 
 
 def box_eval_transform(image: Image.Image, target: Target) -> tuple[Tensor, Target]:
-    """A PIL picture to (C, H, W) bytes, of its own size, and the target as it is."""
+    """A PIL image to (C, H, W) bytes, of its own size, and the target as it is."""
     return F.pil_to_tensor(image), target
 
 
 class _View(NamedTuple):
-    """A picture with its boxes, moved so far; of its masks, which rows and columns are seen.
+    """An image with its boxes, moved so far; of its masks, which rows and columns are seen.
 
-    Each pixel of a moved mask is one of the mask's own, so that the masks, many times larger than the picture, are
+    Each pixel of a moved mask is one of the mask's own, so that the masks, many times larger than the image, are
     moved once: by all the steps together.
     """
 
     pixels: Tensor  # (C, H, W) bytes
-    boxes: Tensor  # (N, 4), perhaps reaching beyond the picture
+    boxes: Tensor  # (N, 4), perhaps reaching beyond the image
     rows: np.ndarray  # (H,)
     columns: np.ndarray  # (W,)
 
@@ -120,7 +95,7 @@ class _View(NamedTuple):
         )
 
     def of_target(self, target: Target) -> Target:
-        """What is seen of the whole picture's target: boxes cut to the view, labels, and masks."""
+        """What is seen of the whole image's target: boxes cut to the view, labels, and masks."""
         boxes = self.boxes.clamp(min=0).minimum(torch.tensor([len(self.columns), len(self.rows)] * 2))
         seen = (boxes[:, 2:] - boxes[:, :2] > ROUNDING).all(1)
         moved = {"boxes": boxes[seen], "labels": target["labels"][seen]}
@@ -150,14 +125,6 @@ def _shortest_side(recipe: DetectRecipe) -> int:
     if recipe.train_sizes is not None:
         return _any_of(recipe.train_sizes)
     return _any_from(*(max(int(recipe.img_size * factor), 1) for factor in sorted(recipe.scale)))
-
-
-def _check_sizes(recipe: DetectRecipe, flag: str, shortest: int) -> None:
-    if shortest > recipe.longest_side:
-        raise TwinsError(
-            f"pictures cannot have {recipe.longest_side} as their longest side and {shortest} ({flag}) as their "
-            f"shortest: pass --max-size {shortest} or more"
-        )
 
 
 def _span(side: int, least: int, largest: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The layout of YOLO's trainers: a text file of boxes or polygons for each picture, and a YAML file that names all."""
+"""The layout of YOLO's trainers: a text file of boxes or polygons for each image, and a YAML file that names all."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy as np
 from ...errors import TwinsError
 from ...optional_dependencies import need
 from ..annotation_errors import FEW, Named
-from ..classify.folder import VAL_FOLDERS, pictures_under
+from ..classify.folder import VAL_FOLDERS, images_under
 from .dataset import BoxedImages, ObjectTable, size_in_head
 from .object_masks import LEAST_POLYGON, Outlines, area_of
 
 YOLO_LAYOUT = "data.yaml, images/train/ and labels/train/ (YOLO)"
 
-_MOST = 2.0  # coordinates are shares of the picture's sides, perhaps a little beyond: larger ones are pixels
-_LINE = "`class x y width height`, or `class x y x y x y ...` for an outline, in shares of the picture's sides"
+_MOST = 2.0  # coordinates are shares of the image's sides, perhaps a little beyond: larger ones are pixels
+_LINE = "`class x y width height`, or `class x y x y x y ...` for an outline, in shares of the image's sides"
 
 
-Parts = tuple[list[Path] | None, list[Path] | None]  # pictures, to train on and held out
+Parts = tuple[list[Path] | None, list[Path] | None]  # images, for training and for validation
 
 
 class _Line(NamedTuple):
-    """An object, in shares of the picture's sides."""
+    """An object, in shares of the image's sides."""
 
     number: int  # of the line
     label: int
@@ -36,11 +36,11 @@ class _Line(NamedTuple):
 
 
 def read_yolo(root: Path) -> tuple[BoxedImages | None, BoxedImages | None]:
-    """(training, held out) pictures of a YAML file, or of the one under `root`; either is None where it is not named.
+    """(training, validation) images of a YAML file, or of the one under `root`; either is None where it is not named.
 
-    The file tells the `names` of the classes, and where the pictures of `train` and `val` are: folders, or lists of
-    files. Without it `classes.txt` has the names, and pictures are in `images/train` and `images/val`. Labels are in
-    `labels/` where pictures are in `images/`, in a text file of the same name; a picture without one has no objects.
+    The file tells the `names` of the classes, and where the images of `train` and `val` are: folders, or lists of
+    files. Without it `classes.txt` has the names, and images are in `images/train` and `images/val`. Labels are in
+    `labels/` where images are in `images/`, in a text file of the same name; an image without one has no objects.
     Raises TwinsError, naming file and line, for what cannot be read; of what can be but is not used `faults` tells.
     """
     file = yolo_file(root)
@@ -50,8 +50,8 @@ def read_yolo(root: Path) -> tuple[BoxedImages | None, BoxedImages | None]:
         )
     classes, parts = _from_names(file) if file.suffix == ".txt" else _from_yaml(file)
     if not any(parts):
-        raise TwinsError(f"{file}: no pictures to train on or held out; expected {YOLO_LAYOUT}")
-    train, val = (_boxed_images(pictures, classes) if pictures else None for pictures in parts)
+        raise TwinsError(f"{file}: no images for training or validation; expected {YOLO_LAYOUT}")
+    train, val = (_boxed_images(images, classes) if images else None for images in parts)
     return train, val
 
 
@@ -79,7 +79,7 @@ def _from_yaml(file: Path) -> tuple[tuple[str, ...], Parts]:
         raise TwinsError(f"{file}: labels of key points (kpt_shape), which are no outlines; export boxes or polygons")
     base = file.parent / str(content.get("path") or "")
     base = base if base.is_dir() else file.parent  # the folder has been moved
-    train, val = (_pictures(file, key, content[key], base) if content.get(key) else None for key in ("train", "val"))
+    train, val = (_images(file, key, content[key], base) if content.get(key) else None for key in ("train", "val"))
     return _names(file, content["names"], content.get("nc")), (train, val)
 
 
@@ -88,7 +88,7 @@ def _from_names(file: Path) -> tuple[tuple[str, ...], Parts]:
     val = next((images / name for name in VAL_FOLDERS if (images / name).is_dir()), None)
     train = images / "train" if (images / "train").is_dir() else None if val else images
     lines = [line.strip() for line in _text(file).splitlines() if line.strip()]
-    parts = (pictures_under(folder) if folder else None for folder in (train, val))
+    parts = (images_under(folder) if folder else None for folder in (train, val))
     return _names(file, lines, None), (next(parts), next(parts))
 
 
@@ -126,12 +126,12 @@ def _names(file: Path, names: Any, count: Any) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise TwinsError(f"{file}: names are {shortened(names)}; each class has its own")
     if str(count) not in ("None", str(len(names))):
-        raise TwinsError(f"{file}: nc is {count}, but there are {len(names)} names; leave nc away, or mend one of them")
+        raise TwinsError(f"{file}: nc is {count}, but there are {len(names)} names; leave nc away, or fix one of them")
     return tuple(names)
 
 
-def _pictures(file: Path, key: str, entries: Any, base: Path) -> list[Path]:
-    """All pictures of a part: in folders, or in lists of files. Raises TwinsError where there are none."""
+def _images(file: Path, key: str, entries: Any, base: Path) -> list[Path]:
+    """All images of a part: in folders, or in lists of files. Raises TwinsError where there are none."""
     found: list[Path] = []
     for entry in entries if isinstance(entries, list) else [entries]:
         # Roboflow writes ../train/images for what lies below the file.
@@ -139,9 +139,9 @@ def _pictures(file: Path, key: str, entries: Any, base: Path) -> list[Path]:
         place = next((place for place in places if place.exists()), None)
         if place is None:
             raise TwinsError(f"{file}: {key} names {entry}, but there is no {places[0]}; paths count from {base}")
-        found += pictures_under(place) if place.is_dir() else _listed(place)
+        found += images_under(place) if place.is_dir() else _listed(place)
     if not found:
-        raise TwinsError(f"{file}: no pictures in {key}, {shortened(entries)}")
+        raise TwinsError(f"{file}: no images in {key}, {shortened(entries)}")
     return found
 
 
@@ -152,11 +152,11 @@ def _listed(file: Path) -> list[Path]:
 # Labels
 
 
-def _boxed_images(pictures: Sequence[Path], classes: tuple[str, ...]) -> BoxedImages:
-    files = [_label_file(picture) for picture in pictures]
+def _boxed_images(images: Sequence[Path], classes: tuple[str, ...]) -> BoxedImages:
+    files = [_label_file(image) for image in images]
     if not any(file.is_file() for file in files):
-        raise TwinsError(f"{files[0]}: no such file, nor one for any other of {len(files)} pictures; labels go there")
-    sizes = [size_in_head(picture) for picture in pictures]
+        raise TwinsError(f"{files[0]}: no such file, nor one for any other of {len(files)} images; labels go there")
+    sizes = [size_in_head(image) for image in images]
     used: list[_Line] = []
     boxes, areas, outlines, ends, unknown = [], [], Outlines(), [], []
     for file, size in zip(files, sizes, strict=True):
@@ -180,10 +180,10 @@ def _boxed_images(pictures: Sequence[Path], classes: tuple[str, ...]) -> BoxedIm
         ends=np.array(ends),
     )
     return BoxedImages(
-        pictures,
+        images,
         table,
         sizes,
-        range(1, len(pictures) + 1),
+        range(1, len(images) + 1),
         classes,
         tuple(range(len(classes))),
         has_masks=all(line.outline is not None for line in used),
@@ -195,18 +195,18 @@ def _boxed_images(pictures: Sequence[Path], classes: tuple[str, ...]) -> BoxedIm
     )
 
 
-def _label_file(picture: Path) -> Path:
-    """In `labels/` for the last `images/` of the path; beside the picture where there is none."""
-    folders = list(picture.parent.parts)
+def _label_file(image: Path) -> Path:
+    """In `labels/` for the last `images/` of the path; beside the image where there is none."""
+    folders = list(image.parent.parts)
     for place in reversed(range(len(folders))):
         if folders[place] == "images":
             folders[place] = "labels"
             break
-    return Path(*folders, f"{picture.stem}.txt")
+    return Path(*folders, f"{image.stem}.txt")
 
 
 def _lines(file: Path) -> list[_Line]:
-    """The objects of a picture; none where there is no file. Raises TwinsError with file and line."""
+    """The objects of an image; none where there is no file. Raises TwinsError with file and line."""
     if not file.is_file():
         return []
     found = []

@@ -14,7 +14,7 @@ from ..images import ImageSet
 
 
 def read_cifar100(root: Path) -> tuple[ImageSet, ImageSet]:
-    """(50,000 training, 10,000 test) pictures of 32 x 32 from `root` or `root/cifar-100-python`.
+    """(50,000 training, 10,000 test) images of 32 x 32 from `root` or `root/cifar-100-python`.
 
     Raises TwinsError for a file that is missing, broken, or asks to run code.
     """

@@ -1,4 +1,4 @@
-"""Shears and shifts of pictures along one axis: Pillow's own interpolation, a row at a time.
+"""Shears and shifts of images along one axis: Pillow's own interpolation, a row at a time.
 
 Where an affine map leaves one axis alone, two-dimensional interpolation comes down to four (bicubic) or two (bilinear)
 weights that all pixels of a row share. A few passes over the rows then do what Pillow does pixel by pixel, with the
@@ -23,7 +23,7 @@ _EDGE = 2  # pixels beyond either end that the widest weights reach from inside
 
 
 def slid(image: Image.Image, offsets: np.ndarray, resample: int, fill: Sequence[int]) -> Image.Image:
-    """An RGB picture, each row read `offsets` pixels further to the right, and `fill` where the picture has ended.
+    """An RGB image, each row read `offsets` pixels further to the right, and `fill` where the image has ended.
 
     `offsets` has one number a row. `resample` is Pillow's BICUBIC or BILINEAR.
     """
@@ -45,7 +45,7 @@ def slid(image: Image.Image, offsets: np.ndarray, resample: int, fill: Sequence[
 
 
 def _with_margins(pixels_HWC: np.ndarray, margin: int) -> np.ndarray:
-    """Room on both sides; only next to the picture it has the outermost pixels' values, as nothing else is seen."""
+    """Room on both sides; only next to the image it has the outermost pixels' values, as nothing else is seen."""
     height, width, _ = pixels_HWC.shape
     wider = np.zeros((height, width + 2 * margin, _CHANNELS), dtype=np.uint8)
     wider[:, margin : margin + width] = pixels_HWC

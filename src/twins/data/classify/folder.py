@@ -13,10 +13,10 @@ PARTS = (("train", "training"), VAL_FOLDERS)  # what folders of the two parts ar
 
 
 def read_folder(root: Path) -> tuple[ImageSet | None, ImageSet | None]:
-    """(training, held out) pictures under `root`; either is None where its folder is not there.
+    """(training, validation) images under `root`; either is None where its folder is not there.
 
-    Class folders directly under `root` are training pictures. Raises TwinsError for a folder that is missing or holds
-    no pictures, an empty class folder, a class that only the held-out part has.
+    Class folders directly under `root` are training images. Raises TwinsError for a folder that is missing or holds
+    no images, an empty class folder, a class that only the validation part has.
     """
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "no such folder"
@@ -31,10 +31,10 @@ def read_folder(root: Path) -> tuple[ImageSet | None, ImageSet | None]:
 
 
 def read_classes(root: Path, classes: tuple[str, ...] | None = None) -> ImageSet:
-    """The pictures under `root`, labelled by their folder's place among `classes` (the sorted folders by default)."""
+    """The images under `root`, labelled by their folder's place among `classes` (the sorted folders by default)."""
     folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not folders:
-        raise TwinsError(f"{root}: no pictures here; expected a folder a class, with pictures in each")
+        raise TwinsError(f"{root}: no images here; expected a folder a class, with images in each")
     classes = classes or tuple(folders)
     unknown = [name for name in folders if name not in classes]
     if unknown:
@@ -43,17 +43,17 @@ def read_classes(root: Path, classes: tuple[str, ...] | None = None) -> ImageSet
     paths: list[Path] = []
     labels: list[int] = []
     for name in folders:
-        found = pictures_under(root / name)
+        found = images_under(root / name)
         if not found:
             raise TwinsError(
-                f"{root / name}: class folder without pictures ({', '.join(IMAGE_SUFFIXES)}); fill it or remove it"
+                f"{root / name}: class folder without images ({', '.join(IMAGE_SUFFIXES)}); fill it or remove it"
             )
         paths += found
         labels += [label_of[name]] * len(found)
     return ImageSet(paths, labels, classes)
 
 
-def pictures_under(folder: Path) -> list[Path]:
+def images_under(folder: Path) -> list[Path]:
     found = []
     for parent, _, files in os.walk(folder, followlinks=True):
         found += [Path(parent, file) for file in files if file.lower().endswith(IMAGE_SUFFIXES)]

@@ -1,4 +1,4 @@
-"""iNaturalist 2018 and 2019: pictures listed in JSON, classes at any rank of the tree of life."""
+"""iNaturalist 2018 and 2019: images listed in JSON, classes at any rank of the tree of life."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..images import ImageSet
 
 
 def read_inaturalist(root: Path, year: int, category: str) -> tuple[ImageSet, ImageSet]:
-    """(training, held out) from `train{year}.json`, `val{year}.json` and `categories.json` under `root`.
+    """(training, validation) from `train{year}.json`, `val{year}.json` and `categories.json` under `root`.
 
     Classes are numbered in the order in which the training annotations first name them, as the original does.
     Raises TwinsError for files that are missing or lack what is needed.
@@ -57,7 +57,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _locate(root: Path, file: str) -> Path:
-    """Where a picture lies: as listed, or without the super-category's folder, as the original expects it."""
+    """Where an image lies: as listed, or without the super-category's folder, as the original expects it."""
     listed = root / file
     parts = Path(file).parts
     if not listed.exists() and len(parts) == 4:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 START, END = b"\xff\xd8", b"\xff\xd9"
 # Frames begin with one of these markers; of the three left out, two stand for tables, and one for nothing.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_ABOUT = 0xE1  # what cameras and editors say of a picture, such as how to turn it
+_ABOUT = 0xE1  # what cameras and editors say of an image, such as how to turn it
 _HEIGHT = 5  # bytes from a frame's marker: after the marker, the segment's length and the bits of a value
 
 
 def plain_size(content: bytes) -> tuple[int, int] | None:
-    """(width, height) of a picture of three colours of 8 bits, of which nothing else is said; None for all others."""
+    """(width, height) of an image of three colours of 8 bits, of which nothing else is said; None for all others."""
     for marker, place in _segments(content):
         if marker == _ABOUT:
             return None
@@ -25,7 +25,7 @@ def plain_size(content: bytes) -> tuple[int, int] | None:
 
 
 def ending_after(content: bytes, rows: int) -> bytes | None:
-    """The file, whose picture now ends after `rows` rows; None where that cannot be told from its head.
+    """The file, whose image now ends after `rows` rows; None where that cannot be told from its head.
 
     A decoder then leaves the rest unread, and says so in a warning. Nobody would notice if the rest were missing, so
     that a file without its closing marker is not shortened.

@@ -1,4 +1,4 @@
-"""Lists of pictures as the original's `--use-mcloader` reads them: `meta/train.txt`, a path and a label a line."""
+"""Lists of images as the original's `--use-mcloader` reads them: `meta/train.txt`, a path and a label a line."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from ..images import ImageSet
 
 
 def read_lists(root: Path) -> tuple[ImageSet | None, ImageSet | None]:
-    """(training, held out) from `meta/train.txt` and `meta/val.txt`; paths are relative to `train/`, `val/` or root.
+    """(training, validation) from `meta/train.txt` and `meta/val.txt`; paths are relative to `train/`, `val/` or root.
 
     Names of classes come from `meta/classes.txt`, a name a line, or are the labels' numbers. Raises TwinsError for
     lists that are missing or unreadable, naming file and line.
     """
     parts = {part: root / "meta" / f"{part}.txt" for part in ("train", "val")}
     if not any(path.is_file() for path in parts.values()):
-        raise TwinsError(
-            f"{parts['train']}: no such list; expected a line `path/of/picture.jpg LABEL` for each picture"
-        )
+        raise TwinsError(f"{parts['train']}: no such list; expected a line `path/of/image.jpg LABEL` for each image")
     entries = {part: _read_list(path) for part, path in parts.items() if path.is_file()}
     count = 1 + max(label for rows in entries.values() for _, label in rows)
     classes = _class_names(root / "meta" / "classes.txt", count)

@@ -1,6 +1,6 @@
 """JPEG files that are decoded once it is known what of them is needed, and at which size.
 
-The stored frequencies of a JPEG file give the picture at a half, a quarter or an eighth of its size for less work than
+The stored frequencies of a JPEG file give the image at a half, a quarter or an eighth of its size for less work than
 the whole. So a file is only opened here; who knows the crop and its final size then asks for those pixels.
 """
 
@@ -18,28 +18,28 @@ from ...optional_dependencies import need
 from ..images import BROKEN, ImageSet, UnreadableImageError, read_image
 from .jpeg_header import ending_after, plain_size
 
-# A reduced picture keeps at least so many pixels for each one that is asked for, so that the final resizing still
-# decides what is seen: the mean difference from the whole picture, resized, is then below 1 of 255.
+# A reduced image keeps at least so many pixels for each one that is asked for, so that the final resizing still
+# decides what is seen: the mean difference from the whole image, resized, is then below 1 of 255.
 SPARE = 2
 REDUCTIONS = (8, 4, 2)  # those that the decoder has quick forms of
-# Where a picture is decoded whole and then shrunk so many times, two pixels may share their colour, which the file has
+# Where an image is decoded whole and then shrunk so many times, two pixels may share their colour, which the file has
 # once for both: resizing smooths it. (Rounding frequencies, the decoder's other shortcut, is seen: 1.2 of 255.)
 ROUGH = 1.5
 MARGIN = 16  # rows below the crop, from which its last ones take colour: two rows where four share one, at an eighth
 JPEG_SUFFIXES = (".jpg", ".jpeg")
-_FORMATS = ("JPEG", "MPO")  # MPO: what cameras write that put several pictures into a file
+_FORMATS = ("JPEG", "MPO")  # MPO: what cameras write that put several images into a file
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
-class JpegPicture:
-    """An upright colour picture of (width, height) `size`, not decoded yet."""
+class JpegImage:
+    """An upright colour image of (width, height) `size`, not decoded yet."""
 
     def __init__(self, path: Path, content: bytes, size: tuple[int, int]) -> None:
         self.path, self.content, self.size = path, content, size
 
     def resized(self, size: tuple[int, int], box: Box | None = None, interpolation: str = "bicubic") -> Image.Image:
-        """The part in `box`, or all of it, as an RGB picture of (width, height) `size`.
+        """The part in `box`, or all of it, as an RGB image of (width, height) `size`.
 
         `interpolation` is bicubic or bilinear, widened where it shrinks, as Pillow's. Raises UnreadableImageError.
         """
@@ -73,12 +73,12 @@ class JpegPicture:
 
 
 def reduction_for(shrinkage: float) -> int:
-    """1, 2, 4 or 8: how many times smaller a picture may be decoded that is then to be `shrinkage` times smaller."""
+    """1, 2, 4 or 8: how many times smaller an image may be decoded that is then to be `shrinkage` times smaller."""
     return next((reduction for reduction in REDUCTIONS if shrinkage >= SPARE * reduction), 1)
 
 
-class OpenedPictures:
-    """Labelled pictures whose colour JPEG files are opened only, for transforms that take a `JpegPicture` as well."""
+class OpenedImages:
+    """Labelled images whose colour JPEG files are opened only, for transforms that take a `JpegImage` as well."""
 
     def __init__(self, images: ImageSet) -> None:
         self.images, self.in_memory, self.name = images, images.in_memory, images.name
@@ -86,15 +86,15 @@ class OpenedPictures:
     def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, index: int, channels: int) -> tuple[Image.Image | JpegPicture, int]:
-        """The picture and its label. Raises UnreadableImageError, for a JPEG file perhaps only once it is decoded."""
-        picture = self.images.pictures[index]
-        if channels == 3 and isinstance(picture, Path) and picture.suffix.lower() in JPEG_SUFFIXES:
-            return open_jpeg(picture), self.images.labels[index]
+    def read(self, index: int, channels: int) -> tuple[Image.Image | JpegImage, int]:
+        """The image and its label. Raises UnreadableImageError, for a JPEG file perhaps only once it is decoded."""
+        image = self.images.images[index]
+        if channels == 3 and isinstance(image, Path) and image.suffix.lower() in JPEG_SUFFIXES:
+            return open_jpeg(image), self.images.labels[index]
         return self.images.read(index, channels)
 
 
-def open_jpeg(path: Path) -> JpegPicture | Image.Image:
+def open_jpeg(path: Path) -> JpegImage | Image.Image:
     """A JPEG file in colour, to be decoded later; decoded by Pillow at once if it is anything else, or to be turned.
 
     Raises UnreadableImageError.
@@ -104,11 +104,11 @@ def open_jpeg(path: Path) -> JpegPicture | Image.Image:
         size = _bearable(plain_size(content)) or _upright_size(content)
     except OSError as error:
         raise UnreadableImageError(f"{path}: {error}") from error
-    return read_image(path) if size is None else JpegPicture(path, content, size)
+    return read_image(path) if size is None else JpegImage(path, content, size)
 
 
 def _bearable(size: tuple[int, int] | None) -> tuple[int, int] | None:
-    """Pillow warns of pictures of too many pixels, and refuses some."""
+    """Pillow warns of images of too many pixels, and refuses some."""
     most = Image.MAX_IMAGE_PIXELS
     return size if size is None or most is None or size[0] * size[1] <= most else None
 

@@ -1,10 +1,9 @@
-"""From a decoded picture to the tensor that a network sees: the published augmentation, and the one preprocessing."""
+"""From a decoded image to the tensor that a network sees: the published augmentation, and the one preprocessing."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -15,35 +14,19 @@ from torch import Tensor
 from torchvision import transforms
 
 from ...optional_dependencies import need
+from ...preprocessing import ClassifyPreprocessing
 from ...recipes import ClassifyRecipe
 from .fast_shear import quicken
-from .partial_jpeg import JpegPicture
+from .partial_jpeg import JpegImage
 
-Transform = Callable[[Any], Tensor]  # of a PIL image, or of a JpegPicture where it says so
-SMALL = 32  # up to this side pictures are neither resized by the short side nor cropped, as for CIFAR
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How pictures are made ready wherever a trained network meets them; stored in its checkpoint."""
-
-    img_size: int = 224
-    crop_pct: float = 0.875
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-
-    @classmethod
-    def of(cls, recipe: ClassifyRecipe) -> Preprocessing:
-        return cls(recipe.img_size, recipe.crop_pct, tuple(recipe.mean), tuple(recipe.std))
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+Transform = Callable[[Any], Tensor]  # of a PIL image, or of a JpegImage where it says so
+SMALL = 32  # up to this side images are neither resized by the short side nor cropped, as for CIFAR
 
 
-def eval_transform(preprocessing: Preprocessing) -> Transform:
+def eval_transform(preprocessing: ClassifyPreprocessing) -> Transform:
     """Short side to size / crop_pct (256 for 224), bicubic, centre crop; at 32 pixels and below neither.
 
-    Takes a JpegPicture, too, above 32 pixels.
+    Takes a JpegImage, too, above 32 pixels.
     """
     size = preprocessing.img_size
     if size > SMALL:
@@ -59,8 +42,8 @@ def eval_transform(preprocessing: Preprocessing) -> Transform:
 def train_transform(recipe: ClassifyRecipe, turbo: bool = False) -> Transform:
     """The published augmentation, from timm, by the recipe's numbers.
 
-    In its `turbo` form, for colour pictures of more than 32 pixels, it draws the same random numbers, takes a
-    JpegPicture too, and works out some of the pixels quicker.
+    In its `turbo` form, for colour images of more than 32 pixels, it draws the same random numbers, takes a
+    JpegImage too, and works out some of the pixels quicker.
     """
     augment = need("timm.data", extra="train").create_transform(
         input_size=recipe.img_size,
@@ -78,7 +61,7 @@ def train_transform(recipe: ClassifyRecipe, turbo: bool = False) -> Transform:
         re_mode=recipe.remode,
         re_count=recipe.recount,
     )
-    mend_posterize(augment.transforms)
+    fix_posterize(augment.transforms)
     if turbo:
         _quicken(augment.transforms, recipe)
     if recipe.degrees or recipe.shear or recipe.zoom:
@@ -101,8 +84,8 @@ def _quicken(steps: list[Any], recipe: ClassifyRecipe) -> None:
     steps[first - 1 : first + 1] = [_Normalised(recipe.mean, recipe.std)]
 
 
-def mend_posterize(steps: list[Any]) -> None:
-    """Let timm's operations keep no bits at all, which makes a black picture: newer versions of Pillow refuse that.
+def fix_posterize(steps: list[Any]) -> None:
+    """Let timm's operations keep no bits at all, which makes a black image: newer versions of Pillow refuse that.
 
     RandAugment with increasing strength asks for it now and then, so that a long run would stop.
     """
@@ -123,18 +106,18 @@ def _operations(steps: list[Any]) -> Iterator[Any]:
             yield from policy
 
 
-class OfPictureAlone:
-    """A transform of pictures, where a picture comes with its label."""
+class ImageOnly:
+    """A transform of images, where an image comes with its label."""
 
     def __init__(self, transform: Transform) -> None:
         self.transform = transform
 
-    def __call__(self, picture: Image.Image, label: int) -> tuple[Tensor, int]:
-        return self.transform(picture), label
+    def __call__(self, image: Image.Image, label: int) -> tuple[Tensor, int]:
+        return self.transform(image), label
 
 
 class _FitSquare:
-    """Resize to a square, unless the picture is that square already."""
+    """Resize to a square, unless the image is that square already."""
 
     def __init__(self, size: int) -> None:
         self.size = (size, size)
@@ -150,29 +133,29 @@ class _ShortSide:
         self.size = size
         self.resize = transforms.Resize(size, transforms.InterpolationMode.BICUBIC)
 
-    def __call__(self, picture: Image.Image | JpegPicture) -> Image.Image:
-        if isinstance(picture, Image.Image):
-            return self.resize(picture)
-        short = min(picture.size)
-        width, height = (self.size if side == short else int(self.size * side / short) for side in picture.size)
-        return picture.resized((width, height))
+    def __call__(self, image: Image.Image | JpegImage) -> Image.Image:
+        if isinstance(image, Image.Image):
+            return self.resize(image)
+        short = min(image.size)
+        width, height = (self.size if side == short else int(self.size * side / short) for side in image.size)
+        return image.resized((width, height))
 
 
 class _RandomCrop:
-    """timm's random crop, which draws where and how large; of a JpegPicture only that part is resized."""
+    """timm's random crop, which draws where and how large; of a JpegImage only that part is resized."""
 
     def __init__(self, crop: Any) -> None:
         self.crop = crop
 
-    def __call__(self, picture: Image.Image | JpegPicture) -> Image.Image:
-        if isinstance(picture, Image.Image):
-            return self.crop(picture)
-        crop, (width, height) = self.crop, picture.size
+    def __call__(self, image: Image.Image | JpegImage) -> Image.Image:
+        if isinstance(image, Image.Image):
+            return self.crop(image)
+        crop, (width, height) = self.crop, image.size
         size_alone = torch.empty(3, height, width, device="meta")
         top, left, rows, columns = crop.get_params(size_alone, crop.scale, crop.ratio)
         kinds = crop.interpolation
         kind = random.choice(kinds) if isinstance(kinds, tuple | list) else kinds
-        return picture.resized(crop.size[::-1], (left, top, left + columns, top + rows), kind.value)
+        return image.resized(crop.size[::-1], (left, top, left + columns, top + rows), kind.value)
 
 
 class _Normalised:

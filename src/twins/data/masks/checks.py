@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ...class_names import numbered
 from ...progress import Progress
 from ..annotation_errors import FEW, AnnotationError, Named, a_few, added
-from ..class_names import numbered
 from ..images import UnreadableImageError, read_image, upright_size
 from ..loading import leave_stopping_to_the_main_process
 from .dataset import IGNORED, MaskedImages
@@ -31,18 +31,18 @@ class Tally:
     """What was seen in some masks. Tallies of two shares add up to the tally of both, in any order."""
 
     pixels: Counter[int] = field(default_factory=Counter)  # of each label, and IGNORED
-    pictures: Counter[int] = field(default_factory=Counter)  # in which a label occurs
+    images: Counter[int] = field(default_factory=Counter)  # in which a label occurs
     problems: dict[str, Named] = field(default_factory=dict)  # by what to do about them
     unreadable: Named = Named()
-    empty: Named = Named()  # pictures without one pixel of a class
-    sizes: tuple[Size, ...] = ()  # of the smallest and the largest picture
+    empty: Named = Named()  # images without one pixel of a class
+    sizes: tuple[Size, ...] = ()  # of the smallest and the largest image
     longest: tuple[Size, ...] = ()  # of the most elongated one
 
     def __add__(self, other: Tally) -> Tally:
         by_area = sorted(self.sizes + other.sizes, key=lambda size: (size[0] * size[1], size))
         return Tally(
             self.pixels + other.pixels,
-            self.pictures + other.pictures,
+            self.images + other.images,
             added(self.problems, other.problems),
             self.unreadable + other.unreadable,
             self.empty + other.empty,
@@ -53,28 +53,28 @@ class Tally:
 
 @dataclass(frozen=True)
 class MaskFindings:
-    """The outcome, in words and figures."""
+    """The outcome, in words and metrics."""
 
     errors: tuple[str, ...]  # what makes training impossible; each names files
     warnings: tuple[str, ...]
     pixels: tuple[int, ...]  # of each class
-    pictures: tuple[int, ...]  # in which each class occurs
+    images: tuple[int, ...]  # in which each class occurs
     ignored: int  # pixels
-    sizes: tuple[Size, ...]  # (width, height) of the smallest and the largest picture; () without any
+    sizes: tuple[Size, ...]  # (width, height) of the smallest and the largest image; () without any
     longest: tuple[Size, ...]  # of the most elongated one
 
     @property
     def extremes(self) -> tuple[Size, ...]:
-        """If none of these pictures fills a crop, none at all does."""
+        """If none of these images fills a crop, none at all does."""
         return self.sizes + self.longest
 
 
 def examine(
     images: MaskedImages, indices: Iterable[int], workers: int, progress: Progress | None = None, decode: bool = False
 ) -> Tally:
-    """The tally of these pictures, by so many processes beside this one. Raises nothing for bad files: it counts them.
+    """The tally of these images, by so many processes beside this one. Raises nothing for bad files: it counts them.
 
-    Where classes are not named, every label from 0 to 254 is taken for one. Masks are read; of pictures the head
+    Where classes are not named, every label from 0 to 254 is taken for one. Masks are read; of images the head
     alone, which tells their size, unless `decode` asks for the whole.
     """
     looks = DataLoader(
@@ -107,7 +107,7 @@ def findings(images: MaskedImages, tally: Tally, skip_unreadable: bool = False) 
         tuple(_errors(images, tally, skip_unreadable)),
         tuple(_warnings(images, tally, skip_unreadable)),
         tuple(tally.pixels[label] for label in labels),
-        tuple(tally.pictures[label] for label in labels),
+        tuple(tally.images[label] for label in labels),
         tally.pixels[IGNORED],
         tally.sizes,
         tally.longest,
@@ -118,12 +118,12 @@ def _errors(images: MaskedImages, tally: Tally, skip_unreadable: bool) -> list[s
     """What is wrong with some files; or, where nothing is, with all of them together."""
     errors = [f"{files}; {advice}" for advice, files in tally.problems.items()]
     if tally.unreadable.count and not skip_unreadable:
-        errors.append(f"unreadable: {tally.unreadable}; mend these files, or pass --bad-images skip")
+        errors.append(f"unreadable: {tally.unreadable}; fix these files, or pass --bad-images skip")
     if errors:
         return errors
     folder = images.masks[0].parent
     if not tally.sizes:
-        return [f"{folder}: none of the pictures with masks can be read"]
+        return [f"{folder}: none of the images with masks can be read"]
     if not tally.pixels.keys() - {IGNORED}:
         return [f"{folder}: no pixel of any class in all these masks; {BLACK_AND_WHITE}"]
     if len(images.classes) < 2:
@@ -145,7 +145,7 @@ def _warnings(images: MaskedImages, tally: Tally, skip_unreadable: bool) -> Iter
 
 
 class _Looks(Dataset[Tally]):
-    """The tally of one picture each."""
+    """The tally of one image each."""
 
     def __init__(self, images: MaskedImages, decode: bool) -> None:
         self.images, self.decode = images, decode
@@ -153,9 +153,9 @@ class _Looks(Dataset[Tally]):
     def __getitem__(self, index: int) -> Tally:
         try:
             if self.decode:
-                read_image(self.images.pictures[index])
+                read_image(self.images.images[index])
             mask = self.images.read_mask(index)
-            size = upright_size(self.images.pictures[index])
+            size = upright_size(self.images.images[index])
             self.images.check_size(index, size, mask)
         except UnreadableImageError as error:
             return Tally(unreadable=Named.one(str(error)))

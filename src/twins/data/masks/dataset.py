@@ -1,4 +1,4 @@
-"""Pictures with masks: a class for each pixel, from files of numbers or of colours."""
+"""Images with masks: a class for each pixel, from files of numbers or of colours."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ class MaskCoding:
 
 @dataclass(frozen=True)
 class MaskedImages:
-    """Pictures with a mask file each. `classes` is empty where nobody has named them."""
+    """Images with a mask file each. `classes` is empty where nobody has named them."""
 
-    pictures: Sequence[Path]
+    images: Sequence[Path]
     masks: Sequence[Path]
     classes: tuple[str, ...]
     coding: MaskCoding
     unpaired: tuple[str, ...] = ()  # what was found without its other half, in words
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     @property
     def in_memory(self) -> bool:
         return False
 
     def name(self, index: int) -> str:
-        return str(self.pictures[index])
+        return str(self.images[index])
 
     def read(self, index: int, channels: int) -> tuple[Image.Image, Tensor]:
-        """The upright picture of 1 or 3 channels, and its labels as from `read_mask`.
+        """The upright image of 1 or 3 channels, and its labels as from `read_mask`.
 
-        Raises UnreadableImageError for a broken file, AnnotationError for a mask that does not fit the picture or the
+        Raises UnreadableImageError for a broken file, AnnotationError for a mask that does not fit the image or the
         classes.
         """
-        picture, mask = read_image(self.pictures[index], channels), self.read_mask(index)
-        self.check_size(index, picture.size, mask)
-        return picture, mask
+        image, mask = read_image(self.images[index], channels), self.read_mask(index)
+        self.check_size(index, image.size, mask)
+        return image, mask
 
     def read_mask(self, index: int) -> Tensor:
         """(H, W) uint8 of labels from 0 to classes - 1, and IGNORED. Raises as `read` does."""
@@ -69,24 +69,24 @@ class MaskedImages:
         return torch.from_numpy(labels)
 
     def check_size(self, index: int, size: tuple[int, int], mask: Tensor) -> None:
-        """Raises AnnotationError unless the mask (H, W) is as large as the picture, whose size is (width, height)."""
+        """Raises AnnotationError unless the mask (H, W) is as large as the image, whose size is (width, height)."""
         height, width = mask.shape
         if (width, height) == size:
             return
         if (height, width) == size:
-            advice = "width and height are swapped: turn masks as the EXIF tags of their pictures turn these"
+            advice = "width and height are swapped: turn masks as the EXIF tags of their images turn these"
         else:
-            advice = "save each mask in the size of its picture"
+            advice = "save each mask in the size of its image"
         raise AnnotationError(
-            f"{self.masks[index]}: {width} x {height} pixels, but {self.pictures[index]} has {size[0]} x {size[1]}",
+            f"{self.masks[index]}: {width} x {height} pixels, but {self.images[index]} has {size[0]} x {size[1]}",
             advice,
         )
 
     def subset(self, indices: Sequence[int]) -> MaskedImages:
-        return replace(self, pictures=[self.pictures[i] for i in indices], masks=[self.masks[i] for i in indices])
+        return replace(self, images=[self.images[i] for i in indices], masks=[self.masks[i] for i in indices])
 
     def with_classes(self, names: Sequence[str]) -> MaskedImages:
-        """The same pictures, their classes named."""
+        """The same images, their classes named."""
         return replace(self, classes=tuple(names))
 
     def _check_labels(self, index: int, labels: np.ndarray) -> None:
@@ -100,7 +100,7 @@ class MaskedImages:
 
 
 def read_labels(path: Path, coding: MaskCoding) -> np.ndarray:
-    """(H, W) uint8 of labels from 0 to 254, and IGNORED, turned upright as pictures are.
+    """(H, W) uint8 of labels from 0 to 254, and IGNORED, turned upright as images are.
 
     Raises UnreadableImageError for a broken file, AnnotationError for one whose values cannot be classes.
     """
@@ -131,7 +131,7 @@ def _numbers(path: Path, image: Image.Image) -> np.ndarray:
 
 
 def _classes_by_colour(path: Path, image: Image.Image, colours: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """(H, W) places among the colours. Palettes and greys are colours too: tools save pictures of few colours so."""
+    """(H, W) places among the colours. Palettes and greys are colours too: tools save images of few colours so."""
     if image.mode not in _COLOURS:
         raise AnnotationError(
             f"{path}: no colours in a mask of mode {image.mode}", "save colour masks as 8-bit RGB PNG"

@@ -1,14 +1,15 @@
-"""Folders of pictures with folders of masks beside them, in every usual arrangement.
+"""Folders of images with folders of masks beside them, in every usual arrangement.
 
 ADE20K keeps `images/training` and `annotations/training`, Cityscapes `leftImg8bit/train` and `gtFine/train`, others
-`train/images` and `train/masks`: folders of pictures and of masks, with the parts either inside or around them.
+`train/images` and `train/masks`: folders of images and of masks, with the parts either inside or around them.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...errors import TwinsError
@@ -16,21 +17,30 @@ from ...recipes import SegmentRecipe
 from ..annotation_errors import FEW, a_few
 from ..classify.folder import PARTS
 from ..images import IMAGE_SUFFIXES
+from ..split import split_parts
+from ..synthetic_scenes import write_masked_canvases
 from .dataset import MOST_CLASSES, MaskCoding, MaskedImages
 
-PICTURE_FOLDERS = ("images", "image", "imgs", "img", "leftImg8bit", "JPEGImages")
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "leftImg8bit", "JPEGImages")
 MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "gtFine", "SegmentationClass")
 
 LAYOUT = "--data takes a folder with images/train and masks/train, train/images and train/masks, or images and masks"
 
 Colour = tuple[int, int, int]
-Folders = tuple[Path, Path]  # of pictures, of masks
+Folders = tuple[Path, Path]  # of images, of masks
+
+
+def are_images_and_masks(names: Iterable[str], nothing_else: bool = False) -> bool:
+    """Whether names of folders are among those of images and those of masks, and with `nothing_else` all of them."""
+    kinds = [{name.lower() for name in kind} for kind in (IMAGE_FOLDERS, MASK_FOLDERS)]
+    lower = {name.lower() for name in names}
+    return all(lower & kind for kind in kinds) and (not nothing_else or lower <= kinds[0] | kinds[1])
 
 
 def read_mask_folders(recipe: SegmentRecipe) -> tuple[MaskedImages | None, MaskedImages | None]:
-    """(training, held out) pictures with masks under `recipe.data`; either is None where its folders are not there.
+    """(training, validation) images with masks under `recipe.data`; either is None where its folders are not there.
 
-    Folders without parts are training pictures. A picture and a mask belong together when their paths are the same
+    Folders without parts are training images. An image and a mask belong together when their paths are the same
     below these folders but for the suffixes. What has no other half is left out and told in `unpaired`. Raises
     TwinsError, naming folder or file, for folders that are missing or hold no pair, and for a bad file of class names.
     """
@@ -49,33 +59,33 @@ def read_mask_folders(recipe: SegmentRecipe) -> tuple[MaskedImages | None, Maske
 
 
 def _folders(root: Path) -> tuple[Folders | None, Folders | None]:
-    """The folders of the training and of the held-out part."""
+    """The folders of the training and of the validation part."""
     outer = [_child(root, names) for names in PARTS]
     if any(outer):
         train, val = (_both_kinds(part) if part else None for part in outer)
         return train, val
     whole = _both_kinds(root)
     inner = [tuple(_child(folder, names) for folder in whole) for names in PARTS]
-    if not any(pictures for pictures, _ in inner):
+    if not any(images for images, _ in inner):
         return whole, None
     train, val = (_both_halves(whole, part, names) for part, names in zip(inner, PARTS, strict=True))
     return train, val
 
 
 def _both_kinds(place: Path) -> Folders:
-    pictures, masks = _child(place, PICTURE_FOLDERS), _child(place, MASK_FOLDERS)
-    if pictures and masks:
-        return pictures, masks
-    kind, names = ("masks", MASK_FOLDERS) if pictures else ("pictures", PICTURE_FOLDERS)
+    images, masks = _child(place, IMAGE_FOLDERS), _child(place, MASK_FOLDERS)
+    if images and masks:
+        return images, masks
+    kind, names = ("masks", MASK_FOLDERS) if images else ("pictures", IMAGE_FOLDERS)
     raise TwinsError(f"{place}: no folder of {kind} there ({', '.join(names)}); {LAYOUT}")
 
 
 def _both_halves(whole: Folders, part: tuple[Path | None, ...], names: tuple[str, ...]) -> Folders | None:
-    pictures, masks = part
-    if pictures and masks:
-        return pictures, masks
-    if pictures or masks:
-        there, lacking = (pictures, whole[1]) if pictures else (masks, whole[0])
+    images, masks = part
+    if images and masks:
+        return images, masks
+    if images or masks:
+        there, lacking = (images, whole[1]) if images else (masks, whole[0])
         raise TwinsError(f"{lacking}: no folder {' or '.join(names)} there to go with {there}; {LAYOUT}")
     return None
 
@@ -87,22 +97,22 @@ def _child(folder: Path, names: Sequence[str]) -> Path | None:
 
 
 def _pair_up(folders: Folders, recipe: SegmentRecipe, classes: tuple[str, ...], coding: MaskCoding) -> MaskedImages:
-    picture_folder, mask_folder = folders
+    image_folder, mask_folder = folders
     img_suffixes = IMAGE_SUFFIXES if recipe.img_suffix is None else (recipe.img_suffix,)
-    pictures = _files_by_stem(picture_folder, img_suffixes, "--img-suffix")
+    images = _files_by_stem(image_folder, img_suffixes, "--img-suffix")
     masks = _files_by_stem(mask_folder, (recipe.mask_suffix,), "--mask-suffix")
-    both = sorted(pictures.keys() & masks.keys())
+    both = sorted(images.keys() & masks.keys())
     if not both:
-        raise TwinsError(_why_no_pair(picture_folder, mask_folder, recipe))
-    lonely_pictures = [pictures[stem] for stem in sorted(pictures.keys() - masks.keys())]
-    lonely_masks = [masks[stem] for stem in sorted(masks.keys() - pictures.keys())]
+        raise TwinsError(_why_no_pair(image_folder, mask_folder, recipe))
+    lonely_images = [images[stem] for stem in sorted(images.keys() - masks.keys())]
+    lonely_masks = [masks[stem] for stem in sorted(masks.keys() - images.keys())]
     return MaskedImages(
-        [picture_folder / pictures[stem] for stem in both],
+        [image_folder / images[stem] for stem in both],
         [mask_folder / masks[stem] for stem in both],
         classes,
         coding,
-        _counted(lonely_pictures, picture_folder, "picture", "a mask")
-        + _counted(lonely_masks, mask_folder, "mask", "a picture"),
+        _counted(lonely_images, image_folder, "image", "a mask")
+        + _counted(lonely_masks, mask_folder, "mask", "an image"),
     )
 
 
@@ -121,24 +131,24 @@ def _files_by_stem(folder: Path, suffixes: tuple[str, ...], flag: str) -> dict[s
 
 
 def _files(folder: Path) -> list[str]:
-    """All files below, sorted; not the hidden ones, of which some systems leave one for each picture."""
+    """All files below, sorted; not the hidden ones, of which some systems leave one for each image."""
     found = []
     for parent, _, names in os.walk(folder, followlinks=True):
         found += [Path(parent, name).relative_to(folder).as_posix() for name in names if not name.startswith(".")]
     return sorted(found)
 
 
-def _why_no_pair(pictures: Path, masks: Path, recipe: SegmentRecipe) -> str:
-    picture_files, mask_files = _files(pictures), _files(masks)
+def _why_no_pair(images: Path, masks: Path, recipe: SegmentRecipe) -> str:
+    image_files, mask_files = _files(images), _files(masks)
     if mask_files and all(file.lower().endswith((".jpg", ".jpeg")) for file in mask_files):
         return (
             f"{masks}: all masks are JPEG files ({mask_files[0]}); its compression invents values between the classes: "
             f"draw masks as PNG files"
         )
-    here, there = (f"as {files[0]}" if files else "it is empty" for files in (picture_files, mask_files))
+    here, there = (f"as {files[0]}" if files else "it is empty" for files in (image_files, mask_files))
     return (
-        f"{pictures}: no picture ({here}) has a mask in {masks} ({there}); names must be the same before "
-        f"--img-suffix ({recipe.img_suffix or 'any picture'}) and --mask-suffix ({recipe.mask_suffix})"
+        f"{images}: no image ({here}) has a mask in {masks} ({there}); names must be the same before "
+        f"--img-suffix ({recipe.img_suffix or 'any image'}) and --mask-suffix ({recipe.mask_suffix})"
     )
 
 
@@ -209,3 +219,16 @@ def _refuse_twice(rows: list[tuple[str, str]], values: Sequence[str | Colour]) -
             shown = repr(value) if isinstance(value, str) else "colour " + ",".join(map(str, value))
             raise TwinsError(f"{place}: {shown} again, after {first[value]}; each class has its own")
         first[value] = place
+
+
+def open_masked(recipe: SegmentRecipe, evaluation_only: bool = False) -> tuple[MaskedImages | None, MaskedImages]:
+    """(training, validation) images with masks, by the same rules; `digits` are written below the output folder first.
+
+    Classes may be without names yet: nobody need name them.
+    """
+    if recipe.data == "digits":
+        recipe = recipe.replace(data=str(write_masked_canvases(Path(recipe.output, "data", "digit-canvases"))))
+    train, val = split_parts(*read_mask_folders(recipe), recipe, evaluation_only)
+    if train is not None and train.unpaired == val.unpaired:  # both from one folder, of which this is told once
+        val = replace(val, unpaired=())
+    return train, val

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...distributed.world import gather, share_of
+from ...distributed.collectives import gather, share_of
 from ...progress import Progress
 from ...recipes import SegmentRecipe
 from ..loading import workers_at_hand
@@ -19,7 +19,7 @@ def look_through(
 ) -> tuple[tuple[str, ...], dict[str, MaskFindings]]:
     """The names of the classes, numbers where nobody has named them, and what is found in each part's masks.
 
-    With `decode` pictures are read too, and not their heads alone. Every process must ask, and sees its share.
+    With `decode` images are read too, and not their heads alone. Every process must ask, and sees its share.
     """
     tallies = {part: _tally(part, images, recipe, decode) for part, images in parts.items()}
     classes = settle_classes(next(iter(parts.values())), sum(tallies.values(), Tally()))
@@ -31,9 +31,9 @@ def look_through(
 def survey_masks(parts: dict[str, MaskedImages], recipe: SegmentRecipe) -> Survey:
     """How often each class occurs in each part, and what is wrong."""
     classes, found = look_through(parts, recipe, decode=True)
-    columns = [text for part in parts for text in (f"{part}: pictures", "of pixels")]
+    columns = [text for part in parts for text in (f"{part}: images", "of pixels")]
     rows = [
-        (name, *(text for f in found.values() for text in (str(f.pictures[i]), _percent(f.pixels[i], sum(f.pixels)))))
+        (name, *(text for f in found.values() for text in (str(f.images[i]), _percent(f.pixels[i], sum(f.pixels)))))
         for i, name in enumerate(classes)
     ]
     errors = [f"{part}: {error}" for part, f in found.items() for error in f.errors]
@@ -59,9 +59,9 @@ def _tally(part: str, images: MaskedImages, recipe: SegmentRecipe, decode: bool)
 
 def _described(part: str, count: int, found: MaskFindings) -> str:
     if not found.sizes:
-        return f"{part}: {count} pictures with masks, of which none can be used"
+        return f"{part}: {count} images with masks, of which none can be used"
     ignored = _percent(found.ignored, found.ignored + sum(found.pixels))
-    return f"{part}: {count} pictures with masks, {span(found.sizes)}; {ignored} of pixels are of no class"
+    return f"{part}: {count} images with masks, {span(found.sizes)}; {ignored} of pixels are of no class"
 
 
 def _percent(count: int, total: int) -> str:

@@ -1,4 +1,4 @@
-"""From a picture and its mask to what a segmenter sees: the published augmentation, and the one preprocessing.
+"""From an image and its mask to what a segmenter sees: the published augmentation, and the one preprocessing.
 
 The pipeline is the one that the paper's segmentation runs share with Swin's and PVT's. A mask is an (H, W) tensor of
 bytes, a class each; IGNORED is none. All randomness is torch's, which the caller seeds by the sample's key.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -20,8 +19,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from ...errors import TwinsError
-from ...preprocessing import fitted_size
-from ...recipes import SegmentRecipe
+from ...preprocessing import SegmentPreprocessing, fitted_size
+from ...recipes import SegmentRecipe, two_positive
 from .dataset import IGNORED
 
 RETRIES = 10
@@ -30,36 +29,17 @@ MaskTransform = Callable[[Image.Image, Tensor], tuple[Tensor, Tensor]]
 MaskViews = Callable[[Image.Image, Tensor], tuple[tuple[Tensor, ...], Tensor]]
 
 
-@dataclass(frozen=True)
-class MaskPreprocessing:
-    """How pictures are made ready wherever a trained segmenter meets them; stored in its checkpoint."""
-
-    resize: tuple[int, int] = (2048, 512)  # longest and shortest side that pictures are resized to fit
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
-
-    @classmethod
-    def of(cls, recipe: SegmentRecipe) -> MaskPreprocessing:
-        """Raises TwinsError for a --resize that is not two positive numbers; their order does not matter."""
-        resize = (4 * recipe.img_size, recipe.img_size) if recipe.resize is None else recipe.resize
-        shortest, longest = _two_positive("--resize", resize)
-        return cls((longest, shortest), tuple(recipe.mean), tuple(recipe.std))
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
 def mask_train_transform(recipe: SegmentRecipe) -> MaskTransform:
-    """A PIL picture and its mask to (C, S, S) floats and (S, S) int64 labels, S = img_size.
+    """A PIL image and its mask to (C, S, S) floats and (S, S) int64 labels, S = img_size.
 
     Resized to fit times a random factor, cropped, mirrored, distorted, normalised, and filled up on the right and below
     with 0 and IGNORED. Raises TwinsError for a --resize or --scale that is not two positive numbers.
     """
-    return partial(_train_view, recipe, MaskPreprocessing.of(recipe), _two_positive("--scale", recipe.scale))
+    return partial(_train_view, recipe, recipe.preprocessing(), two_positive("--scale", recipe.scale))
 
 
-def mask_eval_transform(preprocessing: MaskPreprocessing, scales: Sequence[float] = (1.0,)) -> MaskViews:
-    """A PIL picture and its mask to one normalised (C, h, w) view for each scale, and the mask as it is.
+def mask_eval_transform(preprocessing: SegmentPreprocessing, scales: Sequence[float] = (1.0,)) -> MaskViews:
+    """A PIL image and its mask to one normalised (C, h, w) view for each scale, and the mask as it is.
 
     Raises TwinsError for --test-scales that are not positive.
     """
@@ -69,15 +49,15 @@ def mask_eval_transform(preprocessing: MaskPreprocessing, scales: Sequence[float
 
 
 def crop_problem(recipe: SegmentRecipe, sizes: Sequence[tuple[int, int]]) -> str | None:
-    """What to say if no picture of these sizes, (width, height), fills a crop either way even at the largest factor."""
-    longest, shortest = MaskPreprocessing.of(recipe).resize
-    most = _two_positive("--scale", recipe.scale)[1]
+    """What to say if no image of these sizes, (width, height), fills a crop either way even at the largest factor."""
+    longest, shortest = recipe.preprocessing().resize
+    most = two_positive("--scale", recipe.scale)[1]
     if any(max(fitted_size(size, (longest, shortest), most)) >= recipe.img_size for size in sizes) or not sizes:
         return None
     largest = max(sizes, key=math.prod)
     height, width = fitted_size(largest, (longest, shortest), most)
     return (
-        f"--img-size {recipe.img_size} is larger than any picture: the largest, {largest[0]}x{largest[1]}, is at "
+        f"--img-size {recipe.img_size} is larger than any image: the largest, {largest[0]}x{largest[1]}, is at "
         f"most {width}x{height} after resizing; raise --resize ({longest} {shortest}) or --scale (up to {most:g}), "
         f"or lower --img-size and give --resize {longest} {shortest} with it"
     )
@@ -119,7 +99,7 @@ def scale_saturation(image: Tensor, factor: float) -> Tensor:
 
 
 def _train_view(
-    recipe: SegmentRecipe, preprocessing: MaskPreprocessing, scale: list[Any], image: Image.Image, mask: Tensor
+    recipe: SegmentRecipe, preprocessing: SegmentPreprocessing, scale: list[Any], image: Image.Image, mask: Tensor
 ) -> tuple[Tensor, Tensor]:
     height, width = fitted_size(image.size, preprocessing.resize, _uniform(*scale))
     labels = F.resize(mask[None], [height, width], InterpolationMode.NEAREST)[0]
@@ -136,7 +116,7 @@ def _train_view(
 
 
 def _eval_views(
-    preprocessing: MaskPreprocessing, scales: Sequence[float], image: Image.Image, mask: Tensor
+    preprocessing: SegmentPreprocessing, scales: Sequence[float], image: Image.Image, mask: Tensor
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     pixels = F.pil_to_tensor(image)
     sizes = [fitted_size(image.size, preprocessing.resize, scale) for scale in scales]
@@ -148,7 +128,7 @@ def _resized(pixels: Tensor, height: int, width: int) -> Tensor:
     return F.resize(pixels, [height, width], antialias=False)
 
 
-def _normalised(pixels: Tensor, preprocessing: MaskPreprocessing) -> Tensor:
+def _normalised(pixels: Tensor, preprocessing: SegmentPreprocessing) -> Tensor:
     return F.normalize(F.to_dtype(pixels, torch.float32, scale=True), preprocessing.mean, preprocessing.std)
 
 
@@ -184,12 +164,6 @@ def _uniform(low: float, high: float) -> float:
 
 def _chance(probability: float) -> bool:
     return torch.rand(()).item() < probability
-
-
-def _two_positive(flag: str, values: Sequence[float]) -> list[Any]:
-    if len(values) != 2 or min(values) <= 0:
-        raise TwinsError(f"{flag} takes two positive numbers, not {_listed(values) or 'none'}")
-    return sorted(values)
 
 
 def _listed(values: Sequence[float]) -> str:

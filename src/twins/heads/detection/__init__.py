@@ -15,7 +15,7 @@ from ..base import dense_backbone
 from .detector import Detector, MaskRCNN, RetinaNet, Selection
 from .roi_head import RoIHead
 from .rpn_head import RPNHead
-from .transform import Preparation
+from .transform import DetectorTransform
 
 __all__ = ["DETECTORS", "SURE", "Detector", "MaskRCNN", "RetinaNet", "mask_rcnn", "retinanet"]
 
@@ -42,14 +42,14 @@ def retinanet(
     Parameters
     ----------
     min_size, max_size:
-        Pictures are resized to have this shortest side, or this longest side where that is less.
+        Images are resized to have this shortest side, or this longest side where that is less.
     channels:
         Width of the pyramid and the head.
     score_thresh, nms_thresh, detections_per_img:
         Detections that score more than the first; of two of a class that overlap more than the second the better one;
         the best so many.
     image_mean, image_std:
-        What pictures in [0, 1] are normalised by, one number a channel.
+        What images in [0, 1] are normalised by, one number a channel.
     weights:
         A checkpoint of the detector, or of a classifier for its backbone, in any dialect that `load_weights` reads.
         The report is kept as `load_report`.
@@ -61,9 +61,9 @@ def retinanet(
     """
     _check(name, num_classes=num_classes, channels=channels)
     trunk = dense_backbone(name, {"window_padding": "zero"} | backbone, stages=(1, 2, 3))
-    preparation = _preparation(name, min_size, max_size, image_mean, image_std, trunk.in_chans)
+    transform = _make_transform(name, min_size, max_size, image_mean, image_std, trunk.in_chans)
     selection = Selection(score_thresh, nms_thresh, detections_per_img)
-    return RetinaNet(trunk, num_classes, channels, preparation, selection).with_weights(weights)
+    return RetinaNet(trunk, num_classes, channels, transform, selection).with_weights(weights)
 
 
 def mask_rcnn(
@@ -94,21 +94,21 @@ def mask_rcnn(
     masks:
         False leaves the mask head out: Faster R-CNN.
     proposals:
-        Boxes a picture that the first stage hands on; before overlapping ones are dropped, as many a level, in training
+        Boxes an image that the first stage hands on; before overlapping ones are dropped, as many a level, in training
         twice that.
     rpn_samples, box_samples:
-        Anchors, and proposals, a picture that are learnt from.
+        Anchors, and proposals, an image that are learnt from.
 
     Everything else, and what is raised, as in `retinanet`.
     """
     _check(name, num_classes=num_classes, channels=channels, box_channels=box_channels, proposals=proposals,
            rpn_samples=rpn_samples, box_samples=box_samples)  # fmt: skip
     trunk = dense_backbone(name, {"window_padding": "zero"} | backbone)
-    preparation = _preparation(name, min_size, max_size, image_mean, image_std, trunk.in_chans)
+    transform = _make_transform(name, min_size, max_size, image_mean, image_std, trunk.in_chans)
     rpn_head = RPNHead(channels, proposals, rpn_samples)
     roi_head = RoIHead(channels, num_classes, box_channels, box_samples, masks)
     selection = Selection(score_thresh, nms_thresh, detections_per_img)
-    return MaskRCNN(trunk, channels, rpn_head, roi_head, preparation, selection).with_weights(weights)
+    return MaskRCNN(trunk, channels, rpn_head, roi_head, transform, selection).with_weights(weights)
 
 
 DETECTORS: dict[str, Callable[..., Detector]] = {"mask_rcnn": mask_rcnn, "retinanet": retinanet}
@@ -120,10 +120,10 @@ def _check(name: str, **counts: int) -> None:
             raise TwinsError(f"{name}: {setting} must be 1 or more, not {value}")
 
 
-def _preparation(
+def _make_transform(
     name: str, min_size: int, max_size: int, mean: Sequence[float], std: Sequence[float], channels: int
-) -> Preparation:
+) -> DetectorTransform:
     _check(name, min_size=min_size, max_size=max_size)
     if not len(mean) == len(std) == channels:
         raise TwinsError(f"{name}: image_mean and image_std need {channels} numbers, one a channel (in_chans)")
-    return Preparation(min_size, max_size, tuple(mean), tuple(std))
+    return DetectorTransform(min_size, max_size, tuple(mean), tuple(std))

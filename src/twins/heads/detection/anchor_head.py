@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ...distributed.world import mean_over_ranks
-from .boxes import BETWEEN, RATIOS, Size, assign, inside_picture, make_anchors, overlaps
+from ...distributed.collectives import mean_over_ranks
+from .boxes import BETWEEN, RATIOS, Size, assign, inside_image, make_anchors, overlaps
 
 
 class AnchorHead(nn.Module):
@@ -31,8 +31,8 @@ class AnchorHead(nn.Module):
         return make_anchors(map_sizes(levels), self.strides, self.scales, levels[0].device, precise(levels[0]).dtype)
 
     def assigned(self, boxes: Tensor, anchors: Tensor, levels: Sequence[Tensor], size: Size) -> Tensor:
-        """The object of each anchor of a picture of this size; what larger pictures add to the batch takes no part."""
-        inside = inside_picture(size, map_sizes(levels), self.strides).to(anchors.device)
+        """The object of each anchor of an image of this size; what larger images add to the batch takes no part."""
+        inside = inside_image(size, map_sizes(levels), self.strides).to(anchors.device)
         inside = inside.repeat_interleave(self.anchors_a_place())
         ious = overlaps(boxes.to(anchors.dtype), anchors).masked_fill(~inside, -1)
         return assign(ious, self.positive, self.negative, self.low_quality).masked_fill(~inside, BETWEEN)
@@ -70,7 +70,7 @@ def precise(x: Tensor) -> Tensor:
 def mean_count(count: int, like: Tensor) -> Tensor:
     """What summed losses are divided by: a count's mean over all processes, 1 at least.
 
-    So gradients that are averaged over processes are those of one that has all the pictures.
+    So gradients that are averaged over processes are those of one that has all the images.
     """
     return mean_over_ranks(like.new_tensor(float(count))).clamp(min=1)
 

@@ -48,11 +48,11 @@ def make_anchors(
     return levels
 
 
-def inside_picture(picture: Size, sizes: Sequence[Size], strides: Sequence[int]) -> Tensor:
-    """Which places of maps of these sizes stand in a picture, of which they may show more: (all places,) of bool."""
+def inside_image(image: Size, sizes: Sequence[Size], strides: Sequence[int]) -> Tensor:
+    """Which places of maps of these sizes stand in an image, of which they may show more: (all places,) of bool."""
     inside = []
     for (height, width), stride in zip(sizes, strides, strict=True):
-        row, column = torch.arange(height) * stride < picture[0], torch.arange(width) * stride < picture[1]
+        row, column = torch.arange(height) * stride < image[0], torch.arange(width) * stride < image[1]
         inside.append((row[:, None] & column).flatten())
     return torch.cat(inside)
 
@@ -70,7 +70,7 @@ def encode(boxes: Tensor, anchors: Tensor, deviations: Sequence[float] = (1, 1, 
 def decode(
     changes: Tensor, anchors: Tensor, size: Size | None = None, deviations: Sequence[float] = (1, 1, 1, 1)
 ) -> Tensor:
-    """The boxes, (..., 4), that `encode` tells as these changes of anchors; cut off at a picture of `size`."""
+    """The boxes, (..., 4), that `encode` tells as these changes of anchors; cut off at an image of `size`."""
     anchor_centres, anchor_sides = _centres_and_sides(anchors)
     shift, growth = (changes * changes.new_tensor(deviations)).split(2, dim=-1)
     centres = anchor_centres + shift * anchor_sides
@@ -80,7 +80,7 @@ def decode(
 
 
 def clip(boxes: Tensor, size: Size) -> Tensor:
-    """The part of each box, (..., 4), that lies in a picture of this size."""
+    """The part of each box, (..., 4), that lies in an image of this size."""
     height, width = size
     return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
 

@@ -13,13 +13,13 @@ from ..fpn import FeaturePyramid
 from .retina_head import RetinaHead
 from .roi_head import RoIHead
 from .rpn_head import RPNHead
-from .transform import Pictures, Preparation, Target, resized_targets
+from .transform import DetectorTransform, ImageList, Target, resized_targets
 
 Detections = dict[str, Tensor]
 
 
 class Selection(NamedTuple):
-    """Which detections of a picture are answered."""
+    """Which detections of an image are answered."""
 
     score_thresh: float  # those that score more
     nms_thresh: float  # of two of a class that overlap more, the better one
@@ -27,18 +27,18 @@ class Selection(NamedTuple):
 
 
 class Detector(DenseModel):
-    """Pictures in, losses or detections out.
+    """Images in, losses or detections out.
 
     Takes a list of (in_chans, H, W) floats in [0, 1], of any sizes. Resizing and normalising are the network's own; the
-    answers are in the pixels of the pictures as they came.
+    answers are in the pixels of the images as they came.
 
-    - In training also a list of targets, one dictionary a picture: `boxes` (N, 4) floats x0, y0, x1, y1 in pixels,
+    - In training also a list of targets, one dictionary an image: `boxes` (N, 4) floats x0, y0, x1, y1 in pixels,
       `labels` (N,) int64 from 0 to num_classes - 1, for a mask head `masks` (N, H, W) of 0 and 1; N may be 0. Answers
-      named losses. With `resize=False` pictures keep the size that they have, as augmented ones should.
-    - Else answers a dictionary a picture, best first: `boxes` (N, 4), `scores` (N,), `labels` (N,), and with a mask
+      named losses. With `resize=False` images keep the size that they have, as augmented ones should.
+    - Else answers a dictionary an image, best first: `boxes` (N, 4), `scores` (N,), `labels` (N,), and with a mask
       head `masks` (N, 1, H, W) of bool.
 
-    Raises ValueError or TypeError, naming the picture, for what it cannot take.
+    Raises ValueError or TypeError, naming the image, for what it cannot take.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Detector(DenseModel):
         backbone: TwinsBackbone,
         neck: FeaturePyramid,
         num_classes: int,
-        preparation: Preparation,
+        transform: DetectorTransform,
         selection: Selection,
     ) -> None:
         super().__init__()
         self.backbone, self.neck = backbone, neck
-        self.num_classes, self.preparation, self.selection = num_classes, preparation, selection
+        self.num_classes, self.transform, self.selection = num_classes, transform, selection
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[Target] | None = None, resize: bool = True
@@ -59,17 +59,17 @@ class Detector(DenseModel):
         check_images(images, self.backbone.in_chans)
         if self.training:
             targets = self.checked(targets, images)
-        pictures = self.preparation(images, resize)
-        levels = self.neck(self.backbone(pictures.batch))
+        image_list = self.transform(images, resize)
+        levels = self.neck(self.backbone(image_list.tensors))
         if self.training:
             assert targets is not None
-            return self.losses(levels, pictures, resized_targets(targets, pictures))
-        return self.detections(levels, pictures)
+            return self.losses(levels, image_list, resized_targets(targets, image_list))
+        return self.detections(levels, image_list)
 
-    def losses(self, levels: Sequence[Tensor], pictures: Pictures, targets: Sequence[Target]) -> dict[str, Tensor]:
+    def losses(self, levels: Sequence[Tensor], image_list: ImageList, targets: Sequence[Target]) -> dict[str, Tensor]:
         raise NotImplementedError
 
-    def detections(self, levels: Sequence[Tensor], pictures: Pictures) -> list[Detections]:
+    def detections(self, levels: Sequence[Tensor], image_list: ImageList) -> list[Detections]:
         raise NotImplementedError
 
     @property
@@ -79,7 +79,7 @@ class Detector(DenseModel):
     def checked(self, targets: Sequence[Target] | None, images: Sequence[Tensor]) -> Sequence[Target]:
         """The targets, if they are such as the docstring says."""
         if targets is None or len(targets) != len(images):
-            raise ValueError(f"training needs targets, one for each of {len(images)} pictures")
+            raise ValueError(f"training needs targets, one for each of {len(images)} images")
         for i, (image, target) in enumerate(zip(images, targets, strict=True)):
             for key in ("boxes", "labels", *(["masks"] if self.has_masks else [])):
                 if key not in target:
@@ -92,7 +92,7 @@ class Detector(DenseModel):
             if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
                 raise ValueError(f"targets[{i}]: labels must lie in 0..{self.num_classes - 1}")
             if self.has_masks and target["masks"].shape != (len(labels), *image.shape[1:]):
-                raise ValueError(f"targets[{i}]: masks must be (objects, height, width) of the picture")
+                raise ValueError(f"targets[{i}]: masks must be (objects, height, width) of the image")
         return targets
 
 
@@ -104,18 +104,18 @@ class RetinaNet(Detector):
         backbone: TwinsBackbone,
         num_classes: int,
         channels: int,
-        preparation: Preparation,
+        transform: DetectorTransform,
         selection: Selection,
     ) -> None:
         neck = FeaturePyramid(backbone.feature_info.channels(), channels, strided=2)
-        super().__init__(backbone, neck, num_classes, preparation, selection)
+        super().__init__(backbone, neck, num_classes, transform, selection)
         self.bbox_head = RetinaHead(channels, num_classes)
 
-    def losses(self, levels: Sequence[Tensor], pictures: Pictures, targets: Sequence[Target]) -> dict[str, Tensor]:
-        return self.bbox_head.losses(levels, pictures, targets)
+    def losses(self, levels: Sequence[Tensor], image_list: ImageList, targets: Sequence[Target]) -> dict[str, Tensor]:
+        return self.bbox_head.losses(levels, image_list, targets)
 
-    def detections(self, levels: Sequence[Tensor], pictures: Pictures) -> list[Detections]:
-        return self.bbox_head.detections(levels, pictures, *self.selection)
+    def detections(self, levels: Sequence[Tensor], image_list: ImageList) -> list[Detections]:
+        return self.bbox_head.detections(levels, image_list, *self.selection)
 
 
 class MaskRCNN(Detector):
@@ -130,33 +130,33 @@ class MaskRCNN(Detector):
         channels: int,
         rpn_head: RPNHead,
         roi_head: RoIHead,
-        preparation: Preparation,
+        transform: DetectorTransform,
         selection: Selection,
     ) -> None:
         neck = FeaturePyramid(backbone.feature_info.channels(), channels, pooled=True)
-        super().__init__(backbone, neck, roi_head.num_classes, preparation, selection)
+        super().__init__(backbone, neck, roi_head.num_classes, transform, selection)
         self.rpn_head, self.roi_head = rpn_head, roi_head
 
     @property
     def has_masks(self) -> bool:
         return self.roi_head.mask_head is not None
 
-    def losses(self, levels: Sequence[Tensor], pictures: Pictures, targets: Sequence[Target]) -> dict[str, Tensor]:
+    def losses(self, levels: Sequence[Tensor], image_list: ImageList, targets: Sequence[Target]) -> dict[str, Tensor]:
         answers = self.rpn_head(levels)
-        proposals = self.rpn_head.propose(levels, answers, pictures)
+        proposals = self.rpn_head.propose(levels, answers, image_list)
         return {
-            **self.rpn_head.losses(levels, answers, pictures, targets),
+            **self.rpn_head.losses(levels, answers, image_list, targets),
             **self.roi_head.losses(levels[:-1], proposals, targets),
         }
 
-    def detections(self, levels: Sequence[Tensor], pictures: Pictures) -> list[Detections]:
-        proposals = self.rpn_head.propose(levels, self.rpn_head(levels), pictures)
-        return self.roi_head.detections(levels[:-1], proposals, pictures, *self.selection)
+    def detections(self, levels: Sequence[Tensor], image_list: ImageList) -> list[Detections]:
+        proposals = self.rpn_head.propose(levels, self.rpn_head(levels), image_list)
+        return self.roi_head.detections(levels[:-1], proposals, image_list, *self.selection)
 
 
 def check_images(images: Sequence[Tensor], channels: int) -> None:
     if not len(images):
-        raise ValueError("no pictures: a list of (C, H, W) tensors is needed")
+        raise ValueError("no images: a list of (C, H, W) tensors is needed")
     for i, image in enumerate(images):
         if not image.is_floating_point():
             raise TypeError(f"images[{i}] is of {image.dtype}: floats in [0, 1] are needed")

@@ -1,4 +1,4 @@
-"""Masks of objects: what the mask head is to say inside a box, and what it said, put back into the picture."""
+"""Masks of objects: what the mask head is to say inside a box, and what it said, put back into the image."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def mask_targets(masks: Tensor, boxes: Tensor, objects: Tensor, size: int) -> Te
 
 
 def paste_masks(likely: Tensor, boxes: Tensor, size: Size) -> Tensor:
-    """(N, M, M) chances inside (N, 4) boxes -> (N, 1, H, W) of bool in a picture of this size.
+    """(N, M, M) chances inside (N, 4) boxes -> (N, 1, H, W) of bool in an image of this size.
 
     A pixel's chance is interpolated where its centre falls on the mask; outside the box it is none.
     """
     height, width = size
     pasted = torch.zeros(len(likely), 1, height, width, dtype=torch.bool, device=likely.device)
-    for picture, mask, box, (x0, y0, x1, y1) in zip(pasted, likely, boxes, boxes.tolist(), strict=True):
-        # Only the pixels that the box touches: pictures are large, and objects small.
+    for image, mask, box, (x0, y0, x1, y1) in zip(pasted, likely, boxes, boxes.tolist(), strict=True):
+        # Only the pixels that the box touches: images are large, and objects small.
         columns = slice(max(math.floor(x0), 0), min(math.ceil(x1), width))
         rows = slice(max(math.floor(y0), 0), min(math.ceil(y1), height))
         if columns.start < columns.stop and rows.start < rows.stop and x0 < x1 and y0 < y1:
             across, down = _centres(columns, box[0], box[2]), _centres(rows, box[1], box[3])
             grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)
             inside = F.grid_sample(mask[None, None], grid[None], align_corners=False)
-            picture[:, rows, columns] = inside[0] >= THRESHOLD
+            image[:, rows, columns] = inside[0] >= THRESHOLD
     return pasted
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...optional_dependencies import need
 from .anchor_head import AnchorHead, by_anchor, convolutions, initialise, mean_count
 from .boxes import BETWEEN, best_apart, decode, encode, has_area
-from .transform import Pictures, Target
+from .transform import ImageList, Target
 
 CANDIDATES = 1000  # a level
 PRIOR = 0.01  # the chance of an object that the head starts from, lest all that background swamp its first steps
@@ -41,16 +41,16 @@ class RetinaHead(AnchorHead):
         changes = [by_anchor(self.retina_reg(self.reg_convs(x_BCHW)), 4) for x_BCHW in levels]
         return logits, changes
 
-    def losses(self, levels: Sequence[Tensor], pictures: Pictures, targets: Sequence[Target]) -> dict[str, Tensor]:
+    def losses(self, levels: Sequence[Tensor], image_list: ImageList, targets: Sequence[Target]) -> dict[str, Tensor]:
         """Focal loss of the anchors that are an object's or clearly none, and L1 of the objects' boxes.
 
-        Both are sums, divided by the number of anchors that are an object's; a picture without any counts as one.
+        Both are sums, divided by the number of anchors that are an object's; an image without any counts as one.
         """
         logits, changes = (torch.cat(of_levels, dim=1) for of_levels in self(levels))
         anchors = torch.cat(self.anchors(levels))
         focal_loss = need("torchvision.ops", extra="detect").sigmoid_focal_loss
         loss_cls, loss_bbox, count = logits.new_zeros(()), logits.new_zeros(()), 0
-        for place, (target, size) in enumerate(zip(targets, pictures.padded_sizes, strict=True)):
+        for place, (target, size) in enumerate(zip(targets, image_list.padded_sizes, strict=True)):
             assigned = self.assigned(target["boxes"], anchors, levels, size)
             of_object, clear = assigned >= 0, assigned != BETWEEN
             objects = assigned[of_object]
@@ -64,16 +64,16 @@ class RetinaHead(AnchorHead):
         return {"loss_cls": loss_cls / divisor, "loss_bbox": loss_bbox / divisor}
 
     def detections(
-        self, levels: Sequence[Tensor], pictures: Pictures, score_thresh: float, nms_thresh: float, most: int
+        self, levels: Sequence[Tensor], image_list: ImageList, score_thresh: float, nms_thresh: float, most: int
     ) -> list[dict[str, Tensor]]:
-        """Boxes, scores and labels in each picture as it came, best first.
+        """Boxes, scores and labels in each image as it came, best first.
 
         Candidates are the best pairs of an anchor and a class of each level.
         """
         logits, changes = self(levels)
         anchors = self.anchors(levels)
         found = []
-        for place, (size, ratio) in enumerate(zip(pictures.sizes, pictures.ratios, strict=True)):
+        for place, (size, ratio) in enumerate(zip(image_list.sizes, image_list.ratios, strict=True)):
             boxes, scores, labels = [], [], []
             for of_level, moved, standing in zip(logits, changes, anchors, strict=True):
                 likely = of_level[place].sigmoid()

@@ -13,15 +13,15 @@ from .boxes import pyramid_level
 
 
 def pool_regions(maps: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
-    """The region of each box: maps at strides 4, 8, ... and (N_i, 4) boxes a picture -> (sum of N_i, C, size, size).
+    """The region of each box: maps at strides 4, 8, ... and (N_i, 4) boxes an image -> (sum of N_i, C, size, size).
 
     A box reads the one level that suits its size (`pyramid_level`). RoIAlign (He et al., 1703.06870) with half-pixel
     centres, and as many samples a cell as the box has pixels there.
     """
     roi_align = need("torchvision.ops", extra="detect").roi_align
     every = torch.cat(list(boxes))
-    picture = torch.cat([of_picture.new_full((len(of_picture), 1), i) for i, of_picture in enumerate(boxes)])
-    where = torch.cat([picture, every], dim=1)
+    image = torch.cat([of_image.new_full((len(of_image), 1), i) for i, of_image in enumerate(boxes)])
+    where = torch.cat([image, every], dim=1)
     level_of = pyramid_level(every, len(maps))
     mine = [(level_of == level).nonzero().flatten() for level in range(len(maps))]
     pooled = [

@@ -13,7 +13,7 @@ from .anchor_head import convolutions, initialise, mean_count, precise
 from .boxes import assign, best_apart, decode, encode, overlaps, sample
 from .instance_masks import mask_targets, paste_masks
 from .roi_extractor import pool_regions
-from .transform import Pictures, Target
+from .transform import ImageList, Target
 
 BOX_SIZE, MASK_SIZE = 7, 14  # cells along a side of what the two heads read
 DEVIATIONS = (0.1, 0.1, 0.2, 0.2)
@@ -22,7 +22,7 @@ POSITIVE_SHARE = 0.25
 
 
 class Samples(NamedTuple):
-    """The proposals of a picture that are learnt from, those of an object first."""
+    """The proposals of an image that are learnt from, those of an object first."""
 
     boxes: Tensor  # (N, 4)
     labels: Tensor  # (N,): num_classes is background
@@ -71,7 +71,7 @@ class MaskHead(nn.Module):
 
 
 class RoIHead(nn.Module):
-    """Both heads on the proposals. A picture's `samples` are learnt from, a quarter of an object at most."""
+    """Both heads on the proposals. An image's `samples` are learnt from, a quarter of an object at most."""
 
     def __init__(
         self, channels: int, num_classes: int, box_channels: int = 1024, samples: int = 512, masks: bool = True
@@ -88,7 +88,7 @@ class RoIHead(nn.Module):
 
         The first two are divided by the number of samples, the last by that of its pixels.
         """
-        samples = [self._sampled(*of_picture) for of_picture in zip(proposals, targets, strict=True)]
+        samples = [self._sampled(*of_image) for of_image in zip(proposals, targets, strict=True)]
         box, label = torch.cat([s.boxes for s in samples]), torch.cat([s.labels for s in samples])
         logits, changes = self.bbox_head(pool_regions(maps, [s.boxes for s in samples], BOX_SIZE))
         of_object = (label < self.num_classes).nonzero().flatten()
@@ -109,18 +109,18 @@ class RoIHead(nn.Module):
         self,
         maps: Sequence[Tensor],
         proposals: Sequence[Tensor],
-        pictures: Pictures,
+        image_list: ImageList,
         score_thresh: float,
         nms_thresh: float,
         most: int,
     ) -> list[dict[str, Tensor]]:
-        """Boxes, scores, labels and masks in each picture as it came, best first."""
-        counts = [len(of_picture) for of_picture in proposals]
+        """Boxes, scores, labels and masks in each image as it came, best first."""
+        counts = [len(of_image) for of_image in proposals]
         logits, changes = self.bbox_head(pool_regions(maps, proposals, BOX_SIZE))
         likely = logits.softmax(dim=1)[:, : self.num_classes].split(counts)
         found = []
         for proposal, score, change, size, ratio in zip(
-            proposals, likely, changes.split(counts), pictures.sizes, pictures.ratios, strict=True
+            proposals, likely, changes.split(counts), image_list.sizes, image_list.ratios, strict=True
         ):
             place, label = (score > score_thresh).nonzero(as_tuple=True)
             boxes = decode(change[place, label], proposal[place], size, DEVIATIONS) / ratio
@@ -128,8 +128,8 @@ class RoIHead(nn.Module):
             kept = best_apart(every["boxes"], every["scores"], every["labels"], nms_thresh, most)
             found.append({name: values[kept] for name, values in every.items()})
         if self.mask_head is not None:
-            for of_picture, masks in zip(found, self._masks(maps, found, pictures), strict=True):
-                of_picture["masks"] = masks
+            for of_image, masks in zip(found, self._masks(maps, found, image_list), strict=True):
+                of_image["masks"] = masks
         return found
 
     def _sampled(self, proposals: Tensor, target: Target) -> Samples:
@@ -152,22 +152,22 @@ class RoIHead(nn.Module):
         logits = logits[torch.arange(len(labels), device=labels.device), labels]
         truth = torch.cat(
             [
-                mask_targets(target["masks"], of_picture, s.objects, logits.shape[-1])
-                for target, of_picture, s in zip(targets, boxes, samples, strict=True)
+                mask_targets(target["masks"], of_image, s.objects, logits.shape[-1])
+                for target, of_image, s in zip(targets, boxes, samples, strict=True)
             ]
         )
         loss = F.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), reduction="sum")
         return loss / mean_count(logits.numel(), like=logits)
 
-    def _masks(self, maps: Sequence[Tensor], found: Sequence[dict[str, Tensor]], pictures: Pictures) -> list[Tensor]:
+    def _masks(self, maps: Sequence[Tensor], found: Sequence[dict[str, Tensor]], image_list: ImageList) -> list[Tensor]:
         assert self.mask_head is not None
-        boxes = [of_picture["boxes"] * ratio for of_picture, ratio in zip(found, pictures.ratios, strict=True)]
-        labels = torch.cat([of_picture["labels"] for of_picture in found])
+        boxes = [of_image["boxes"] * ratio for of_image, ratio in zip(found, image_list.ratios, strict=True)]
+        labels = torch.cat([of_image["labels"] for of_image in found])
         logits = self.mask_head(pool_regions(maps, boxes, MASK_SIZE))
         likely = logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()
         return [
-            paste_masks(masks, of_picture["boxes"], size)
-            for masks, of_picture, size in zip(
-                likely.split([len(b) for b in boxes]), found, pictures.sizes_before, strict=True
+            paste_masks(masks, of_image["boxes"], size)
+            for masks, of_image, size in zip(
+                likely.split([len(b) for b in boxes]), found, image_list.sizes_before, strict=True
             )
         ]

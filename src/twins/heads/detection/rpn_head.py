@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .anchor_head import AnchorHead, by_anchor, initialise, mean_count
 from .boxes import best_apart, decode, encode, has_area, sample
-from .transform import Pictures, Target
+from .transform import ImageList, Target
 
 NMS_THRESH = 0.7
 
@@ -18,7 +18,7 @@ NMS_THRESH = 0.7
 class RPNHead(AnchorHead):
     """One convolution, and for each anchor whether there is an object and how its box differs.
 
-    `proposals` boxes of a picture are handed on; `samples` anchors of it, half of them an object's at most, are learnt
+    `proposals` boxes of an image are handed on; `samples` anchors of it, half of them an object's at most, are learnt
     from.
     """
 
@@ -43,16 +43,16 @@ class RPNHead(AnchorHead):
 
     @torch.no_grad()
     def propose(
-        self, levels: Sequence[Tensor], answers: tuple[list[Tensor], list[Tensor]], pictures: Pictures
+        self, levels: Sequence[Tensor], answers: tuple[list[Tensor], list[Tensor]], image_list: ImageList
     ) -> list[Tensor]:
-        """The best boxes of each picture made ready, (N, 4), best first, of which none covers another of its level.
+        """The best boxes of each image made ready, (N, 4), best first, of which none covers another of its level.
 
         `answers` are what the head said of these levels.
         """
         (logits, changes), anchors = answers, self.anchors(levels)
         a_level = self.proposals * (2 if self.training else 1)
         proposals = []
-        for place, size in enumerate(pictures.sizes):
+        for place, size in enumerate(image_list.sizes):
             boxes, scores, level_of = [], [], []
             for level, (of_level, moved, standing) in enumerate(zip(logits, changes, anchors, strict=True)):
                 score, best = of_level[place].sigmoid().topk(min(a_level, len(standing)))
@@ -68,18 +68,18 @@ class RPNHead(AnchorHead):
         self,
         levels: Sequence[Tensor],
         answers: tuple[list[Tensor], list[Tensor]],
-        pictures: Pictures,
+        image_list: ImageList,
         targets: Sequence[Target],
     ) -> dict[str, Tensor]:
         """Cross-entropy of sampled anchors and L1 of the objects' boxes, both divided by the number of samples.
 
-        A picture without samples of an object, or of background, counts as if it had one. `answers` are what the head
+        An image without samples of an object, or of background, counts as if it had one. `answers` are what the head
         said of these levels.
         """
         logits, changes = (torch.cat(of_levels, dim=1) for of_levels in answers)
         anchors = torch.cat(self.anchors(levels))
         loss_cls, loss_bbox, count = logits.new_zeros(()), logits.new_zeros(()), 0
-        for place, (target, size) in enumerate(zip(targets, pictures.padded_sizes, strict=True)):
+        for place, (target, size) in enumerate(zip(targets, image_list.padded_sizes, strict=True)):
             assigned = self.assigned(target["boxes"], anchors, levels, size)
             positive, negative = sample(assigned, self.samples, positive_share=0.5)
             sampled = torch.cat([positive, negative])

@@ -1,4 +1,4 @@
-"""From pictures as they come to one batch, and from detections in the batch back to the pictures."""
+"""From images as they come to one batch, and from detections in the batch back to the images."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Target = dict[str, Any]  # boxes (N, 4), labels (N,), perhaps masks (N, H, W)
 MULTIPLE = 32  # sides of a batch: whole cells of the backbone's last map
 
 
-class Pictures(NamedTuple):
-    """Pictures made ready, each at the top left of its place in the batch, zeros around it."""
+class ImageList(NamedTuple):
+    """Images made ready, each at the top left of its place in the batch, zeros around it."""
 
-    batch: Tensor  # (B, C, H, W)
-    sizes: list[Size]  # of each picture in the batch
+    tensors: Tensor  # (B, C, H, W)
+    sizes: list[Size]  # of each image in the batch
     sizes_before: list[Size]  # of each as it came
     ratios: list[Tensor]  # (4,): by how much x, y, x, y have grown since
 
@@ -32,15 +32,15 @@ class Pictures(NamedTuple):
         return [(_whole_cells(height), _whole_cells(width)) for height, width in self.sizes]
 
 
-class Preparation(NamedTuple):
-    """How pictures are made ready: resized to fit, normalised, and filled up to whole cells of the coarsest stage."""
+class DetectorTransform(NamedTuple):
+    """How images are made ready: resized to fit, normalised, and filled up to whole cells of the coarsest stage."""
 
     min_size: int  # shortest side
     max_size: int  # longest side at most
     mean: Sequence[float]
     std: Sequence[float]
 
-    def __call__(self, images: Sequence[Tensor], resize: bool = True) -> Pictures:
+    def __call__(self, images: Sequence[Tensor], resize: bool = True) -> ImageList:
         """(C, h, w) floats in [0, 1], of any sizes; without `resize` they keep them."""
         before = [(image.shape[1], image.shape[2]) for image in images]
         sizes = [self.size_of(image) if resize else size for image, size in zip(images, before, strict=True)]
@@ -52,17 +52,17 @@ class Preparation(NamedTuple):
         ratios = [
             batch.new_tensor([new[1] / old[1], new[0] / old[0]] * 2) for new, old in zip(sizes, before, strict=True)
         ]
-        return Pictures(batch, sizes, before, ratios)
+        return ImageList(batch, sizes, before, ratios)
 
     def size_of(self, image: Tensor) -> Size:
-        """What a picture is resized to."""
+        """What an image is resized to."""
         return fitted_size((image.shape[2], image.shape[1]), (self.max_size, self.min_size))
 
 
-def resized_targets(targets: Sequence[Target], pictures: Pictures) -> list[Target]:
-    """The same objects where they are in the pictures made ready."""
+def resized_targets(targets: Sequence[Target], image_list: ImageList) -> list[Target]:
+    """The same objects where they are in the images made ready."""
     moved = []
-    for target, ratio, size in zip(targets, pictures.ratios, pictures.sizes, strict=True):
+    for target, ratio, size in zip(targets, image_list.ratios, image_list.sizes, strict=True):
         moved.append({**target, "boxes": target["boxes"].to(ratio.dtype) * ratio})
         if (masks := target.get("masks")) is not None and masks.shape[1:] != size:
             moved[-1]["masks"] = F.interpolate(masks[:, None].float(), size=size)[:, 0].to(masks.dtype)

@@ -61,7 +61,7 @@ def _answer_and_gradients(
 
 
 def _sublayers(device: str, C: int, heads: int) -> dict[str, tuple[nn.Module, Callable[[ModuleType, Tensor], Tensor]]]:
-    """Of each its layers, drawn without touching the dice of the run, and how a form computes it."""
+    """Of each its layers, drawn without touching the rng of the run, and how a form computes it."""
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         norm, sr_norm, embed_norm = (nn.LayerNorm(C) for _ in range(3))
         qkv, q, kv, proj = (nn.Linear(C, n * C) for n in (3, 1, 2, 1))

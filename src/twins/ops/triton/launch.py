@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.library import wrap_triton
 
 LOG2_E = 1.4426950408889634  # exp(x) = exp2(x * LOG2_E), and exp2 is what the hardware has
-INTERPRETED = bool(triton.knobs.runtime.interpret)  # TRITON_INTERPRET=1: step by step, on the processor
+INTERPRETED = bool(triton.knobs.runtime.interpret)  # TRITON_INTERPRET=1: step by step, on the CPU
 
 
 def startable(kernel: Any) -> Any:

@@ -24,30 +24,30 @@ _PROGRAMS = 512  # that keep a large card busy; with fewer, the queries are shar
 
 
 @triton.jit
-def _load(ptr, picture, length, index, stride, column):
-    """Rows `index` of a picture's (length, stride) matrix at some columns; zeros behind its end."""
-    place = picture.to(tl.int64) * length + index
+def _load(ptr, image, length, index, stride, column):
+    """Rows `index` of an image's (length, stride) matrix at some columns; zeros behind its end."""
+    place = image.to(tl.int64) * length + index
     return tl.load(ptr + place[:, None] * stride + column[None, :], mask=(index < length)[:, None], other=0.0)
 
 
 @triton.jit
-def _store(ptr, x, picture, length, index, stride, column):
-    place = picture.to(tl.int64) * length + index
+def _store(ptr, x, image, length, index, stride, column):
+    place = image.to(tl.int64) * length + index
     mask = (index < length)[:, None]
     tl.store(ptr + place[:, None] * stride + column[None, :], x.to(ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit
 def _own_queries(heads, blocks, D: tl.constexpr, ROWS: tl.constexpr):
-    """Which block of queries this program has: picture, head, tokens, and the head's columns."""
+    """Which block of queries this program has: image, head, tokens, and the head's columns."""
     head, block = tl.program_id(0) % heads, tl.program_id(0) // heads % blocks
-    picture = tl.program_id(0) // (heads * blocks)
-    return picture, head, block * ROWS + tl.arange(0, ROWS), head * D + tl.arange(0, D)
+    image = tl.program_id(0) // (heads * blocks)
+    return image, head, block * ROWS + tl.arange(0, ROWS), head * D + tl.arange(0, D)
 
 
 @triton.jit
 def attend_to_keys(
-    q, kv_ptr, picture, M, C, column, scale,
+    q, kv_ptr, image, M, C, column, scale,
     ROWS: tl.constexpr, D: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """A running softmax: values weighted by exp2(scores - their maximum) (ROWS, D), the maximum, the weights' sum."""
@@ -56,8 +56,8 @@ def attend_to_keys(
     y = tl.zeros([ROWS, D], tl.float32)
     for first in range(0, M, KEYS):
         key = first + tl.arange(0, KEYS)
-        k = _load(kv_ptr, picture, M, key, 2 * C, column)
-        v = _load(kv_ptr, picture, M, key, 2 * C, C + column)
+        k = _load(kv_ptr, image, M, key, 2 * C, column)
+        v = _load(kv_ptr, image, M, key, 2 * C, C + column)
         scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
         scores = tl.where((key < M)[None, :], scores, float("-inf"))
         higher = tl.maximum(highest, tl.max(scores, axis=1))
@@ -74,12 +74,12 @@ def _forward(
     q_ptr, kv_ptr, y_ptr, lse_ptr, N, M, heads, blocks, scale,
     D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    picture, head, row, column = _own_queries(heads, blocks, D, ROWS)
+    image, head, row, column = _own_queries(heads, blocks, D, ROWS)
     C = heads * D
-    q = _load(q_ptr, picture, N, row, C, column)
-    y, highest, total = attend_to_keys(q, kv_ptr, picture, M, C, column, scale, ROWS, D, KEYS, PRECISION)
-    _store(y_ptr, y / total[:, None], picture, N, row, C, column)
-    place = (picture.to(tl.int64) * N + row) * heads + head
+    q = _load(q_ptr, image, N, row, C, column)
+    y, highest, total = attend_to_keys(q, kv_ptr, image, M, C, column, scale, ROWS, D, KEYS, PRECISION)
+    _store(y_ptr, y / total[:, None], image, N, row, C, column)
+    place = (image.to(tl.int64) * N + row) * heads + head
     tl.store(lse_ptr + place, highest + tl.log2(total), mask=row < N)
 
 
@@ -95,25 +95,25 @@ def _backward_queries(
     dy_ptr, q_ptr, kv_ptr, y_ptr, lse_ptr, dq_ptr, delta_ptr, N, M, heads, blocks, scale, score_scale,
     D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    picture, head, row, column = _own_queries(heads, blocks, D, ROWS)
+    image, head, row, column = _own_queries(heads, blocks, D, ROWS)
     C = heads * D
-    q = _load(q_ptr, picture, N, row, C, column)
-    dy = _load(dy_ptr, picture, N, row, C, column)
-    y = _load(y_ptr, picture, N, row, C, column)
-    place = (picture.to(tl.int64) * N + row) * heads + head
+    q = _load(q_ptr, image, N, row, C, column)
+    dy = _load(dy_ptr, image, N, row, C, column)
+    y = _load(y_ptr, image, N, row, C, column)
+    place = (image.to(tl.int64) * N + row) * heads + head
     lse = tl.load(lse_ptr + place, mask=row < N, other=0.0)
     delta = tl.sum(dy.to(tl.float32) * y.to(tl.float32), axis=1)  # = the sum of p * dp over the keys
     tl.store(delta_ptr + place, delta, mask=row < N)
     dq = tl.zeros([ROWS, D], tl.float32)
     for first in range(0, M, KEYS):
         key = first + tl.arange(0, KEYS)
-        k = _load(kv_ptr, picture, M, key, 2 * C, column)
-        v = _load(kv_ptr, picture, M, key, 2 * C, C + column)
+        k = _load(kv_ptr, image, M, key, 2 * C, column)
+        v = _load(kv_ptr, image, M, key, 2 * C, C + column)
         p = _probabilities(q, k, lse, (row < N)[:, None] & (key < M)[None, :], score_scale, PRECISION)
         dp = tl.dot(dy, tl.trans(v), input_precision=PRECISION)
         ds = p * (dp - delta[:, None]) * scale
         dq += tl.dot(ds.to(k.dtype), k, input_precision=PRECISION)
-    _store(dq_ptr, dq, picture, N, row, C, column)
+    _store(dq_ptr, dq, image, N, row, C, column)
 
 
 @triton.jit
@@ -122,20 +122,20 @@ def _backward_keys(
     D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     head, block = tl.program_id(0) % heads, tl.program_id(0) // heads % blocks
-    picture = tl.program_id(0) // (heads * blocks) % B
+    image = tl.program_id(0) // (heads * blocks) % B
     part = tl.program_id(0) // (heads * blocks * B)
     C = heads * D
     column = head * D + tl.arange(0, D)
     key = block * KEYS + tl.arange(0, KEYS)
-    k = _load(kv_ptr, picture, M, key, 2 * C, column)
-    v = _load(kv_ptr, picture, M, key, 2 * C, C + column)
+    k = _load(kv_ptr, image, M, key, 2 * C, column)
+    v = _load(kv_ptr, image, M, key, 2 * C, C + column)
     dk = tl.zeros([KEYS, D], tl.float32)
     dv = tl.zeros([KEYS, D], tl.float32)
     for first in range(part * share, min((part + 1) * share, N), ROWS):
         row = first + tl.arange(0, ROWS)
-        q = _load(q_ptr, picture, N, row, C, column)
-        dy = _load(dy_ptr, picture, N, row, C, column)
-        place = (picture.to(tl.int64) * N + row) * heads + head
+        q = _load(q_ptr, image, N, row, C, column)
+        dy = _load(dy_ptr, image, N, row, C, column)
+        place = (image.to(tl.int64) * N + row) * heads + head
         lse = tl.load(lse_ptr + place, mask=row < N, other=0.0)
         delta = tl.load(delta_ptr + place, mask=row < N, other=0.0)
         p = _probabilities(q, k, lse, (row < N)[:, None] & (key < M)[None, :], score_scale, PRECISION)
@@ -143,8 +143,8 @@ def _backward_keys(
         dp = tl.dot(dy, tl.trans(v), input_precision=PRECISION)
         ds = p * (dp - delta[:, None]) * scale
         dk += tl.dot(tl.trans(ds.to(q.dtype)), q, input_precision=PRECISION)
-    _store(dkv_ptr, dk, part * B + picture, M, key, 2 * C, column)
-    _store(dkv_ptr, dv, part * B + picture, M, key, 2 * C, C + column)
+    _store(dkv_ptr, dk, part * B + image, M, key, 2 * C, column)
+    _store(dkv_ptr, dv, part * B + image, M, key, 2 * C, C + column)
 
 
 def attend_to_summary(q_BNC: Tensor, kv_BMX: Tensor, heads: int) -> Tensor:

@@ -29,17 +29,17 @@ def _forward(
     x_ptr, in_ptr, in_bias_ptr, kv_ptr, out_ptr, out_bias_ptr, y_ptr, N, M, C, heads, blocks, scale,
     WIDTH: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    block, picture = tl.program_id(0) % blocks, tl.program_id(0) // blocks
+    block, image = tl.program_id(0) % blocks, tl.program_id(0) // blocks
     row = block * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, WIDTH)
-    token = (picture.to(tl.int64) * N + row)[:, None] * C + channel[None, :]
+    token = (image.to(tl.int64) * N + row)[:, None] * C + channel[None, :]
     mask = (row < N)[:, None] & (channel < C)[None, :]
     x = tl.load(x_ptr + token, mask=mask, other=0.0)
     y = tl.zeros([ROWS, WIDTH], tl.float32)
     for head in range(heads):
         column = head * D + tl.arange(0, D)
         q = into_head(x, in_ptr, in_bias_ptr, column, channel, C, PRECISION)
-        attended, _, total = attend_to_keys(q, kv_ptr, picture, M, C, column, scale, ROWS, D, KEYS, PRECISION)
+        attended, _, total = attend_to_keys(q, kv_ptr, image, M, C, column, scale, ROWS, D, KEYS, PRECISION)
         attended = (attended / total[:, None]).to(x.dtype)
         y += out_of_head(attended, out_ptr, column, channel, C, PRECISION)
     y += tl.load(out_bias_ptr + channel, mask=channel < C, other=0.0).to(tl.float32)[None, :]

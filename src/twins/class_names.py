@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from ..errors import TwinsError
+from .errors import TwinsError
 
 
 def numbered(count: int) -> tuple[str, ...]:

@@ -1,0 +1,55 @@
+"""Which layout a folder with boxes has, and its two parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ...errors import TwinsError
+from ...recipes import DetectRecipe
+from ..masks.layouts import are_images_and_masks
+from ..split import split_parts
+from ..synthetic_scenes import write_boxed_canvases
+from .coco import COCO_LAYOUT, annotation_files, read_coco
+from .dataset import BoxedImages
+from .yolo import YOLO_LAYOUT, read_yolo, yolo_file
+
+
+def open_boxed(recipe: DetectRecipe, evaluation_only: bool = False) -> tuple[BoxedImages | None, BoxedImages]:
+    """(training, validation) images with boxes, by the same rules; `digits` are written below the output folder first.
+
+    The data may be named by its folder, or by its JSON or YAML file.
+    """
+    if recipe.data == "digits":
+        recipe = recipe.replace(data=str(write_boxed_canvases(Path(recipe.output, "data", "digit-canvases-coco"))))
+    root = Path(recipe.data)
+    read = read_coco if _box_layout(recipe, root) == "coco" else read_yolo
+    train, val = split_parts(*read(root), recipe, evaluation_only)
+    if train is not None and (train.faults, train.oddities) == (val.faults, val.oddities):  # both from one file
+        val = replace(val, faults=(), oddities=())
+    return train, val
+
+
+def _box_layout(recipe: DetectRecipe, root: Path) -> str:
+    if recipe.dataset != "auto":
+        return recipe.dataset
+    if root.is_file():
+        layouts = {".json": ["coco"], ".yaml": ["yolo"], ".yml": ["yolo"]}.get(root.suffix, [])
+    else:
+        there = {"coco": any(annotation_files(root)), "yolo": yolo_file(root) is not None}
+        layouts = [layout for layout, is_there in there.items() if is_there]
+    if len(layouts) > 1:
+        raise TwinsError(f"{root}: holds annotations in the layouts of {' and '.join(layouts)}; choose by --dataset")
+    if not layouts:
+        wrong = f"no boxes there{_other_task(root)}" if root.exists() else "no such file or folder"
+        raise TwinsError(f"{root}: {wrong}; --data takes a folder with {COCO_LAYOUT}, or with {YOLO_LAYOUT}")
+    return layouts[0]
+
+
+def _other_task(root: Path) -> str:
+    """A hint at the task that the folders here look made for."""
+    place = root / "train" if (root / "train").is_dir() else root
+    names = {child.name for child in place.glob("*/")}
+    if are_images_and_masks(names):
+        return " (images and masks? pass --task segment)"
+    return " (a folder a class? pass --task classify)" if len(names) > 1 else ""

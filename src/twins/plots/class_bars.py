@@ -1,0 +1,26 @@
+"""A metric of each class as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from .figure import new_figure
+
+
+def draw_class_bars(values: Tensor, classes: Sequence[str], colours: np.ndarray, path: Path, title: str) -> None:
+    """One bar a class, (classes,) in per cent, highest first; classes without a figure (nan) are left out."""
+    known = [i for i in range(len(classes)) if not values[i].isnan()]
+    order = sorted(known, key=lambda i: float(values[i]))
+    figure = new_figure(7, max(2.0, 0.2 * len(order) + 1))
+    axes = figure.subplots()
+    lengths = [float(values[i]) for i in order]
+    bars = axes.barh([classes[i] for i in order], lengths, color=colours[order] / 255, height=0.75)
+    axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
+    axes.tick_params(axis="y", labelsize=7)
+    axes.margins(y=0.01)
+    axes.set(xlim=(0, 108), title=title)
+    figure.savefig(path, dpi=90)

@@ -1,0 +1,44 @@
+"""What a run leaves, and how to interrupt one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from twins.training.loop import Loop
+
+
+def weights_of(folder: Path, name: str = "checkpoint.pth", key: str = "model") -> dict[str, Tensor]:
+    return torch.load(folder / name, weights_only=True)[key]
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.txt").read_text().splitlines()]
+
+
+def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+class StopAfter:
+    """Sends this process SIGINT, as Ctrl-C does, at one update of one epoch."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, epoch: int, update: int) -> None:
+        next_batch = Loop.next_batch
+
+        def stopping(loop: Loop, queue: Any, at_epoch: int, at_update: int, part: int) -> Any:
+            if (at_epoch, at_update) == (epoch, update):
+                os.kill(os.getpid(), signal.SIGINT)
+            return next_batch(loop, queue, at_epoch, at_update, part)
+
+        monkeypatch.setattr(Loop, "next_batch", stopping)
+        self.undo = monkeypatch.undo
