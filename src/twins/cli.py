@@ -145,12 +145,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     mistakes = [attempt for attempt in attempts.values() if isinstance(attempt, TwinsError)]
     if len(mistakes) == len(attempts):
         raise next((m for m in mistakes if not isinstance(m, UnknownFlagError)), mistakes[0])
-    checkpoint = _newest_checkpoint(look) if look.newest_of_all else look.checkpoint
-    task = look.task or _task_of(checkpoint) or "classify"
+    checkpoint = _checkpoint(look)
+    task = look.task or (_task_of(checkpoint) if checkpoint else None) or "classify"
     args = attempts[task]
     if isinstance(args, TwinsError):
         raise args
-    args.task, args.checkpoint = task, Path(checkpoint) if checkpoint else None
+    args.task, args.checkpoint = task, checkpoint
     return args
 
 
@@ -188,25 +188,20 @@ def _attempt(argv: Sequence[str], look: EarlyLook, task: str) -> argparse.Namesp
     return args
 
 
-def _newest_checkpoint(look: EarlyLook) -> str:
-    """That of the newest unfinished run. Raises TwinsError where there is none."""
-    from .training.run_folder import newest_unfinished_of_all
+def _checkpoint(look: EarlyLook) -> Path | None:
+    """The file to evaluate or to resume. Raises TwinsError where there is none to resume."""
+    if look.newest_of_all:
+        from .commands.train import newest_checkpoint
 
-    folder = newest_unfinished_of_all(look.output, look.task)
-    if folder is None:
-        raise TwinsError(
-            f"{look.output}: no unfinished run there to go on with; --output or --resume FILE name another"
-        )
-    return str(folder / "checkpoint.pth")
+        return newest_checkpoint(look.output, look.task)
+    return Path(look.checkpoint) if look.checkpoint else None
 
 
-def _task_of(checkpoint: str | None) -> str | None:
-    """What a checkpoint is for, if there is one and it tells. Raises TwinsError for a file that is none."""
-    if not checkpoint:
-        return None
+def _task_of(checkpoint: Path) -> str | None:
+    """What a checkpoint is for, if it tells. Raises TwinsError for a file that is none."""
     from .training.evaluation import task_of_weights
 
-    return task_of_weights(Path(checkpoint))
+    return task_of_weights(checkpoint)
 
 
 if __name__ == "__main__":

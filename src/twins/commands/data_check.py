@@ -12,7 +12,7 @@ from ..tasks import make_task
 
 
 def check_data(recipe: Recipe) -> bool:
-    """Read every annotation of a recipe's data, print what was found; answers whether it can be trained on.
+    """Read every annotation of a recipe's data and print what was found; returns whether it can be trained on.
 
     Raises TwinsError for a folder that is no data set at all.
     """
@@ -30,7 +30,7 @@ def preview_data(recipe: Recipe, path: Path) -> None:
     task.datasets()
     try:
         task.draw_samples(path)
-    except (OSError, ValueError) as error:  # matplotlib's answer to a suffix that it does not know is a ValueError
+    except (OSError, ValueError) as error:  # matplotlib raises a ValueError for a suffix that it does not know
         raise TwinsError(f"--out {path}: cannot be written ({error})") from error
     print(f"look   {path}")
 

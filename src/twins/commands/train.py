@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if checkpoint is None:
         recipe = args.base_recipe.replace(**args.changes)
         if args.resume is not None:
-            checkpoint = _newest_checkpoint(recipe)
+            checkpoint = _newest_of_its_name(recipe)
     if checkpoint is not None:
         recipe = _recipe_of_run(checkpoint, args.task).replace(**args.changes)
     if args.print_lr:
@@ -54,7 +54,17 @@ def run(args: argparse.Namespace) -> int:
     return 0 if outcome.finished else INTERRUPTED
 
 
-def _newest_checkpoint(recipe: Recipe) -> Path | None:
+def newest_checkpoint(output: str, task: str | None) -> Path:
+    """That of the newest unfinished run of a task, or of any. Raises TwinsError where there is none."""
+    from ..training.run_folder import newest_unfinished_of_all
+
+    folder = newest_unfinished_of_all(output, task)
+    if folder is None:
+        raise TwinsError(f"{output}: no unfinished run there to go on with; --output or --resume FILE name another")
+    return folder / "checkpoint.pth"
+
+
+def _newest_of_its_name(recipe: Recipe) -> Path | None:
     """That of the newest unfinished run of the recipe's name, if there is one; says so if there is none."""
     from ..training.run_folder import newest_unfinished
 
