@@ -586,7 +586,7 @@ def _too_few_names(root: Path) -> None:
     (None, ["--head", "uppernet"], "invalid choice: 'uppernet'"),
     (None, ["--classes", "nowhere.txt"], "nowhere.txt: cannot read names of classes"),
     (None, ["--mask-suffix", "_labels.png"], "--mask-suffix"),
-    (None, ["--mixup", "0.2"], "unknown argument --mixup"),
+    (None, ["--mixup", "0.2"], "--mixup is a flag of --task classify"),
     (None, ["--layer-decay", "0.7", "--decay-on", "all"], "--layer-decay sorts parameters itself"),
     (None, ["--warmup-multiplies", "--sched-unit", "epoch"], "it goes with --sched-unit step"),
     (None, ["--head-channels", "0"], "--head-channels must be 1 or more"),
