@@ -8,20 +8,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import (  # noqa: F401  reachable as attributes
-        checkpoints,
-        class_names,
-        cuda_graphs,
-        distributed,
-        errors,
-        heads,
-        model,
-        native,
-        ops,
-        optional_dependencies,
-        preprocessing,
-        zoo,
-    )
     from .checkpoints.info import identify
     from .checkpoints.load import LoadReport, load_weights
     from .checkpoints.read import read_checkpoint

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..model_names import model_name
-from ..recipes import TASKS, check_device_name, recipe_class
+from ..recipes import TASKS, Recipe, recipe_class
 from .recipe_flags import add_flag, fields_of, given
 
 # What networks of a task are called, where a flag is of one task alone.
@@ -52,9 +51,8 @@ def run(args: argparse.Namespace) -> int:
     settings = {"topk": args.topk} if "topk" in args else {}
     for task in TASKS:
         settings |= given(args, recipe_class(task), "predict")
-    check_device_name(args.device)
-    if args.model is not None:
-        model_name(args.model)
+    for name in ("device", "model"):
+        Recipe.check_field(name, getattr(args, name))
     from ..predict import find_images, load_predictor, read_names, write_predictions  # heavy, so after the checks
     from ..training.run_folder import free_folder
 

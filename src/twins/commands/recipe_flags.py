@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from ..recipes import TASKS, Recipe, check_value, recipe_class, tuples_for_lists
+from ..recipes import TASKS, Recipe, recipe_class, tuples_for_lists
 
 TASKS_HELP = "classify: one label an image; detect: a box, and a mask, for each object; segment: a class for each pixel"
 FLAGS_OF_TASK = "Flags differ by task: `--task detect --help` shows those of detection, and so on."
@@ -62,7 +62,7 @@ def given(args: argparse.Namespace, cls: type[Recipe], command: str) -> dict[str
     """The fields of a recipe that were set on the command line. Raises TwinsError for values that they do not take."""
     fields = [field for field in fields_of(cls, command) if field.name in args]
     for field in fields:
-        check_value(field, getattr(args, field.name))
+        cls.check_field(field.name, getattr(args, field.name))
     values = {field.name: getattr(args, field.name) for field in fields}
     return tuples_for_lists({name: None if value == [None] else value for name, value in values.items()})
 

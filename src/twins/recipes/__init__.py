@@ -10,7 +10,6 @@ from ..errors import TwinsError, nearest
 from .base import Recipe, one_number_a_class, read_json, tuples_for_lists, two_positive
 from .classify import CLASSIFY, ClassifyRecipe
 from .detect import DETECT, DETECT_ALIASES, DetectRecipe
-from .fields import check_device_name, check_value
 from .segment import SEGMENT, SEGMENT_ALIASES, SegmentRecipe
 
 __all__ = [
@@ -19,8 +18,6 @@ __all__ = [
     "DetectRecipe",
     "Recipe",
     "SegmentRecipe",
-    "check_device_name",
-    "check_value",
     "find_recipe",
     "list_recipes",
     "one_number_a_class",

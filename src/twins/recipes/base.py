@@ -166,10 +166,16 @@ class Recipe:
     def __post_init__(self) -> None:
         """Raises TwinsError for a value that its flag would not take, wherever it came from."""
         for field in dataclasses.fields(self):
-            if field.metadata:
-                check_value(field, getattr(self, field.name))
+            self.check_field(field.name, getattr(self, field.name))
         if not len(self.mean) == len(self.std) == self.in_chans:
             raise TwinsError(f"--mean and --std need {self.in_chans} numbers, one a channel (--in-chans)")
+
+    @classmethod
+    def check_field(cls, name: str, value: Any) -> None:
+        """Raises TwinsError for a value that the field of this name does not take, whatever the others hold."""
+        field = cls.__dataclass_fields__[name]
+        if field.metadata:
+            check_value(field, value)
 
     @property
     def evaluation_batch(self) -> int:
