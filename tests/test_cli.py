@@ -243,7 +243,8 @@ def test_the_task_of_a_file_decides_which_flags_count(
 ) -> None:
     """Flags that no task has, and values that none takes, are refused before the file is read; then its task counts."""
     file = str(tmp_path / "segmenter.pth")
-    torch.save({"meta": {"task": "segment"}, "weight": torch.zeros(1)}, file)
+    meta = {"task": "segment", "create_model": {}}
+    torch.save({"format": "twins-1", "model": {"weight": torch.zeros(1)}, "meta": meta}, file)
     argv = ["eval" if flag == "--weights" else "train", flag, file]
     assert "unknown argument --slid (did you mean --slide" in refusal(capsys, *argv, "--slid", "32")
     assert "argument --slide: invalid int value: 'x'" in refusal(capsys, *argv, "--slide", "x")
@@ -251,15 +252,12 @@ def test_the_task_of_a_file_decides_which_flags_count(
     assert files_read == []
     assert "--detector is a flag of --task detect" in refusal(capsys, *argv, "--detector", "retinanet")
     assert files_read == [file]
-    args = parse(
-        [*argv, "--slide", "32", "--class-weights", "none"] if flag == "--resume" else [*argv, "--slide", "32"]
-    )
-    assert (args.task, args.changes["slide"], args.base_recipe.task) == ("segment", 32, "segment")
-    assert args.changes.get("class_weights") is None
+    args = parse([*argv, "--slide", "32", "--resize", "none"])
+    assert (args.task, args.base_recipe.task, args.changes) == ("segment", "segment", {"slide": 32, "resize": None})
 
 
-def test_a_recipe_decides_the_task_and_changes_are_told_apart() -> None:
-    args = parse(["train", "--recipe", "retinanet_svt_base_1x", "--crop-sizes", "7", "8", "--resize-to", "x"][:6])
+def test_a_recipe_decides_the_task() -> None:
+    args = parse(["train", "--recipe", "retinanet_svt_base_1x", "--crop-sizes", "7", "8"])
     assert (args.task, args.base_recipe.model, args.changes) == ("detect", "twins_svt_base", {"crop_sizes": (7, 8)})
     assert args.checkpoint is None
 
@@ -276,12 +274,9 @@ def test_resume_without_a_file_takes_the_newest_unfinished_run(
     recipe = find_recipe("digits").replace(output=str(tmp_path), epochs=7)
     for folder in (tmp_path / "classify" / "mine", tmp_path / "classify" / "other"):
         folder.mkdir(parents=True)
-        checkpoint = {
-            "weight": torch.zeros(1),
-            "optimizer": {},
-            "meta": {"task": "classify", "recipe": recipe.to_dict()},
-        }
-        torch.save(checkpoint, folder / "checkpoint.pth")
+        meta = {"task": "classify", "create_model": {}, "recipe": recipe.to_dict()}
+        weights = {"weight": torch.zeros(1)}
+        torch.save({"format": "twins-1", "model": weights, "optimizer": {}, "meta": meta}, folder / "checkpoint.pth")
     (tmp_path / "classify" / "mine" / "summary.json").touch()
     started: list[tuple[int, Any, Any]] = []
 
@@ -294,6 +289,22 @@ def test_resume_without_a_file_takes_the_newest_unfinished_run(
     assert main(["train", "--resume", "--output", str(tmp_path), *named]) == 130
     assert started == [(40, None, True) if found is None else (7, tmp_path / "classify" / found, False)]
     assert ("no unfinished run named mine: starting one" in capsys.readouterr().out) is (found is None)
+
+
+@pytest.mark.parametrize(("checkpoint", "message"), [
+    ({"model": {"weight": torch.zeros(1)}}, "weights without optimiser state cannot be resumed; pass it as --weights"),
+    ({"model": {"weight": torch.zeros(1)}, "optimizer": {}}, "no recipe inside; a checkpoint of the original"),
+])  # fmt: skip
+def test_what_cannot_be_resumed(
+    checkpoint: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(checkpoint, tmp_path / "other.pth")
+    assert f"{tmp_path / 'other.pth'}: {message}" in refusal(capsys, "train", "--resume", str(tmp_path / "other.pth"))
+
+
+def test_settings_of_the_network_are_numbers_lists_or_words() -> None:
+    args = parse(["train", "--model-kwargs", "depths=2,2,4,2", "window_size=7", "qkv_bias=true", "box=a,b"])
+    assert args.changes == {"model_kwargs": {"depths": (2, 2, 4, 2), "window_size": 7, "qkv_bias": True, "box": "a,b"}}
 
 
 def test_resume_without_any_unfinished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
