@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     ("errors",),
     ("ops", "optional_dependencies"),
-    ("class_names", "model", "preprocessing", "progress"),
+    ("class_names", "model", "model_names", "preprocessing", "progress"),
     ("checkpoints", "cuda_graphs", "distributed", "flops", "timm"),
     ("zoo",),
     ("heads", "recipes"),
@@ -153,17 +153,43 @@ def test_public_names_are_not_modules():
     assert all(hasattr(twins, name) for name in twins.__all__)
 
 
-def test_importing_twins_loads_torch_and_nothing_else():
-    script = (
-        "import json, sys, torch; before = set(sys.modules); import twins; "
-        "print(json.dumps(sorted({name.split('.')[0] for name in set(sys.modules) - before})))"
-    )
+def packages_loaded_by(script: str, after: str = "pass") -> set[str]:
+    """What a script imports beyond the standard library, in a fresh process that did something else before."""
+    script = f"import sys; {after}; before = set(sys.modules); {script}; print(*set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert set(json.loads(done.stdout)) - sys.stdlib_module_names - {"torch", "twins"} == set()
+    return {unit(module) for module in done.stdout.split()} - sys.stdlib_module_names
 
 
-def test_the_command_line_does_without_what_only_some_commands_need():
-    script = "import sys; from twins.cli import make_parser; make_parser([]); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    loaded = {name.split(".")[0] for name in done.stdout.split()}
-    assert loaded & {"torchvision", "timm", "sklearn", "skimage", "matplotlib", "onnxruntime", "openvino"} == set()
+def test_importing_twins_and_its_command_line_loads_the_standard_library_alone():
+    script = "import twins, twins.cli; dir(twins); twins.TwinsError, twins.__version__"
+    assert packages_loaded_by(script) == {"twins"}
+
+
+def test_public_names_load_torch_and_nothing_else():
+    """Whatever way they are asked for."""
+    script = f"import twins; from twins import *; [getattr(twins, name) for name in {twins.__all__}]"
+    assert packages_loaded_by(script, after="import torch") - {"torch"} == {"twins"}
+
+
+@pytest.mark.parametrize("name", ["ops", "native", "model", "zoo", "errors", "heads", "checkpoints", "cuda_graphs"])
+def test_modules_are_attributes(name: str):
+    assert getattr(twins, name).__name__ == f"twins.{name}"
+    assert {name, *twins.__all__} <= set(dir(twins))
+
+
+def test_unknown_attributes_are_refused():
+    with pytest.raises(AttributeError, match="module 'twins' has no attribute 'creat_model'"):
+        twins.creat_model  # noqa: B018
+
+
+def test_public_names_pickle():
+    for name in twins.__all__:
+        value = getattr(twins, name)
+        assert pickle.loads(pickle.dumps(value)) is value  # noqa: S301
+
+
+def test_type_checkers_see_what_is_loaded_on_first_use():
+    """The names under `if TYPE_CHECKING` in `twins/__init__.py`, its table of modules, and `__all__` are the same."""
+    checked = {i.name: i.target for i in INSIDE if i.importer == "__init__" and i.name}
+    assert checked == twins._MODULE_OF
+    assert sorted(checked) == twins.__all__

@@ -1,15 +1,23 @@
-"""Twins vision transformers: the six networks, their training, and everything down to a deployed model."""
+"""Twins vision transformers: the six networks, their training, and everything down to a deployed model.
 
-from .checkpoints.info import identify
-from .checkpoints.load import LoadReport, load_weights
-from .checkpoints.read import read_checkpoint
-from .cuda_graphs import graphed
-from .errors import TwinsError
-from .heads.detection import mask_rcnn, retinanet
-from .heads.segmentation import Segmenter, semantic_fpn, upernet
-from .model import Twins, TwinsBackbone
-from .native import freeze
-from .zoo import create_model, list_models
+The public names are loaded when they are first used (PEP 562), so that neither `import twins` nor `twins --help` waits
+for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .checkpoints.info import identify
+    from .checkpoints.load import LoadReport, load_weights
+    from .checkpoints.read import read_checkpoint
+    from .cuda_graphs import graphed
+    from .errors import TwinsError
+    from .heads.detection import mask_rcnn, retinanet
+    from .heads.segmentation import Segmenter, semantic_fpn, upernet
+    from .model import Twins, TwinsBackbone
+    from .native import freeze
+    from .zoo import create_model, list_models
 
 __version__ = "0.1.0"
 
@@ -31,3 +39,54 @@ __all__ = [
     "semantic_fpn",
     "upernet",
 ]
+
+# Where each public name is defined.
+_MODULE_OF = {
+    "LoadReport": "checkpoints.load",
+    "Segmenter": "heads.segmentation",
+    "Twins": "model",
+    "TwinsBackbone": "model",
+    "TwinsError": "errors",
+    "create_model": "zoo",
+    "freeze": "native",
+    "graphed": "cuda_graphs",
+    "identify": "checkpoints.info",
+    "list_models": "zoo",
+    "load_weights": "checkpoints.load",
+    "mask_rcnn": "heads.detection",
+    "read_checkpoint": "checkpoints.read",
+    "retinanet": "heads.detection",
+    "semantic_fpn": "heads.segmentation",
+    "upernet": "heads.segmentation",
+}
+
+# Modules that `import twins` alone makes reachable, as in `twins.ops.backend()`.
+_SUBMODULES = (
+    "checkpoints",
+    "class_names",
+    "cuda_graphs",
+    "distributed",
+    "errors",
+    "heads",
+    "model",
+    "native",
+    "ops",
+    "optional_dependencies",
+    "preprocessing",
+    "zoo",
+)
+
+if not TYPE_CHECKING:  # a type checker that saw this function would take any misspelt name for one of ours
+
+    def __getattr__(name):
+        if name in _SUBMODULES:
+            return import_module(f".{name}", __name__)
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+        globals()[name] = value  # later uses do not come here
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF, *_SUBMODULES})

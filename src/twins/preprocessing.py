@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # recipes need these classes, and the command line recipes, long before torch
+    from torch import Tensor
 
 
 def fitted_size(size: tuple[int, int], resize: tuple[int, int], factor: float = 1.0) -> tuple[int, int]:
@@ -23,6 +23,8 @@ def fitted_size(size: tuple[int, int], resize: tuple[int, int], factor: float = 
 
 def denormalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(N, C, H, W) as the network sees it, back to [0, 1]."""
+    import torch
+
     shape = (1, len(mean), 1, 1)
     return (images.float() * torch.tensor(std).view(shape) + torch.tensor(mean).view(shape)).clamp(0, 1)
 

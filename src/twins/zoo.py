@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from .checkpoints.load import load_weights
 from .errors import TwinsError, nearest
 from .model import VARIANTS, Stages, Twins, TwinsBackbone
+from .model_names import model_name
 
 
 class Published(NamedTuple):
@@ -31,36 +32,9 @@ PUBLISHED = {
 }
 
 
-def _aliases() -> dict[str, str]:
-    table = {}
-    for size in ("small", "base", "large"):
-        for short in (size, size[0]):
-            for name in ("twins_pcpvt_{}", "pcpvt_{}", "pcpvt_{}_v0"):
-                table[name.format(short)] = f"twins_pcpvt_{size}"
-            for name in ("twins_svt_{}", "svt_{}", "alt_gvt_{}", "altgvt_{}"):
-                table[name.format(short)] = f"twins_svt_{size}"
-    return table
-
-
-_ALIASES = _aliases()
-
-
 def list_models() -> list[str]:
     """The names of the six networks."""
     return list(VARIANTS)
-
-
-def model_name(name: str) -> str:
-    """The network that a name or alias means: "alt_gvt_small", "Twins-SVT-S" -> "twins_svt_small".
-
-    Raises TwinsError with the nearest names for one that means none.
-    """
-    key = name.strip().lower().replace("-", "_")
-    if key not in _ALIASES:
-        raise TwinsError(
-            f"unknown model {name!r}{nearest(key, list(_ALIASES))}; the six are {', '.join(list_models())}"
-        )
-    return _ALIASES[key]
 
 
 def create_model(

@@ -482,7 +482,7 @@ def test_data_check_and_preview(boxed_images: Path, tmp_path: Path, capsys: pyte
     (["--img-size", "64", "--max-size", "48"], "pass --max-size 64 or more"),
     (["--detector", "fast_rcnn"], "invalid choice: 'fast_rcnn'"),
     (["--conf", "1.5"], "--conf must be between 0 and 1"),
-    (["--mixup", "0.2"], "unknown argument --mixup"),
+    (["--mixup", "0.2"], "--mixup is a flag of --task classify"),
     (["--data", "nowhere"], "nowhere"),
 ])  # fmt: skip
 def test_one_line_for_what_cannot_be_used(

@@ -505,7 +505,7 @@ def test_info_counts_what_was_published(capsys: pytest.CaptureFixture[str], monk
     with torch.device("meta"):
         padded = [upernet(f"twins_svt_{size}", window_padding="zero").eval() for size in ("small", "large")]
     assert [round(count_flops(model, 512).total / 1e9) for model in padded] == [228, 297]
-    monkeypatch.setattr("twins.commands.info.count_flops", lambda *_: Flops(1, 1, 1))  # counted once will do
+    monkeypatch.setattr("twins.commands.model_tables.count_flops", lambda *_: Flops(1, 1, 1))  # counted once will do
     assert main(["info", "--task", "segment"]) == 0
     assert "53,856,300" in capsys.readouterr().out
 
@@ -586,7 +586,7 @@ def _too_few_names(root: Path) -> None:
     (None, ["--head", "uppernet"], "invalid choice: 'uppernet'"),
     (None, ["--classes", "nowhere.txt"], "nowhere.txt: cannot read names of classes"),
     (None, ["--mask-suffix", "_labels.png"], "--mask-suffix"),
-    (None, ["--mixup", "0.2"], "unknown argument --mixup"),
+    (None, ["--mixup", "0.2"], "--mixup is a flag of --task classify"),
     (None, ["--layer-decay", "0.7", "--decay-on", "all"], "--layer-decay sorts parameters itself"),
     (None, ["--warmup-multiplies", "--sched-unit", "epoch"], "it goes with --sched-unit step"),
     (None, ["--head-channels", "0"], "--head-channels must be 1 or more"),

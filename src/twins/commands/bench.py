@@ -25,14 +25,15 @@ from ..bench.plan import (
 from ..bench.timing import Pace
 from ..errors import TwinsError
 from ..zoo import model_name
+from . import INTERRUPTED
 
 NEWEST = "newest"
 
 
-def add_bench(commands: Any) -> argparse.ArgumentParser:
-    """Add `bench` to the commands of `twins`."""
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Its flags."""
     bench: argparse.ArgumentParser = commands.add_parser(
-        "bench", help="speed and memory on this machine, beside timm, ONNX Runtime and OpenVINO",
+        "bench",
         usage="twins bench [--full | --models NAME ... --batch-sizes N ... --img-size SIZE ...] [--FLAG VALUE ...]",
         description="Measure forward passes, or with --train or --memory those, of every contender by turns in one "
         "process, with the same weights. Nobody gets a metric whose answer differs from our plain network's.",
@@ -115,6 +116,11 @@ def _on_gpu(networks: list[str], out: Path, limit: float) -> bool:
         if not bench_gpu(network, out, deadline, print):
             break
     return True
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure; 130 if Ctrl-C stopped it before the end."""
+    return 0 if measure(args) else INTERRUPTED
 
 
 def _at_least(kind: Callable[[str], Any], least: float) -> Callable[[str], Any]:

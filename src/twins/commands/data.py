@@ -1,53 +1,43 @@
-"""A folder of images, looked at before hours are spent on it: in words, and as an image."""
+"""`twins data`: look through a folder of images before hours are spent on it."""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
+from typing import Any
 
-from ..data.statistics import Survey
-from ..errors import TwinsError
-from ..optional_dependencies import need
 from ..recipes import Recipe
-from ..tasks import make_task
+from .recipe_flags import FLAGS_OF_TASK, TASKS_HELP, add_recipe_flags
+
+_LOOKS = {"check": "read every annotation and say what is wrong", "preview": "draw annotated samples"}
 
 
-def check_data(recipe: Recipe) -> bool:
-    """Read every annotation of a recipe's data, print what was found; answers whether it can be trained on.
-
-    Raises TwinsError for a folder that is no data set at all.
-    """
-    survey = make_task(recipe).survey()
-    print_survey(survey)
-    return not survey.errors
-
-
-def preview_data(recipe: Recipe, path: Path) -> None:
-    """Draw samples with their annotations. Raises TwinsError for data that cannot be used, or drawn to `path`."""
-    if path.is_dir() or not path.parent.is_dir():
-        wrong = "is a folder" if path.is_dir() else "is in no folder that exists"
-        raise TwinsError(f"--out {path}: {wrong}; name a file to write, as preview.png")
-    task = make_task(recipe)
-    task.datasets()
-    try:
-        task.draw_samples(path)
-    except (OSError, ValueError) as error:  # matplotlib's answer to a suffix that it does not know is a ValueError
-        raise TwinsError(f"--out {path}: cannot be written ({error})") from error
-    print(f"look   {path}")
+def add_parser(commands: Any, recipe: Recipe) -> argparse.ArgumentParser:
+    """Two ways to look, each with those fields of the task's recipe that say what the data is."""
+    parser: argparse.ArgumentParser = commands.add_parser("data")
+    parser.add_argument("--task", help=f"{TASKS_HELP} (default: classify)")
+    looks = parser.add_subparsers(dest="look", required=True, metavar="check|preview")
+    for name, help_text in _LOOKS.items():
+        look = looks.add_parser(
+            name,
+            help=help_text,
+            description=f"{help_text.capitalize()}. Nothing is written to the data folder. {FLAGS_OF_TASK}",
+            usage=f"twins data {name} --data FOLDER [--task TASK] [--FLAG VALUE ...]",
+        )
+        look.add_argument("--task", help=f"{TASKS_HELP} (default: classify)")
+        if name == "preview":
+            look.add_argument("--out", default="preview.png", metavar="FILE", help="the image to write")
+        add_recipe_flags(look, recipe, "data")
+        look.set_defaults(parser=look)
+    return parser
 
 
-def print_survey(survey: Survey) -> None:
-    rich = need("rich.console", extra="train")
-    table = need("rich.table", extra="train").Table(box=None, pad_edge=False)
-    for place, column in enumerate(survey.columns):
-        table.add_column(column, justify="right" if place else "left")
-    for row in survey.rows:
-        table.add_row(*row)
-    console = rich.Console(soft_wrap=True, highlight=False, markup=False)
-    for part in survey.parts:
-        console.print(part)
-    console.print(table)
-    for kind, lines in (("warning", survey.warnings), ("error", survey.errors)):
-        for line in lines:
-            console.print(f"{kind}: {line}")
-    if not survey.errors:
-        console.print("nothing here keeps a network from learning")
+def run(args: argparse.Namespace) -> int:
+    """Print what is found, or draw samples; 2 if the data cannot be trained on."""
+    recipe = args.base_recipe.replace(**args.changes)
+    from .data_check import check_data, preview_data
+
+    if args.look == "preview":
+        preview_data(recipe, Path(args.out))
+        return 0
+    return 0 if check_data(recipe) else 2

@@ -13,6 +13,7 @@ from .detect import DETECT, DETECT_ALIASES, DetectRecipe
 from .segment import SEGMENT, SEGMENT_ALIASES, SegmentRecipe
 
 __all__ = [
+    "TASKS",
     "ClassifyRecipe",
     "DetectRecipe",
     "Recipe",
@@ -29,6 +30,7 @@ __all__ = [
 
 _CLASSES: dict[str, type[Recipe]] = {"classify": ClassifyRecipe, "segment": SegmentRecipe, "detect": DetectRecipe}
 _RECIPES: dict[str, Mapping[str, Recipe]] = {"classify": CLASSIFY, "segment": SEGMENT, "detect": DETECT}
+TASKS = tuple(_CLASSES)
 _ALIASES: dict[str, dict[str, str]] = {"classify": {}, "segment": SEGMENT_ALIASES, "detect": DETECT_ALIASES}
 
 

@@ -6,113 +6,117 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from ..errors import TwinsError, nearest
-
-ANY = (-math.inf, math.inf)
-SOME = (1, math.inf)
-SHARE = (0, 1)
+from ..model_names import model_name
+from .fields import SHARE, SOME, TRAIN_DATA, TRAIN_EVAL, TRAIN_EVAL_DATA, check_device_name, check_value, flag
 
 # The small Twins-SVT that learns the embedded sets on a CPU.
 SMALL_SVT = {"embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8), "depths": (2, 2, 4, 2)}
 
 
-def flag(
-    default: Any,
-    help: str,
-    *aliases: str,
-    group: str,
-    choices: tuple[str, ...] = (),
-    within: tuple[float, float] = ANY,
-) -> Any:
-    """A recipe's field together with what the command line says of it and which values it takes."""
-    metadata = {"help": help, "aliases": aliases, "group": group, "choices": choices, "within": within}
-    if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What every task shares: the run, the loop, the optimiser and the schedule. Rates are for AdamW by default."""
+    """What every task shares: the run, the network, the data, the loop, the optimiser and the schedule.
+
+    Learning rates are for AdamW by default. A field without `flag` is not set on the command line.
+    """
 
     task: str = "classify"
 
-    name: str | None = flag(None, "name of the run's folder; the recipe's if not given", group="run")
-    output: str = flag("runs", "where runs are kept: OUTPUT/TASK/NAME", group="run")
-    exist_ok: bool = flag(False, "write into the run's folder even if it is there already", group="run")
-    seed: int = flag(0, "all randomness of the run follows from it", group="run")
-    device: str = flag("auto", "auto (the best there is), cuda, cuda:N, mps or cpu", group="run")
-    workers: int | None = flag(
-        None,
-        "processes a rank that load data; the cores at hand if not given",
-        "-j",
-        "--num-workers",
-        group="run",
-        within=(0, math.inf),
+    name: str | None = flag(
+        None, "name of the run's folder; none: the recipe's, or else the network's", group="run",
+        commands=TRAIN_EVAL, unless_given={"eval": "eval"},
+    )  # fmt: skip
+    output: str = flag(
+        "runs", "where runs are kept: OUTPUT/TASK/NAME", group="run",
+        commands=TRAIN_EVAL_DATA, unless_given={"eval": "runs"},
+    )  # fmt: skip
+    exist_ok: bool = flag(
+        False, "write into the run's folder even if it is there already", group="run", commands=TRAIN_EVAL
     )
+    seed: int = flag(0, "all randomness of the run follows from it", group="run", commands=TRAIN_DATA)
+    device: str = flag(
+        "auto", "auto (the best there is), cuda, cuda:N, mps or cpu", group="run", check=check_device_name,
+        commands=TRAIN_EVAL,
+    )  # fmt: skip
+    workers: int | None = flag(
+        None, "processes per rank that load data; none: the cores at hand", "-j", "--num-workers", group="run",
+        within=(0, math.inf), commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
 
-    model: str = flag("twins_svt_small", "a network, by any name that `twins info` lists", group="model")
+    model: str = flag(
+        "twins_svt_small", "a network, by any name that `twins info` lists", group="model", check=model_name,
+        commands=TRAIN_EVAL,
+    )  # fmt: skip
     model_kwargs: dict[str, Any] = flag(
         {}, "departures from the published network, as depths=2,2,4,2 window_size=7 ...", group="model"
     )
-    weights: str | None = flag(None, "start from the weights in this file, of any dialect", "--finetune", group="model")
-    drop: float = flag(0.0, "dropout rate", group="model", within=SHARE)
-    drop_path: float = flag(0.1, "stochastic depth: rate at the last block", group="model")
+    weights: str | None = flag(
+        None, "start from the weights in this file, of any dialect; none: from random ones", "--finetune",
+        group="model",
+    )  # fmt: skip
+    drop: float = flag(0.0, "dropout probability", group="model", within=SHARE)
+    drop_path: float = flag(0.1, "stochastic depth: probability at the last block", group="model")
     window_padding: str = flag(
-        "mask", "windows at the map's border", group="model", choices=("mask", "zero", "mask-both")
-    )
-    freeze_stages: int = flag(0, "leave the first N stages as they are", group="model")
-    grad_checkpointing: bool = flag(False, "compute blocks again on the way back, for less memory", group="model")
+        "mask", "how windows that stick out of the map are filled up", group="model",
+        choices=("mask", "zero", "mask-both"), commands=TRAIN_EVAL,
+    )  # fmt: skip
+    freeze_stages: int = flag(0, "do not train the first N stages", group="model", within=(0, 4))
+    grad_checkpointing: bool = flag(False, "compute blocks again in the backward pass, for less memory", group="model")
     torchcompile: bool = flag(False, "run the network through torch.compile", group="model")
 
     data: str = flag(
-        "digits",
-        "a folder of images, or `digits` for the embedded scans (a folder of that name: ./digits)",
-        "--data-path",
-        group="data",
-    )
+        "digits", "a folder of images, or `digits` for the embedded scans (a folder of that name: ./digits)",
+        "--data-path", group="data",
+        commands=TRAIN_EVAL_DATA, unless_given={"eval": "the validation images of the checkpoint's run"},
+    )  # fmt: skip
     val_split: float = flag(
-        0.2, "share of the images for validation, where there is no val folder", group="data", within=SHARE
-    )
+        0.2, "share of the images for validation, where there is no val folder", group="data", within=SHARE,
+        commands=TRAIN_DATA,
+    )  # fmt: skip
     bad_images: str = flag(
-        "stop", "an unreadable image: stop, or skip and count it", group="data", choices=("stop", "skip")
-    )
-    in_chans: int = flag(3, "3 for colour, 1 for grey", group="data")
+        "stop", "an unreadable image: stop, or skip and count it", group="data", choices=("stop", "skip"),
+        commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
+    in_chans: int = flag(3, "input channels: 3 for colour, 1 for grey", group="data", commands=TRAIN_DATA)
     mean: tuple[float, ...] = flag((0.485, 0.456, 0.406), "mean that images are normalised by", group="data")
-    std: tuple[float, ...] = flag((0.229, 0.224, 0.225), "deviation that images are normalised by", group="data")
+    std: tuple[float, ...] = flag(
+        (0.229, 0.224, 0.225), "standard deviation that images are normalised by", group="data"
+    )
 
     epochs: int = flag(100, "passes over the training images, each with an evaluation", group="loop", within=SOME)
     steps_per_epoch: int | None = flag(
-        None, "call so many updates an epoch; a pass over the images if not given", group="loop", within=SOME
+        None, "call so many updates an epoch; none: a pass over the images", group="loop", within=SOME
     )
     batch_size: int | None = flag(
-        None,
-        "images a process and step; LR_BASE_SIZE over all processes if not given",
-        "-b",
-        group="loop",
+        None, "images per process and step; none: LR_BASE_SIZE over all processes", "-b", group="loop",
         within=SOME,
-    )
-    grad_accum_steps: int = flag(1, "add up the gradients of N batches for each update", group="loop", within=SOME)
+    )  # fmt: skip
+    grad_accum_steps: int = flag(1, "accumulate the gradients of N batches for each update", group="loop", within=SOME)
     repeated_aug: bool = flag(False, "each image three times in a row, a third of them an epoch", group="loop")
     drop_last: bool = flag(False, "leave out the images that do not fill a last batch", group="loop")
-    patience: int | None = flag(None, "stop after N epochs without a better metric", group="loop", within=SOME)
-    log_interval: int = flag(50, "write down the loss every N updates, in steps.csv", group="loop", within=SOME)
-    amp: bool = flag(False, "mixed precision, in training and evaluation", group="loop")
+    patience: int | None = flag(
+        None, "stop after N epochs without a better metric; none: never", group="loop", within=SOME
+    )
+    log_interval: int = flag(50, "write the loss to steps.csv every N updates", group="loop", within=SOME)
+    amp: bool = flag(False, "mixed precision, in training and evaluation", group="loop", commands=TRAIN_EVAL)
     amp_dtype: str = flag(
         "auto", "float16 (scaled losses) or bfloat16; auto: float16 on a GPU", group="loop",
-        choices=("auto", "float16", "bfloat16"),
+        choices=("auto", "float16", "bfloat16"), commands=TRAIN_EVAL,
     )  # fmt: skip
-    clip_grad: float | None = flag(5.0, "largest norm of the gradient", group="loop")
+    clip_grad: float | None = flag(5.0, "clip the gradient to this norm; none: do not", group="loop")
     model_ema: bool = flag(False, "keep and evaluate a moving average of the weights", group="loop")
     model_ema_decay: float = flag(0.9999, "decay of the moving average", group="loop", within=SHARE)
 
     opt: str = flag("adamw", "optimiser, by timm's name", group="optimiser")
-    opt_eps: float | None = flag(None, "epsilon of the optimiser", group="optimiser")
-    opt_betas: tuple[float, ...] | None = flag(None, "betas of the optimiser", group="optimiser")
+    opt_eps: float | None = flag(None, "epsilon of the optimiser; none: its own default", group="optimiser")
+    opt_betas: tuple[float, ...] | None = flag(
+        None, "betas of the optimiser; none: its own defaults", group="optimiser"
+    )
     momentum: float = flag(0.9, "momentum of SGD", group="optimiser")
     weight_decay: float = flag(0.05, "weight decay", group="optimiser")
     decay_on: str = flag(
@@ -122,20 +126,25 @@ class Recipe:
         group="optimiser",
         choices=("weights", "all-but-norms", "all"),
     )
-    layer_decay: float | None = flag(None, "multiply the rate by this for each layer further down", group="optimiser")
+    layer_decay: float | None = flag(
+        None, "multiply the learning rate by this for each layer further down; none: the same everywhere",
+        group="optimiser",
+    )  # fmt: skip
 
-    lr: float | None = flag(None, "peak learning rate itself, whatever the batch", group="schedule")
-    lr_base: float = flag(1e-3, "learning rate for a global batch of LR_BASE_SIZE; scales with it", group="schedule")
+    lr: float | None = flag(None, "peak learning rate itself, whatever the batch; none: by LR_BASE", group="schedule")
+    lr_base: float = flag(
+        1e-3, "peak learning rate for a global batch of LR_BASE_SIZE; scales with the batch", group="schedule"
+    )
     lr_base_size: int = flag(1024, "the global batch that LR_BASE is for", group="schedule", within=SOME)
     sched: str = flag(
         "cosine", "shape of the schedule", group="schedule",
         choices=("cosine", "step", "multistep", "tanh", "poly", "plateau", "constant"),
     )  # fmt: skip
-    sched_unit: str = flag("step", "the rate changes after each", group="schedule", choices=("epoch", "step"))
-    sched_lag: int = flag(0, "epochs that the rate runs behind (the published runs: 1)", group="schedule")
+    sched_unit: str = flag("step", "the learning rate changes after each", group="schedule", choices=("epoch", "step"))
+    sched_lag: int = flag(0, "epochs that the learning rate runs behind (the published runs: 1)", group="schedule")
     warmup_epochs: float = flag(5, "epochs of linear warm-up", group="schedule")
     warmup_steps: int | None = flag(
-        None, "updates of warm-up, in place of WARMUP_EPOCHS", group="schedule", within=(0, math.inf)
+        None, "updates of warm-up; none: by WARMUP_EPOCHS", group="schedule", within=(0, math.inf)
     )
     warmup_multiplies: bool = flag(
         False, "the warm-up is a factor on the schedule from its first step, not a ramp before it", group="schedule"
@@ -144,41 +153,41 @@ class Recipe:
     min_lr: float = flag(1e-5, "learning rate at the end", group="schedule")
     decay_epochs: float = flag(30, "epochs between drops (step)", group="schedule")
     decay_milestones: tuple[int, ...] = flag(
-        (), "first epochs of each lower rate, counted from 0 (multistep)", group="schedule"
+        (), "first epoch of each lower learning rate, counted from 0 (multistep)", group="schedule"
     )
     decay_rate: float = flag(0.1, "factor of a drop (step, plateau), or power (poly)", "--dr", group="schedule")
     patience_epochs: int = flag(10, "epochs without a better metric before a drop (plateau)", group="schedule")
     lr_noise: tuple[float, ...] | None = flag(
-        None, "noise on the rate between these parts of the run", group="schedule"
+        None, "noise on the learning rate between these shares of the run; none: no noise", group="schedule"
     )
-    lr_noise_pct: float = flag(0.67, "limit of the noise", group="schedule")
-    lr_noise_std: float = flag(1.0, "deviation of the noise", group="schedule")
+    lr_noise_pct: float = flag(0.67, "limit of the noise, as a share of the learning rate", group="schedule")
+    lr_noise_std: float = flag(1.0, "standard deviation of the noise", group="schedule")
 
     def __post_init__(self) -> None:
         """Raises TwinsError for a value that its flag would not take, wherever it came from."""
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if not f.metadata or value is None:
-                continue
-            (least, most), choices = f.metadata["within"], f.metadata["choices"]
-            name = "--" + f.name.replace("_", "-")
-            if choices and value not in choices:
-                raise TwinsError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-            if (least, most) != ANY and not (isinstance(value, int | float) and least <= value <= most):
-                span = f"{least} or more" if most == math.inf else f"between {least} and {most}"
-                raise TwinsError(f"{name} must be {span}, not {value!r}")
+        for field in dataclasses.fields(self):
+            self.check_field(field.name, getattr(self, field.name))
         if not len(self.mean) == len(self.std) == self.in_chans:
             raise TwinsError(f"--mean and --std need {self.in_chans} numbers, one a channel (--in-chans)")
 
+    @classmethod
+    def check_field(cls, name: str, value: Any) -> None:
+        """Raises TwinsError for a value that the field of this name does not take, whatever the others hold."""
+        field = cls.__dataclass_fields__[name]
+        if field.metadata:
+            check_value(field, value)
+
     @property
     def evaluation_batch(self) -> int:
-        """Images a process and step in evaluation, which needs less memory than training."""
+        """Images per process and step in evaluation, which needs less memory than training."""
         return int(1.5 * (self.batch_size or 64))
 
     def replace(self, **changes: Any) -> Self:
+        """A recipe with other values in these fields. Raises TwinsError for values that do not fit."""
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values, as recipe.json and checkpoints hold them; `from_dict` reads them back."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -206,7 +215,7 @@ class Recipe:
 
 
 def tuples_for_lists(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON and argparse answer lists; a recipe, which does not change, holds tuples."""
+    """Values as JSON and argparse give them, with the tuples that a recipe, which does not change, holds for lists."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
 
 

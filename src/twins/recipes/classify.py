@@ -1,7 +1,21 @@
 """Classification: what its recipes hold beyond the common fields, the published runs, and two for everyone.
 
-The six published runs on ImageNet-1k cost 300 epochs on 8 GPUs each. Their base rates, batches and warm-ups are those
-that reproduce the `train_lr` column of the public training logs; `twins train --recipe NAME --print-lr` prints it.
+The published runs on ImageNet-1k (paper, section 4.1), each named like its network:
+
+    torchrun --nproc-per-node 8 -m twins.cli train --recipe twins_svt_small --data imagenet
+
+Cost: 300 epochs at 224 x 224, published on 8 GPUs. Published top-1 accuracy, of the best epoch:
+
+    recipe              global batch   top-1 %
+    twins_pcpvt_small           1280      81.2
+    twins_pcpvt_base            1024      82.7
+    twins_pcpvt_large           1024      83.1
+    twins_svt_small             2048      81.7
+    twins_svt_base              1024      83.2
+    twins_svt_large             1024      83.7
+
+Learning rates, batches and warm-ups are those that reproduce the `train_lr` column of the public training logs;
+`twins train --recipe NAME --print-lr` prints it.
 """
 
 from __future__ import annotations
@@ -11,7 +25,8 @@ from importlib.util import find_spec
 from typing import Self
 
 from ..preprocessing import ClassifyPreprocessing
-from .base import SHARE, SMALL_SVT, SOME, Recipe, flag
+from .base import SMALL_SVT, Recipe
+from .fields import SHARE, SOME, TRAIN_DATA, TRAIN_EVAL, TRAIN_EVAL_DATA, flag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,57 +35,77 @@ class ClassifyRecipe(Recipe):
 
     dataset: str = flag(
         "auto", "layout of the data folder", "--data-set", group="data",
-        choices=("auto", "folder", "list", "cifar100", "inat2018", "inat2019", "digits"),
+        choices=("auto", "folder", "list", "cifar100", "inat2018", "inat2019", "digits"), commands=TRAIN_EVAL_DATA,
     )  # fmt: skip
     inat_category: str = flag(
         "name", "what iNaturalist's classes are", group="data",
         choices=("kingdom", "phylum", "class", "order", "supercategory", "family", "genus", "name"),
+        commands=TRAIN_EVAL_DATA,
     )  # fmt: skip
     img_size: int = flag(
-        224, "side of the square that the network sees", "--imgsz", "--input-size", group="data", within=SOME
+        224, "side of the square that the network sees", "--imgsz", "--input-size", group="data", within=SOME,
+        commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
+    crop_pct: float = flag(
+        0.875, "evaluation: crop this share of the resized short side", group="data", commands=TRAIN_EVAL
     )
-    crop_pct: float = flag(0.875, "evaluation: crop this share of the resized short side", group="data")
     decoder: str = flag(
         "auto",
         "how JPEG files become images: pillow, whole and one step after the other; turbo, only what the crop needs, "
-        "quicker and with the same crops; auto: turbo where its library is installed",
+        "faster and with the same crops; auto: turbo where its library is installed",
         group="data",
         choices=("auto", "pillow", "turbo"),
+        commands=TRAIN_EVAL,
+        unless_given={"eval": "auto"},
     )
+    batch_size: int | None = flag(
+        None, "images per process and step; none: LR_BASE_SIZE over all processes", "-b", group="loop",
+        within=SOME, commands=TRAIN_EVAL,
+    )  # fmt: skip
 
     scale: tuple[float, ...] = flag(
-        (0.08, 1.0), "random crop: least and largest share of the area", group="augmentation"
+        (0.08, 1.0), "random crop: least and largest share of the area", group="augmentation", commands=TRAIN_DATA
     )
-    ratio: tuple[float, ...] = flag((3 / 4, 4 / 3), "random crop: narrowest and widest shape", group="augmentation")
-    hflip: float = flag(0.5, "chance of a mirror image", group="augmentation", within=SHARE)
-    vflip: float = flag(0.0, "chance of an image upside down", group="augmentation", within=SHARE)
+    ratio: tuple[float, ...] = flag(
+        (3 / 4, 4 / 3), "random crop: least and largest width / height", group="augmentation"
+    )
+    hflip: float = flag(0.5, "probability of a horizontal flip", group="augmentation", within=SHARE)
+    vflip: float = flag(0.0, "probability of a vertical flip", group="augmentation", within=SHARE)
     crop_padding: int = flag(
         4,
         "at 32 pixels and below, instead of the random crop: shift by up to so many pixels",
         group="augmentation",
         within=(0, 32),
     )
-    degrees: float = flag(0.0, "turn by up to so many degrees", group="augmentation")
+    degrees: float = flag(0.0, "rotate by up to so many degrees", group="augmentation")
     shear: float = flag(0.0, "shear by up to so many degrees", group="augmentation")
     zoom: float = flag(0.0, "shrink or grow by up to this share", group="augmentation", within=SHARE)
-    color_jitter: float | None = flag(0.4, "jitter of colours; RandAugment replaces it", group="augmentation")
-    aa: str | None = flag(None, "RandAugment or AutoAugment policy in timm's notation", group="augmentation")
+    color_jitter: float | None = flag(
+        0.4, "colour jitter, which RandAugment replaces; none: neither", group="augmentation"
+    )
+    aa: str | None = flag(
+        None, "RandAugment or AutoAugment policy in timm's notation; none: neither", group="augmentation"
+    )
     train_interpolation: str = flag(
         "bicubic", "interpolation in training", group="augmentation", choices=("bicubic", "bilinear", "random")
     )
-    reprob: float = flag(0.0, "chance of random erasing", group="augmentation", within=SHARE)
-    remode: str = flag("pixel", "fill of erased parts", group="augmentation", choices=("pixel", "rand", "const"))
-    recount: int = flag(1, "most erased parts", group="augmentation")
+    reprob: float = flag(0.0, "probability of random erasing", group="augmentation", within=SHARE)
+    remode: str = flag("pixel", "fill of erased areas", group="augmentation", choices=("pixel", "rand", "const"))
+    recount: int = flag(1, "most erased areas an image", group="augmentation")
     mixup: float = flag(0.0, "alpha of mixup; 0 is off", group="augmentation")
     cutmix: float = flag(0.0, "alpha of cutmix; 0 is off", group="augmentation")
-    cutmix_minmax: tuple[float, ...] | None = flag(None, "share of the side that cutmix cuts", group="augmentation")
-    mixup_prob: float = flag(1.0, "chance of mixing a batch", group="augmentation", within=SHARE)
-    mixup_switch_prob: float = flag(0.5, "chance of cutmix where both are on", group="augmentation", within=SHARE)
+    cutmix_minmax: tuple[float, ...] | None = flag(
+        None, "least and largest share of the side that cutmix cuts; none: by its alpha", group="augmentation"
+    )
+    mixup_prob: float = flag(1.0, "probability of mixing a batch", group="augmentation", within=SHARE)
+    mixup_switch_prob: float = flag(0.5, "probability of cutmix where both are on", group="augmentation", within=SHARE)
     mixup_mode: str = flag("batch", "mix by", group="augmentation", choices=("batch", "pair", "elem"))
 
     smoothing: float = flag(0.1, "label smoothing", group="loss", within=SHARE)
     class_weights: tuple[str, ...] | None = flag(
-        None, "`auto` (rare classes weigh more), or one number a class in the classes' order", group="loss"
+        None,
+        "`auto` (rare classes weigh more), or one number a class in their order; none: all weigh the same",
+        group="loss",
     )
 
     def resolve(self, processes: int) -> Self:

@@ -1,7 +1,12 @@
 """Detection: what its recipes hold beyond the common fields, the 22 published runs, and two for everyone.
 
-The published runs train on COCO (80 classes) in batches of 16 images on 8 GPUs: `1x` for 12 epochs at one size (PVT's
-setting), `3x` for 36 epochs at many sizes (Swin's setting).
+The published runs on COCO (80 classes; paper, table 4), from ImageNet weights:
+
+    torchrun --nproc-per-node 8 -m twins.cli train --recipe mask_rcnn_svt_small_1x --data coco \\
+        --weights alt_gvt_small.pth
+
+Cost, published on 8 GPUs in batches of 16 images: `1x` (PVT's setting) 12 epochs at one size, `3x` (Swin's setting) 36
+epochs at many sizes. The published AP of each run stands in the paper's table 4.
 """
 
 from __future__ import annotations
@@ -11,7 +16,16 @@ from typing import Any
 
 from ..errors import TwinsError
 from ..preprocessing import DetectPreprocessing
-from .base import SHARE, SMALL_SVT, SOME, Recipe, flag
+from .base import SMALL_SVT, Recipe
+from .fields import (
+    SHARE,
+    SOME,
+    TRAIN_DATA,
+    TRAIN_EVAL,
+    TRAIN_EVAL_DATA,
+    TRAIN_EVAL_PREDICT,
+    flag,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,47 +35,55 @@ class DetectRecipe(Recipe):
     task: str = "detect"
 
     detector: str = flag(
-        "mask_rcnn", "mask_rcnn: boxes, and masks where the data has them; retinanet: boxes, quicker", "--head",
-        group="model", choices=("mask_rcnn", "retinanet"),
+        "mask_rcnn", "mask_rcnn: boxes, and masks where the data has them; retinanet: boxes, faster", "--head",
+        group="model", choices=("mask_rcnn", "retinanet"), commands=TRAIN_EVAL,
     )  # fmt: skip
     window_padding: str = flag(
-        "zero", "windows at the map's border; published: zero", group="model", choices=("mask", "zero", "mask-both")
-    )
+        "zero", "how windows that stick out of the map are filled up; published: zero", group="model",
+        choices=("mask", "zero", "mask-both"), commands=TRAIN_EVAL,
+    )  # fmt: skip
 
     dataset: str = flag(
-        "auto", "layout of the data folder", "--data-set", group="data", choices=("auto", "coco", "yolo")
-    )
+        "auto", "layout of the data folder", "--data-set", group="data", choices=("auto", "coco", "yolo"),
+        commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
     img_size: int = flag(
-        800, "shortest side that images are resized to", "--imgsz", "--min-size", group="data", within=SOME
-    )
+        800, "shortest side that images are resized to", "--imgsz", "--min-size", group="data", within=SOME,
+        commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
     max_size: int | None = flag(
-        None, "longest side that they may have then; 5/3 of IMG_SIZE if not given", group="data", within=SOME
-    )
-    check: bool = flag(True, "look through all annotations before the first step", group="data")
+        None, "longest side that they may have then; none: 5/3 of IMG_SIZE", group="data", within=SOME,
+        commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
+    check: bool = flag(True, "look through all annotations before the first step", group="data", commands=TRAIN_EVAL)
 
     scale: tuple[float, ...] = flag(
-        (1.0, 1.0), "the shortest side is IMG_SIZE times a factor between these", group="augmentation"
-    )
+        (1.0, 1.0), "the shortest side is IMG_SIZE times a factor between these", group="augmentation",
+        commands=TRAIN_DATA,
+    )  # fmt: skip
     train_sizes: tuple[int, ...] | None = flag(
-        None, "the shortest side is one of these, in place of SCALE", group="augmentation"
+        None, "the shortest side is one of these; none: by SCALE", group="augmentation"
     )
     crop_prob: float = flag(
-        0.0, "chance of a random crop, in an image resized for it, before the resizing", group="augmentation",
+        0.0, "probability of a random crop, in an image resized for it, before the resizing", group="augmentation",
         within=SHARE,
     )  # fmt: skip
     crop: tuple[int, ...] = flag((384, 600), "least and largest side of the crop", group="augmentation")
     crop_sizes: tuple[int, ...] = flag(
-        (400, 500, 600), "shortest side of the image that is cropped, drawn among these", group="augmentation"
+        (400, 500, 600), "shortest side of the image that is cropped: one of these", group="augmentation"
     )
-    hflip: float = flag(0.5, "chance of a mirror image", group="augmentation", within=SHARE)
-    vflip: float = flag(0.0, "chance of an image upside down", group="augmentation", within=SHARE)
+    hflip: float = flag(0.5, "probability of a horizontal flip", group="augmentation", within=SHARE)
+    vflip: float = flag(0.0, "probability of a vertical flip", group="augmentation", within=SHARE)
 
-    conf: float = flag(0.05, "least score of a detection", "--score-thresh", group="evaluation", within=SHARE)
-    iou: float = flag(
-        0.5, "of two boxes of a class that overlap more, the better one stays", "--nms-thresh", group="evaluation",
-        within=SHARE,
+    conf: float = flag(
+        0.05, "least score of a detection", "--score-thresh", group="evaluation", within=SHARE,
+        commands=TRAIN_EVAL_PREDICT, unless_given={"predict": "0.3"},
     )  # fmt: skip
-    max_det: int = flag(100, "most detections an image", group="evaluation", within=SOME)
+    iou: float = flag(
+        0.5, "NMS: of two boxes of a class whose IoU is larger, the better one stays", "--nms-thresh",
+        group="evaluation", within=SHARE, commands=TRAIN_EVAL_PREDICT,
+    )  # fmt: skip
+    max_det: int = flag(100, "most detections an image", group="evaluation", within=SOME, commands=TRAIN_EVAL_PREDICT)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,7 +162,7 @@ def _3x(detector: str, model: str) -> DetectRecipe:
 
 
 def _digits() -> DetectRecipe:
-    """Canvases with several of the embedded scans of digits, some with none: a small Twins-SVT, a narrow Mask R-CNN."""
+    """Synthetic scenes with several of the embedded digits, some with none: a small Twins-SVT, a narrow Mask R-CNN."""
     return DetectRecipe(
         model="twins_svt_small",
         model_kwargs={**SMALL_SVT, "channels": 64, "box_channels": 128, "proposals": 100, "box_samples": 64},

@@ -1,7 +1,22 @@
 """Segmentation: what its recipes hold beyond the common fields, the twelve published runs, and two for everyone.
 
-The published runs train on ADE20K (150 classes) in crops of 512 on 8 GPUs: UPerNet for 160,000 updates, Semantic FPN
-for 80,000. An epoch is a tenth of a run, which is how often the originals evaluated.
+The published runs on ADE20K (150 classes; paper, table 5), from ImageNet weights, in crops of 512 x 512:
+
+    torchrun --nproc-per-node 8 -m twins.cli train --recipe upernet_svt_small --weights alt_gvt_small.pth \\
+        --data ADEChallengeData2016
+
+Cost, published on 8 GPUs: 160,000 updates of UPerNet in batches of 16 images (PCPVT-S: 32), 80,000 of Semantic FPN in
+batches of 32. Published mIoU on the validation images, in per cent, at one scale (UPerNet: / over several):
+
+                   upernet_*    semantic_fpn_*
+    pcpvt_small    46.2 / 47.5  44.3
+    pcpvt_base     47.1 / 48.4  44.9
+    pcpvt_large    48.6 / 49.8  46.4
+    svt_small      46.2 / 47.1  43.2
+    svt_base       47.4 / 48.9  45.3
+    svt_large      48.8 / 50.2  46.7
+
+An epoch here is a tenth of a run, which is how often the originals evaluated.
 """
 
 from __future__ import annotations
@@ -11,7 +26,16 @@ from typing import Any
 
 from ..errors import TwinsError
 from ..preprocessing import SegmentPreprocessing
-from .base import SHARE, SMALL_SVT, SOME, Recipe, flag, two_positive
+from .base import SMALL_SVT, Recipe, two_positive
+from .fields import (
+    SHARE,
+    SOME,
+    TRAIN_DATA,
+    TRAIN_EVAL,
+    TRAIN_EVAL_DATA,
+    TRAIN_EVAL_PREDICT,
+    flag,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,59 +44,84 @@ class SegmentRecipe(Recipe):
 
     task: str = "segment"
 
-    head: str = flag("upernet", "what reads the backbone's maps", group="model", choices=("upernet", "semantic_fpn"))
+    head: str = flag(
+        "upernet", "decode head on the backbone's feature maps", group="model", choices=("upernet", "semantic_fpn"),
+        commands=TRAIN_EVAL,
+    )  # fmt: skip
     head_channels: int | None = flag(
-        None, "width of the head; as published (512 or 128) if not given", group="model", within=SOME
-    )
+        None, "width of the head; none: as published (512 or 128)", group="model", within=SOME,
+        commands=TRAIN_EVAL,
+    )  # fmt: skip
     head_drop: float = flag(0.1, "dropout before the last layer of the head", group="model", within=SHARE)
 
     img_size: int = flag(
-        512, "side of the square crops in training", "--imgsz", "--crop-size", group="data", within=SOME
-    )
+        512, "side of the square crops in training", "--imgsz", "--crop-size", group="data", within=SOME,
+        commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
     resize: tuple[int, ...] | None = flag(
         None,
-        "longest and shortest side that images are resized to fit, as 2048 512; 4 x IMG_SIZE and IMG_SIZE if not given",
+        "longest and shortest side that images are resized to fit, as 2048 512; none: 4 x IMG_SIZE and IMG_SIZE",
         group="data",
+        commands=TRAIN_EVAL_DATA,
     )
     classes_file: str | None = flag(
         None,
         "names of the classes, one a line in the order of the masks' values (`name,R,G,B` for colour masks); "
-        "classes.txt in the data folder if not given",
+        "none: classes.txt in the data folder",
         "--classes",
         group="data",
+        commands=TRAIN_EVAL_DATA,
     )
-    img_suffix: str | None = flag(None, "end of image names, as _leftImg8bit.png; any image else", group="data")
-    mask_suffix: str = flag(".png", "end of mask names, as _gtFine_labelTrainIds.png", group="data")
-    reduce_zero_label: bool = flag(False, "masks hold 0 for `no class`, and classes from 1 up (ADE20K)", group="data")
+    img_suffix: str | None = flag(
+        None, "end of image names, as _leftImg8bit.png; none: any image", group="data",
+        commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
+    mask_suffix: str = flag(
+        ".png", "end of mask names, as _gtFine_labelTrainIds.png", group="data", commands=TRAIN_EVAL_DATA
+    )
+    reduce_zero_label: bool = flag(
+        False, "masks hold 0 for `no class`, and classes from 1 up (ADE20K)", group="data", commands=TRAIN_EVAL_DATA
+    )
     ignore_index: int = flag(
-        255, "value in masks that is left out of loss and metrics", group="data", within=(0, 65535)
-    )
-    check: bool = flag(True, "look through all masks before the first step", group="data")
+        255, "value in masks that is left out of loss and metrics", group="data", within=(0, 65535),
+        commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
+    check: bool = flag(True, "look through all masks before the first step", group="data", commands=TRAIN_EVAL)
 
-    scale: tuple[float, ...] = flag((0.5, 2.0), "resize by a factor between these", group="augmentation")
+    scale: tuple[float, ...] = flag(
+        (0.5, 2.0), "resize by a factor between these", group="augmentation", commands=TRAIN_DATA
+    )
     cat_max_ratio: float = flag(
         0.75, "crop again, up to ten times, where one class fills more of the crop", group="augmentation", within=SHARE
     )
-    hflip: float = flag(0.5, "chance of a mirror image", group="augmentation", within=SHARE)
-    vflip: float = flag(0.0, "chance of an image upside down", group="augmentation", within=SHARE)
-    photometric: bool = flag(True, "distort brightness, contrast, saturation and hue", group="augmentation")
+    hflip: float = flag(0.5, "probability of a horizontal flip", group="augmentation", within=SHARE)
+    vflip: float = flag(0.0, "probability of a vertical flip", group="augmentation", within=SHARE)
+    photometric: bool = flag(
+        True, "photometric distortion: brightness, contrast, saturation and hue", group="augmentation"
+    )
 
     auxiliary_weight: float = flag(0.4, "weight of the auxiliary head's loss (upernet)", group="loss")
     class_weights: tuple[str, ...] | None = flag(
-        None, "`auto` (rare classes weigh more), or one number a class in the classes' order", group="loss"
+        None,
+        "`auto` (rare classes weigh more), or one number a class in their order; none: all weigh the same",
+        group="loss",
     )
 
     slide: int | None = flag(
-        None, "in overlapping squares of this side, for large images; whole images if not given",
-        group="evaluation", within=SOME,
+        None, "sliding window: in overlapping squares of this side, for large images; none: whole images",
+        group="evaluation", within=SOME, commands=TRAIN_EVAL_PREDICT,
     )  # fmt: skip
     slide_stride: int | None = flag(
-        None, "pixels between two squares; two thirds of SLIDE if not given", group="evaluation", within=SOME
-    )
+        None, "pixels from one square to the next; none: two thirds of SLIDE", group="evaluation", within=SOME,
+        commands=TRAIN_EVAL_PREDICT,
+    )  # fmt: skip
     test_scales: tuple[float, ...] = flag(
-        (1.0,), "average over these scales; published: 0.5 0.75 1 1.25 1.5 1.75", group="evaluation"
+        (1.0,), "average over these scales; published: 0.5 0.75 1 1.25 1.5 1.75", group="evaluation",
+        commands=TRAIN_EVAL,
+    )  # fmt: skip
+    test_flip: bool = flag(
+        False, "average over horizontally flipped images too", group="evaluation", commands=TRAIN_EVAL
     )
-    test_flip: bool = flag(False, "average over mirror images too", group="evaluation")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,7 +147,7 @@ class SegmentRecipe(Recipe):
 
 
 def _ade20k(**run: Any) -> SegmentRecipe:
-    """What the published runs share: evaluated ten times, no clipping, a rate that falls by a polynomial."""
+    """What the published runs share: evaluated ten times, no clipping, a learning rate that falls by a polynomial."""
     return SegmentRecipe(
         data="ADEChallengeData2016", reduce_zero_label=True, epochs=10, clip_grad=None, sched="poly", **run
     )
@@ -142,7 +191,7 @@ def _semantic_fpn(model: str, drop_path: float = 0.2) -> SegmentRecipe:
 
 
 def _digits() -> SegmentRecipe:
-    """Canvases with several of the embedded scans of digits: a small Twins-SVT with a narrow UPerNet."""
+    """Synthetic scenes with several of the embedded scans of digits: a small Twins-SVT with a narrow UPerNet."""
     return SegmentRecipe(
         model="twins_svt_small",
         model_kwargs=dict(SMALL_SVT),

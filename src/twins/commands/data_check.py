@@ -1,0 +1,53 @@
+"""A folder of images, looked at before hours are spent on it: in words, and as an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..data.statistics import Survey
+from ..errors import TwinsError
+from ..optional_dependencies import need
+from ..recipes import Recipe
+from ..tasks import make_task
+
+
+def check_data(recipe: Recipe) -> bool:
+    """Read every annotation of a recipe's data and print what was found; returns whether it can be trained on.
+
+    Raises TwinsError for a folder that is no data set at all.
+    """
+    survey = make_task(recipe).survey()
+    print_survey(survey)
+    return not survey.errors
+
+
+def preview_data(recipe: Recipe, path: Path) -> None:
+    """Draw samples with their annotations. Raises TwinsError for data that cannot be used, or drawn to `path`."""
+    if path.is_dir() or not path.parent.is_dir():
+        wrong = "is a folder" if path.is_dir() else "is in no folder that exists"
+        raise TwinsError(f"--out {path}: {wrong}; name a file to write, as preview.png")
+    task = make_task(recipe)
+    task.datasets()
+    try:
+        task.draw_samples(path)
+    except (OSError, ValueError) as error:  # matplotlib raises a ValueError for a suffix that it does not know
+        raise TwinsError(f"--out {path}: cannot be written ({error})") from error
+    print(f"look   {path}")
+
+
+def print_survey(survey: Survey) -> None:
+    rich = need("rich.console", extra="train")
+    table = need("rich.table", extra="train").Table(box=None, pad_edge=False)
+    for place, column in enumerate(survey.columns):
+        table.add_column(column, justify="right" if place else "left")
+    for row in survey.rows:
+        table.add_row(*row)
+    console = rich.Console(soft_wrap=True, highlight=False, markup=False)
+    for part in survey.parts:
+        console.print(part)
+    console.print(table)
+    for kind, lines in (("warning", survey.warnings), ("error", survey.errors)):
+        for line in lines:
+            console.print(f"{kind}: {line}")
+    if not survey.errors:
+        console.print("nothing here keeps a network from learning")

@@ -1,0 +1,37 @@
+"""`twins eval`: the metrics of a checkpoint on validation images."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..recipes import Recipe
+from .recipe_flags import FLAGS_OF_TASK, TASKS_HELP, add_recipe_flags
+
+
+def add_parser(commands: Any, recipe: Recipe) -> argparse.ArgumentParser:
+    """Its flags: those fields of the task's recipe that evaluation knows."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "eval",
+        usage="twins eval --weights CHECKPOINT [--data FOLDER] [--recipe NAME] [--FLAG VALUE ...]",
+        description="Evaluate a checkpoint. Its network, classes, preprocessing and data are as the checkpoint says "
+        "unless a flag says otherwise. Published weights, and those of others, say nothing of their data: pass --data. "
+        + FLAGS_OF_TASK,
+    )
+    parser.add_argument("--task", help=f"{TASKS_HELP} (default: what the checkpoint is for)")
+    parser.add_argument("--weights", required=True, metavar="CHECKPOINT", help="a checkpoint, of any dialect")
+    parser.add_argument("--recipe", metavar="NAME|FILE", help="the published run that weights of others are from; the "
+                        "recipe `pictures` of the task if not given")  # fmt: skip
+    parser.add_argument("--ema", action=argparse.BooleanOptionalAction,
+                        help="take the moving average of the weights (default: where there is one)")  # fmt: skip
+    add_recipe_flags(parser, recipe, "eval")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the metrics, and write them and their images into a folder of their own."""
+    from ..training.evaluation import evaluate_weights, recipe_of_weights
+
+    recipe = recipe_of_weights(args.checkpoint, args.task, args.changes, args.recipe)
+    evaluate_weights(recipe, args.checkpoint, ema=args.ema)
+    return 0

@@ -1,0 +1,64 @@
+"""`twins predict`: the predictions of a trained network for images, drawn and as data."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..recipes import TASKS, Recipe, recipe_class
+from .recipe_flags import add_flag, fields_of, given
+
+# What networks of a task are called, where a flag is of one task alone.
+_KINDS = {"classify": "classifiers", "segment": "segmenters", "detect": "detectors"}
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Its flags, among them those fields of each task's recipe that prediction knows."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "predict",
+        usage="twins predict --weights CHECKPOINT SOURCE ... [--out FOLDER] [--FLAG VALUE ...]",
+        description="Classify, segment or detect, as the checkpoint was trained to. Its network, classes and "
+        "preprocessing are as the checkpoint says; weights of others are taken for published ones.",
+    )
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="images, and folders with images in or below")
+    parser.add_argument("--weights", required=True, metavar="CHECKPOINT", help="a checkpoint, of any dialect")
+    parser.add_argument("--out", metavar="FOLDER", help="where to write (default: runs/predict/NAME, and then NAME2, "
+                        "NAME3 ... by the name of the checkpoint's run)")  # fmt: skip
+    parser.add_argument("--exist-ok", action="store_true", help="write to the folder even if something is in it")
+    parser.add_argument("--draw", action=argparse.BooleanOptionalAction, default=True,
+                        help="draw on the images, beside the data")  # fmt: skip
+    parser.add_argument("--bad-images", choices=("stop", "skip"), default="stop",
+                        help="an unreadable image: stop, or skip and count it")  # fmt: skip
+    parser.add_argument("--device", default="auto", help="auto (the best there is), cuda, cuda:N, mps or cpu")
+    parser.add_argument("--ema", action=argparse.BooleanOptionalAction,
+                        help="take the moving average of the weights (default: where there is one)")  # fmt: skip
+    parser.add_argument("--model", metavar="NAME", help="the network, where weights of others do not say which it is")
+    parser.add_argument("--classes", metavar="FILE", help="names of the classes, one a line, for weights without")
+    parser.add_argument("--topk", type=int, metavar="N", default=argparse.SUPPRESS,
+                        help="classifiers: how many classes to name, the most probable first (default: 5)")  # fmt: skip
+    for task in TASKS:
+        for field in fields_of(recipe_class(task), "predict"):
+            default = "as in its run" + ("" if field.default is None else f", or {field.default}")
+            default = field.metadata["unless_given"].get("predict", default)
+            help_text = f"{_KINDS[task]}: {field.metadata['help']} (default: {default})"
+            add_flag(parser, recipe_class(task), field, help_text)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write a folder of predictions."""
+    settings = {"topk": args.topk} if "topk" in args else {}
+    for task in TASKS:
+        settings |= given(args, recipe_class(task), "predict")
+    for name in ("device", "model"):
+        Recipe.check_field(name, getattr(args, name))
+    from ..predict import find_images, load_predictor, read_names, write_predictions  # heavy, so after the checks
+    from ..training.run_folder import free_folder
+
+    images = find_images(args.sources)
+    classes = read_names(Path(args.classes)) if args.classes else None
+    predictor = load_predictor(args.weights, args.device, args.ema, args.model, classes, **settings)
+    out = Path(args.out) if args.out else free_folder(Path("runs", "predict"), predictor.name)
+    write_predictions(predictor, images, out, args.draw, args.bad_images, args.exist_ok)
+    return 0

@@ -1,0 +1,92 @@
+"""A recipe's field together with its flag: what help says of it, which values it takes, which commands have it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import TwinsError, nearest
+
+# Bounds of a number, both of them included.
+ANY = (-math.inf, math.inf)
+SOME = (1, math.inf)
+SHARE = (0, 1)
+
+# Every field is a flag of `twins train`; some are flags of other commands too.
+TRAIN = ("train",)
+TRAIN_EVAL = ("train", "eval")
+TRAIN_DATA = ("train", "data")
+TRAIN_EVAL_DATA = ("train", "eval", "data")
+TRAIN_EVAL_PREDICT = ("train", "eval", "predict")
+
+
+def flag(
+    default: Any,
+    help: str,
+    *aliases: str,
+    group: str,
+    choices: tuple[str, ...] = (),
+    within: tuple[float, float] = ANY,
+    check: Callable[[str], Any] | None = None,
+    commands: tuple[str, ...] = TRAIN,
+    unless_given: Mapping[str, str] | None = None,
+) -> Any:
+    """A field of a recipe and, by the same name, a flag.
+
+    Parameters
+    ----------
+    aliases:
+        Other spellings of the flag.
+    group:
+        The heading in help that it stands under.
+    choices, within:
+        The values that it takes: one of these strings, or a number between these two.
+    check:
+        Raises TwinsError for a value that it does not take.
+    commands:
+        The commands of `twins` that have the flag.
+    unless_given:
+        What a command does without the flag, where that is not what the recipe or the checkpoint's run says.
+    """
+    metadata = {
+        "help": help,
+        "aliases": aliases,
+        "group": group,
+        "choices": choices,
+        "within": within,
+        "check": check,
+        "commands": commands,
+        "unless_given": unless_given or {},
+    }
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def check_value(field: dataclasses.Field[Any], value: Any) -> None:
+    """Raises TwinsError for a value that a field does not take; None is what all of them take."""
+    if value is None:
+        return
+    (least, most), choices, check = (field.metadata[key] for key in ("within", "choices", "check"))
+    name = "--" + field.name.replace("_", "-")
+    if choices and value not in choices:
+        raise TwinsError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+    if (least, most) != ANY and not (isinstance(value, int | float) and least <= value <= most):
+        span = f"{least} or more" if most == math.inf else f"between {least} and {most}"
+        raise TwinsError(f"{name} must be {span}, not {value!r}")
+    if check is not None:
+        check(value)
+
+
+# Devices by PyTorch's names; whether one is there, only PyTorch can tell.
+_DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla")
+
+
+def check_device_name(name: str) -> None:
+    """Raises TwinsError for a name that is none of a device: neither "cpu" nor "cuda:1" nor the like."""
+    kind = name.partition(":")[0]
+    if kind not in _DEVICES:
+        hint = nearest(kind, _DEVICES)
+        raise TwinsError(f"--device {name}: no such device{hint}; use auto, cuda, cuda:N, mps or cpu")
