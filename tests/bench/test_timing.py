@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from twins.bench import roofline
 from twins.bench.plan import Pace
-from twins.bench.roofline import Roofline
+from twins.bench.roofline import Roofline, _torch_speed
 from twins.bench.timing import alternate
 
 
@@ -54,3 +55,15 @@ def test_the_roofline_is_the_median_of_the_better_product(monkeypatch: pytest.Mo
     for _ in range(3):
         measured.measure()
     assert (measured.gflops("fp32"), measured.gflops("int8")) == (100.0, 0.0)
+
+
+def test_products_of_pytorch_count_where_the_cpu_multiplies_the_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The larger of two matrices, in a microsecond a product."""
+    monkeypatch.setattr(roofline, "_SIDES", (8, 20))
+    monkeypatch.setattr(roofline, "time_block", lambda call, seconds, clock: (call(), 1e-6)[1])
+    monkeypatch.setattr(roofline, "instruction_sets", lambda: ["avx512_vnni"])
+    monkeypatch.setitem(roofline.IN_HARDWARE, torch.bfloat16, False)
+    expected = 2 * 20**3 / 1e-6 / 1e9
+    assert [_torch_speed(dtype, 1.0) for dtype in ("fp32", "bf16", "int8")] == pytest.approx([expected, 0.0, expected])
+    monkeypatch.setattr(roofline, "instruction_sets", list)
+    assert _torch_speed("int8", 1.0) == 0.0
