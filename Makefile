@@ -12,6 +12,7 @@ train: $(READY) $(ENGINE)  ## train a small Twins-SVT on the embedded digits; AR
 	$(BIN)/twins train $(ARGS)
 
 test: $(READY) $(ENGINE)  ## the fast suite: no GPU, no network; ARGS="--cov=twins" counts the lines that it runs
+	@# worksteal: neighbours run in one process, so that the fixtures of a module are made once
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 bench: $(READY) $(ENGINE)  ## speed and memory beside other backends, written to benchmarks/; without ARGS the whole set, 20 to 40 minutes

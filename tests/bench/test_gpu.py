@@ -54,7 +54,7 @@ def cpu_as_gpu(narrow: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "memory_allocated": 1_000_000, "max_memory_allocated": 4_000_000,
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
-    monkeypatch.setattr(gpu, "_card", lambda: "a card")
+    monkeypatch.setattr(gpu, "_gpu_name", lambda: "a GPU")
     monkeypatch.setattr(gpu.gc, "collect", lambda: 0)  # half a second each, and nothing here is on a GPU
     monkeypatch.setattr(gpu_backends, "DEVICE", "cpu")
     monkeypatch.setattr(gpu, "PACE", Pace(blocks=1, seconds=0))

@@ -19,7 +19,7 @@ def test_results_from_times() -> None:
 
 def test_speedups_are_over_timm_and_over_the_same_type_of_openvino() -> None:
     speeds = {("timm", "fp32"): 10.0, ("openvino", "fp32"): 20.0, ("openvino", "bf16"): 40.0, ("frozen", "bf16"): 50.0}
-    rows = [row_of(SMALL, Backend(*who).title) | {"images_per_second": speed} for who, speed in speeds.items()]
+    rows = [row_of(SMALL, Backend(*key).title) | {"images_per_second": speed} for key, speed in speeds.items()]
     add_speedups(rows)
     assert [row["speedup_over_timm"] for row in rows] == [1.0, 2.0, 4.0, 5.0]
     assert [row.get("speedup_over_openvino") for row in rows] == [0.5, 1.0, 1.0, 1.25]
@@ -28,7 +28,7 @@ def test_speedups_are_over_timm_and_over_the_same_type_of_openvino() -> None:
 def test_int8_is_put_beside_int8_of_both_runtimes() -> None:
     speeds = {("timm", "fp32"): 10.0, ("timm", "bf16"): 5.0, ("openvino", "int8"): 40.0, ("onnxruntime", "int8"): 20.0}
     speeds |= {("frozen", "bf16"): 20.0, ("frozen", "int8"): 80.0}
-    rows = [row_of(SMALL, Backend(*who).title) | {"images_per_second": speed} for who, speed in speeds.items()]
+    rows = [row_of(SMALL, Backend(*key).title) | {"images_per_second": speed} for key, speed in speeds.items()]
     add_speedups(rows)
     bf16, int8 = rows[-2:]
     assert bf16["speedup_over_timm"] == 4.0
@@ -42,7 +42,7 @@ def test_speeds_are_relative_to_timm_in_float32() -> None:
     speeds = {("timm", "fp32"): 10.0, ("timm", "bf16"): 5.0, ("frozen", "bf16"): 20.0}
     for workload, expected in (("classifier", [1.0, 0.5, 2.0]), ("training", [1.0, 1.0, 4.0])):
         case = SMALL._replace(workload=workload)
-        rows = [row_of(case, Backend(*who).title) | {"images_per_second": speed} for who, speed in speeds.items()]
+        rows = [row_of(case, Backend(*key).title) | {"images_per_second": speed} for key, speed in speeds.items()]
         add_speedups(rows)
         assert [row["relative"] for row in relative_speeds(rows)] == expected
 

@@ -1,6 +1,6 @@
 """Speed and memory on a GPU, beside timm and compilers: one backend after the other, each timed beside the baseline.
 
-Everything is in pure bfloat16 with TF32 allowed, the images are on the card, and all have the same weights. The
+Everything is in pure bfloat16 with TF32 allowed, the images are on the GPU, and all have the same weights. The
 baseline is our network as it is, not compiled. Each backend takes turns with it, and speedups between other backends
 are taken through it: so each result is written at once, and what compilers take minutes for comes last.
 """
@@ -57,12 +57,12 @@ def bench_gpu(network: str, out: Path, deadline: float, log: Log) -> bool:
 
     Returns whether nothing is missing. Without a CUDA device it says so, writes nothing and returns True.
     """
-    if (card := _card()) is None:
+    if (gpu := _gpu_name()) is None:
         log("not measured: no CUDA device")
         return True
     torch.set_float32_matmul_precision("high")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((out / ".inductor").resolve()))
-    machine = {"gpu": card, "cuda": str(torch.version.cuda), "twins": ops.backend("cuda")}
+    machine = {"gpu": gpu, "cuda": str(torch.version.cuda), "twins": ops.backend("cuda")}
     log(f"twins: {machine['twins']}")
     path = results_file(machine, out, kind="gpu")
     measured = 0
@@ -85,7 +85,7 @@ def bench_gpu(network: str, out: Path, deadline: float, log: Log) -> bool:
     return True
 
 
-def _card() -> str | None:
+def _gpu_name() -> str | None:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
