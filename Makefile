@@ -1,4 +1,4 @@
-# The door: every target sets up .venv first, and again whenever pyproject.toml or constraints.txt change.
+# Every target sets up .venv first, and again whenever pyproject.toml or constraints.txt change.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -11,20 +11,21 @@ ARGS ?=
 train: $(READY) $(ENGINE)  ## train a small Twins-SVT on the embedded digits; ARGS="--epochs 5" adds flags
 	$(BIN)/twins train $(ARGS)
 
-test: $(READY) $(ENGINE)  ## the fast suite: no GPU, no network
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 $(ARGS)
+test: $(READY) $(ENGINE)  ## the fast suite: no GPU, no network; ARGS="--cov=twins" counts the lines that it runs
+	@# worksteal: neighbours run in one process, so that the fixtures of a module are made once
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
 
-bench: $(READY) $(ENGINE)  ## speed and memory beside other engines, written to benchmarks/; without ARGS the whole set, 20 to 40 minutes
+bench: $(READY) $(ENGINE)  ## speed and memory beside other backends, written to benchmarks/; without ARGS the whole set, 20 to 40 minutes
 	@$(BIN)/python -c 'import onnx, onnxscript, onnxruntime, openvino, nncf' 2> /dev/null || \
 	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/twins bench $(or $(ARGS),--full)
 
-bench-data: $(READY)  ## reading JPEG files beside the original's way, written to benchmarks/; a few minutes of one core
+bench-data: $(READY)  ## speed of reading JPEG files, beside the original's way, written to benchmarks/; a few minutes of one core
 	@$(BIN)/python -c 'import simplejpeg, skimage' 2> /dev/null || \
 	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/twins bench --loading $(ARGS)
 
-bench-gpu: $(READY)  ## the same on a GPU, beside timm and compilers; MODEL=twins_svt_base for another network; some 8 minutes a call
+bench-gpu: $(READY)  ## speed and memory on a GPU, beside timm and compilers; MODEL=twins_svt_base for another network; some 8 minutes a call
 	$(BIN)/twins bench --device cuda --models $(or $(MODEL),twins_svt_small) $(ARGS)
 
 lint: $(READY)  ## style and types

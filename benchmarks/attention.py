@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from twins.bench.timing import Pace, alternate
+from twins.bench.plan import Pace
+from twins.bench.timing import alternate
 from twins.ops import attention
 from twins.training.cpu_memory import keep_freed_memory
 

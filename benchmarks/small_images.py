@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from twins.bench.own_process import Calls, OwnProcess
-from twins.bench.timing import Pace, alternate
+from twins.bench.plan import Pace
+from twins.bench.timing import alternate
+from twins.bench.worker_process import Calls, WorkerProcess
 from twins.optional_dependencies import need
 from twins.recipes.classify import CLASSIFY
 from twins.training import optim
@@ -58,7 +59,7 @@ def training_step(engine: str, amp: bool) -> Calls:
 
 def main() -> None:
     amp = "--amp" in sys.argv[1:]
-    steps = {engine: partial(OwnProcess(training_step, engine, amp).call, "step") for engine in ("twins", "timm")}
+    steps = {engine: partial(WorkerProcess(training_step, engine, amp).call, "step") for engine in ("twins", "timm")}
     times: dict[str, list[float]] = {}
     alternate(steps, Pace(blocks=7, seconds=1.0), times)
     ours, theirs = (1000 * sorted(times[engine])[len(times[engine]) // 2] for engine in steps)

@@ -1,4 +1,4 @@
-"""What every test shares: one torch thread in a worker, fixed seeds, and hypothesis without clock or rng."""
+"""What every test shares: one torch thread in a worker, fixed seeds, deterministic hypothesis, and small data sets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from twins.recipes import ClassifyRecipe, DetectRecipe, SegmentRecipe
 if not torch.cuda.is_available():  # kernels run step by step; Triton asks when it is imported, hence here
     os.environ["TRITON_INTERPRET"] = "1"
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # workers that each take every core only wait for one another
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers that all use every core wait for one another
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # the processes that tests start
 
@@ -38,7 +38,7 @@ def fixed_seeds() -> None:
 
 @pytest.fixture
 def nan_memory() -> Iterator[None]:
-    """Fresh memory holds NaN, so that an output which nobody wrote shows."""
+    """Fresh memory holds NaN, so that an output which no kernel wrote shows."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True)  # what switches `fill_uninitialized_memory`, true by default, on
     assert torch.empty(1).isnan()
@@ -48,7 +48,7 @@ def nan_memory() -> Iterator[None]:
 
 @pytest.fixture(params=() if library.missing() else library.instruction_sets())
 def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each that the CPU engine knows and this CPU runs, while the test runs with it."""
+    """Each instruction set that the CPU engine has and this CPU runs, while the test runs with it."""
     monkeypatch.setenv(library.ISA_VARIABLE, request.param)
     return str(request.param)
 
@@ -56,12 +56,12 @@ def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """A folder in ImageNet's layout: 3 classes, 12 training and 5 validation images each, of two sizes."""
-    return make_images(tmp_path / "pictures", {"ant": 0, "bee": 120, "cat": 240}, train=12, val=5)
+    return make_images(tmp_path / "images", {"ant": 0, "bee": 120, "cat": 240}, train=12, val=5)
 
 
 @pytest.fixture
 def tiny_recipe(images: Path, tmp_path: Path) -> ClassifyRecipe:
-    """Two epochs of a network of a few thousand parameters on `pictures`."""
+    """Two epochs of a network of a few thousand parameters on `images`."""
     return ClassifyRecipe(
         model_kwargs=TINY,
         data=str(images),
@@ -112,7 +112,7 @@ def tiny_segment_recipe(masked_images: Path, tmp_path: Path) -> SegmentRecipe:
 def boxed_images(tmp_path: Path) -> Path:
     """Images of squares in COCO's layout: 12 for training and 6 for validation, of three sizes, one in six without any.
 
-    Two classes, of which COCO's numbers are neither 0 and 1 nor in the order of their names; a crowd in one image.
+    Two classes, whose COCO ids are neither 0 and 1 nor in the order of their names; a crowd in one image.
     """
     root = tmp_path / "boxed"
     rng = np.random.default_rng(0)
@@ -138,8 +138,8 @@ def boxed_images(tmp_path: Path) -> Path:
                             "area": 400, "segmentation": crowd})  # fmt: skip
         (root / "annotations").mkdir(exist_ok=True)
         categories = [{"id": 40, "name": "grey"}, {"id": 7, "name": "white"}]
-        said = {"images": images, "annotations": annotations, "categories": categories}
-        (root / "annotations" / f"instances_{part}.json").write_text(json.dumps(said))
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        (root / "annotations" / f"instances_{part}.json").write_text(json.dumps(content))
     return root
 
 

@@ -1,6 +1,6 @@
 """What each precision costs in accuracy: top-1 and logits of a trained classifier, beside plain PyTorch.
 
-Everybody runs the same checkpoint on the same validation images, one by one; int8 of ONNX Runtime and OpenVINO is
+All backends run the same checkpoint on the same validation images, one by one; int8 of ONNX Runtime and OpenVINO is
 calibrated on training images.
 """
 
@@ -32,14 +32,13 @@ from ..training.evaluation import recipe_of_weights, task_of_weights
 from ..training.loop import fit
 from .backends import frozen, infer
 from .parity import relative_rms
-from .plan import Case, Contender
-from .runners import Answer, Loaded
+from .plan import DIGITS, Backend, Case
+from .runners import Loaded, Outputs
 from .runtimes import RUNTIMES, load_runtime, model_file
 
 CALIBRATION = 128  # training images
 EPOCHS = 10  # of a run of the digits that is trained for want of one: 98 % or so
 RUNS = "runs"
-DIGITS = "digits"  # as a case's network
 
 
 class Trained(NamedTuple):
@@ -53,20 +52,20 @@ class Trained(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """How a candidate does on the validation images."""
+    """Metrics of a backend on the validation images."""
 
     top1: float  # %
     error: float  # relative root mean square of the logits' difference from the reference
     executed: str  # as of Loaded
 
 
-def accuracy_case(weights: Path | None, candidates: Sequence[Contender]) -> Case:
+def accuracy_case(weights: Path | None, backends: Sequence[Backend]) -> Case:
     """The case of a checkpoint, or of the digits. Raises TwinsError if it is no classifier's."""
     side = (_recipe_of(weights) if weights else _digits_recipe()).img_size
-    return Case("accuracy", str(weights or DIGITS), (side, side), 1, tuple(candidates))
+    return Case("accuracy", str(weights or DIGITS), (side, side), 1, tuple(backends))
 
 
-def digits_weights(say: Callable[[str], None]) -> Path:
+def digits_weights(log: Callable[[str], None]) -> Path:
     """The best checkpoint of the newest finished run of the digits below runs/; a short run is trained for want of one.
 
     Raises TwinsError for what stops a run from training.
@@ -74,7 +73,7 @@ def digits_weights(say: Callable[[str], None]) -> Path:
     finished = [file.parent for file in Path(RUNS, "classify").glob("*/summary.json") if _learnt_digits(file.parent)]
     if finished:
         return max(finished, key=lambda run: (run / "summary.json").stat().st_mtime) / "checkpoint_best.pth"
-    say(f"no finished run of the digits below {RUNS}/: training one of {EPOCHS} epochs")
+    log(f"no finished run of the digits below {RUNS}/: training one of {EPOCHS} epochs")
     recipe = _digits_recipe().replace(epochs=EPOCHS, output=RUNS, device="cpu", workers=0)
     with redirect_stdout(sys.stderr):  # so that --json prints JSON alone
         outcome = fit(recipe)
@@ -119,23 +118,23 @@ def _recipe_of(weights: Path) -> ClassifyRecipe:
     return recipe
 
 
-def measure_accuracy(candidate: Contender, trained: Trained, folder: Path) -> Accuracy:
-    """Run a candidate on all validation images; `folder` keeps what is exported. Raises what its library raises."""
-    loaded = _load(candidate, trained, folder)
-    logits = _logits(loaded.call, trained.images, candidate.title)
+def measure_accuracy(backend: Backend, trained: Trained, folder: Path) -> Accuracy:
+    """Run a backend on all validation images; `folder` keeps what is exported. Raises what its library raises."""
+    loaded = _load(backend, trained, folder)
+    logits = _logits(loaded.call, trained.images, backend.title)
     top1 = 100 * float((logits.argmax(dim=1) == trained.labels).float().mean())
     return Accuracy(top1, relative_rms(logits, trained.reference), loaded.executed)
 
 
-def _load(candidate: Contender, trained: Trained, folder: Path) -> Loaded:
-    if candidate.engine in RUNTIMES:
+def _load(backend: Backend, trained: Trained, folder: Path) -> Loaded:
+    if backend.engine in RUNTIMES:
         image, calibration = trained.images[0], trained.calibration
-        return load_runtime(candidate, model_file(candidate, lambda: trained.model, image, lambda: calibration, folder))
+        return load_runtime(backend, model_file(backend, lambda: trained.model, image, lambda: calibration, folder))
     model = trained.model
-    if candidate.engine == "frozen":
-        model = frozen(copy.deepcopy(model), candidate.dtype)
-    return Loaded(partial(infer, model), candidate.dtype)
+    if backend.engine == "frozen":
+        model = frozen(copy.deepcopy(model), backend.dtype)
+    return Loaded(partial(infer, model), backend.dtype)
 
 
-def _logits(call: Callable[[Tensor], Answer], images: list[Tensor], title: str) -> Tensor:
+def _logits(call: Callable[[Tensor], Outputs], images: list[Tensor], title: str) -> Tensor:
     return torch.cat([call(image)[0].clone() for image in Progress(title, len(images)).over(images)])

@@ -1,8 +1,8 @@
-"""Every contender as a function without arguments that answers the same images with the same weights.
+"""Every backend as a function without arguments: the same weights on the same images.
 
-Windows are padded with zeros, as timm pads them: the default, clipping, has other answers (and less to do) at sizes
+Windows are padded with zeros, as timm pads them: the default, clipping, has other outputs (and less to do) at sizes
 that leave a remainder, and there is nothing to pad at 224. ONNX Runtime and OpenVINO are given our network, not timm's:
-the exporter does not take the five-dimensional attention of timm, and its slower form without it would run up to a
+the exporter does not take the five-dimensional attention of timm, and timm's attention without it would run up to a
 quarter slower in both.
 """
 
@@ -22,9 +22,9 @@ from ..native import Frozen, freeze
 from ..ops.precision import IN_HARDWARE
 from ..optional_dependencies import need
 from ..zoo import create_model
-from .plan import Case, Contender
-from .quantised import draw_calibration
-from .runners import Answer, Runner, Weights, runner
+from .plan import Backend, Case
+from .quantisation import draw_calibration
+from .runners import Outputs, Runner, Weights, inference_runner
 from .runtimes import RUNTIMES, load_runtime, model_file
 
 _LIBRARIES = {
@@ -35,12 +35,12 @@ _LIBRARIES = {
 }
 
 
-def missing(contender: Contender, what: str) -> str | None:
-    """Why a contender cannot take part in work of a kind (`Case.what`) here, in a line, or None if it can."""
-    wanted = _LIBRARIES.get(contender.engine, ()) + (("nncf",) if contender == Contender("openvino", "int8") else ())
-    if absent := [name for name in wanted if find_spec(name) is None]:
+def missing(backend: Backend, workload: str) -> str | None:
+    """Why a backend cannot take part in a workload here, in a line, or None if it can."""
+    needed = _LIBRARIES.get(backend.engine, ()) + (("nncf",) if backend == Backend("openvino", "int8") else ())
+    if absent := [name for name in needed if find_spec(name) is None]:
         return f'{" and ".join(absent)} not installed; run: pip install "twins-vit[bench]"'
-    autocast = contender.engine in ("timm", "timm-compiled") and contender.dtype == "bf16" and what != "training"
+    autocast = backend.engine in ("timm", "timm-compiled") and backend.dtype == "bf16" and workload != "training"
     if autocast and not IN_HARDWARE[torch.bfloat16]:
         return "this CPU has no bfloat16, and PyTorch emulates it at a hundredth of the speed"
     return None
@@ -68,7 +68,8 @@ def our_network(case: Case, weights: Weights | None = None, window_padding: str 
     Without weights it is on the meta device, that is shapes alone.
     """
     with torch.device("meta"):  # saves the time of drawing weights that are not used
-        model = create_model(case.network, window_padding=window_padding, features_only=case.what == "backbone").eval()
+        features_only = case.workload == "backbone"
+        model = create_model(case.network, window_padding=window_padding, features_only=features_only).eval()
     if weights is not None:
         model.load_state_dict(weights, assign=True)
     return model
@@ -78,33 +79,33 @@ def timm_network(case: Case, weights: Weights) -> nn.Module:
     """timm's network, holding these very weights."""
     timm = need("timm", extra="bench")
     with torch.device("meta"):
-        model: nn.Module = timm.create_model(case.network, features_only=case.what == "backbone").eval()
-    inner = model.get_submodule("model") if case.what == "backbone" else model
+        model: nn.Module = timm.create_model(case.network, features_only=case.workload == "backbone").eval()
+    inner = model.get_submodule("model") if case.workload == "backbone" else model
     inner.load_state_dict(weights, assign=True)
     return model
 
 
-def start(contender: Contender, case: Case, load: Callable[[], Weights], images: Tensor, folder: Path) -> Runner:
+def start(backend: Backend, case: Case, load: Callable[[], Weights], images: Tensor, folder: Path) -> Runner:
     """Load, convert or compile; `folder` keeps what is exported. Raises what the library in question raises."""
-    if contender.engine in RUNTIMES:
-        path = exported(contender, case, load, images, folder)
-        loaded = load_runtime(contender, path)
-        return runner(contender, partial(loaded.call, images), loaded.ran, loaded.executed)
-    if contender.engine == "timm-compiled":
-        return _compiled(contender, timm_network(case, load()), images)
-    if contender.engine == "timm":
+    if backend.engine in RUNTIMES:
+        path = exported(backend, case, load, images, folder)
+        loaded = load_runtime(backend, path)
+        return inference_runner(backend, partial(loaded.call, images), loaded.actual_dtype, loaded.executed)
+    if backend.engine == "timm-compiled":
+        return _compiled(backend, timm_network(case, load()), images)
+    if backend.engine == "timm":
         model = timm_network(case, load())
-        return runner(contender, partial(_autocast_infer, model, images, contender.dtype))
+        return inference_runner(backend, partial(_autocast_infer, model, images, backend.dtype))
     model = our_network(case, load())
-    if contender.engine == "frozen":
-        model = frozen(model, contender.dtype)
-    return runner(contender, lambda: infer(model, images))
+    if backend.engine == "frozen":
+        model = frozen(model, backend.dtype)
+    return inference_runner(backend, lambda: infer(model, images))
 
 
-def exported(contender: Contender, case: Case, load: Callable[[], Weights], images: Tensor, folder: Path) -> Path:
+def exported(backend: Backend, case: Case, load: Callable[[], Weights], images: Tensor, folder: Path) -> Path:
     """The file that ONNX Runtime or OpenVINO loads, written below `folder` unless it is there."""
     calibration = partial(draw_calibration, case.batch, case.size)
-    return model_file(contender, lambda: our_network(case, load()), images, calibration, folder)
+    return model_file(backend, lambda: our_network(case, load()), images, calibration, folder)
 
 
 def frozen(model: nn.Module, dtype: str) -> nn.Module:
@@ -115,30 +116,31 @@ def frozen(model: nn.Module, dtype: str) -> nn.Module:
     return engine
 
 
-def infer(model: nn.Module, images: Tensor) -> Answer:
+def infer(model: nn.Module, images: Tensor) -> Outputs:
+    """Logits, or the four maps of a backbone, without gradients."""
     with torch.inference_mode():
         return _as_list(model(images))
 
 
-def _autocast_infer(model: nn.Module, images: Tensor, dtype: str) -> Answer:
+def _autocast_infer(model: nn.Module, images: Tensor, dtype: str) -> Outputs:
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16"):
         return infer(model, images)
 
 
-def _compiled(contender: Contender, model: nn.Module, images: Tensor) -> Runner:
+def _compiled(backend: Backend, model: nn.Module, images: Tensor) -> Runner:
     """The compiler folds weights into constants (`freezing`), which asks for `no_grad` when it first runs."""
     import torch._inductor.config as inductor
 
     compiled = torch.compile(model, dynamic=False)
 
-    def answer() -> Answer:
-        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=contender.dtype == "bf16"):
+    def outputs() -> Outputs:
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=backend.dtype == "bf16"):
             return _as_list(compiled(images))
 
     with inductor.patch(freezing=True):
-        answer()
-    return runner(contender, answer)
+        outputs()
+    return inference_runner(backend, outputs)
 
 
-def _as_list(answer: Any) -> Answer:
-    return [answer] if isinstance(answer, Tensor) else list(answer)
+def _as_list(outputs: Any) -> Outputs:
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs)

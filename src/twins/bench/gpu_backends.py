@@ -1,7 +1,7 @@
-"""Who takes part on a GPU: us, timm as it is, and timm with one reshape repaired; eager, compiled and recorded.
+"""The backends on a GPU: ours, timm as it is, and timm with one reshape repaired; eager, compiled and as CUDA graphs.
 
 The window attention of timm hands five-dimensional tensors to PyTorch's, whose fused kernels take four: `repair` folds
-windows into the batch, so that nothing is claimed which is that reshape's merit.
+windows into the batch, so that no speedup is claimed which is due to that reshape.
 """
 
 from __future__ import annotations
@@ -18,90 +18,90 @@ from torch import Tensor, nn
 from ..cuda_graphs import graphed
 from .backends import draw_weights, infer, our_network, timm_network
 from .plan import Case
-from .runners import Answer, Weights
+from .runners import Outputs, Weights
 
 DEVICE = "cuda"
 _COMPILE = {"compiled": "default", "max-autotune": "max-autotune"}
 
 
-class GpuContender(NamedTuple):
-    """Whose network, and how it is run."""
+class GpuBackend(NamedTuple):
+    """A network, and how it is run."""
 
-    whose: str  # "twins", "timm" or "timm repaired"
-    how: str = ""  # a key of _COMPILE, or "graphed"; empty: as it is
+    network: str  # "twins", "timm" or "timm repaired"
+    mode: str = ""  # a key of _COMPILE, or "graphed"; empty: as it is
 
     @property
     def title(self) -> str:
-        return f"{self.whose} {self.how or 'eager'} bf16"
+        return f"{self.network} {self.mode or 'eager'} bf16"
 
 
-ANCHOR = GpuContender("twins")
-CONTENDERS = (
-    ANCHOR,
-    GpuContender("timm"),
-    GpuContender("twins", "compiled"),
-    GpuContender("timm", "compiled"),
-    GpuContender("timm repaired"),
-    GpuContender("timm repaired", "compiled"),
-    GpuContender("twins", "graphed"),
-    GpuContender("timm", "max-autotune"),
+BASELINE = GpuBackend("twins")
+BACKENDS = (
+    BASELINE,
+    GpuBackend("timm"),
+    GpuBackend("twins", "compiled"),
+    GpuBackend("timm", "compiled"),
+    GpuBackend("timm repaired"),
+    GpuBackend("timm repaired", "compiled"),
+    GpuBackend("twins", "graphed"),
+    GpuBackend("timm", "max-autotune"),
 )
 
 
-class Material(NamedTuple):
-    """What all contenders of a case are given, and what they have to answer."""
+class CaseInputs(NamedTuple):
+    """What all backends of a case are given, and the outputs that they are compared with."""
 
     weights: Weights
     images: Tensor
-    reference: Answer
+    reference: Outputs
 
 
 class GpuRunner(NamedTuple):
-    """A contender at its start, on the card."""
+    """A backend that is loaded on the GPU, with the images of its case."""
 
-    answer: Callable[[], Answer]  # what parity is judged by
+    outputs: Callable[[], Outputs]  # what parity is judged by
     work: Callable[[], object]  # what is timed
 
 
-def gather_material(case: Case) -> Material:
-    """The reference is timm in float32 proper, so that nothing of ours judges our kernels."""
+def make_inputs(case: Case) -> CaseInputs:
+    """Weights, images and outputs of timm in full float32, so that nothing of ours judges our kernels."""
     weights = draw_weights(case)
     images = torch.randn(case.batch, 3, *case.size, generator=torch.Generator().manual_seed(1)).to(DEVICE)
     model = timm_network(case, weights).to(DEVICE)
     with _full_precision():
-        if case.what == "training":
-            return Material(weights, images, _gradients(model.train(), images, pieces=8))
+        if case.workload == "training":
+            return CaseInputs(weights, images, _gradients(model.train(), images, pieces=8))
         parts = [infer(model, part) for part in images.split(16)]
-    return Material(weights, images, [torch.cat(maps) for maps in zip(*parts, strict=True)])
+    return CaseInputs(weights, images, [torch.cat(maps) for maps in zip(*parts, strict=True)])
 
 
-def start_on_gpu(case: Case, contender: GpuContender, material: Material) -> GpuRunner:
-    """Load and prepare it; what is compiled is compiled when it first answers."""
-    model, images = _network(case, contender, material.weights), material.images.bfloat16()
-    if case.what == "training":
+def start_on_gpu(case: Case, backend: GpuBackend, inputs: CaseInputs) -> GpuRunner:
+    """Load and prepare it; what is compiled is compiled in its first call."""
+    model, images = _network(case, backend, inputs.weights), inputs.images.bfloat16()
+    if case.workload == "training":
         return _training(model, images)
-    answer = partial(infer, model, images)
-    return GpuRunner(answer, answer)
+    call = partial(infer, model, images)
+    return GpuRunner(call, call)
 
 
-def _network(case: Case, contender: GpuContender, weights: Weights) -> nn.Module:
-    model = our_network(case, weights) if contender.whose == "twins" else timm_network(case, weights)
-    if contender.whose == "timm repaired":
+def _network(case: Case, backend: GpuBackend, weights: Weights) -> nn.Module:
+    model = our_network(case, weights) if backend.network == "twins" else timm_network(case, weights)
+    if backend.network == "timm repaired":
         repair(model)
     model = model.to(DEVICE).bfloat16()
-    if contender.how == "graphed":
+    if backend.mode == "graphed":
         return graphed(model)
-    if contender.how:
-        mode = _COMPILE[contender.how]
-        if case.what == "training" and mode == "max-autotune":
-            mode += "-no-cudagraphs"  # gradients outlive the step that they are recorded in
+    if backend.mode:
+        mode = _COMPILE[backend.mode]
+        if case.workload == "training" and mode == "max-autotune":
+            mode += "-no-cudagraphs"  # gradients outlive the step that they are captured in
         model.compile(mode=mode, dynamic=False)
     return model
 
 
-def is_recorded(case: Case, contender: GpuContender) -> bool:
+def replays_graphs(case: Case, backend: GpuBackend) -> bool:
     """Whether it replays CUDA graphs, whose memory PyTorch counts as free."""
-    return contender.how == "graphed" or (contender.how == "max-autotune" and case.what != "training")
+    return backend.mode == "graphed" or (backend.mode == "max-autotune" and case.workload != "training")
 
 
 def repair(model: nn.Module) -> None:
@@ -119,8 +119,8 @@ def _attend_in_four_dimensions(module: Any, x: Tensor, size: tuple[int, int]) ->
     q, k, v = module.qkv(x).unflatten(2, (3, module.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
     y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, rows, columns, side, side, C)
     y = y.transpose(2, 3).reshape(B, rows * side, columns * side, C)[:, :H, :W].reshape(B, N, C)
-    answer: Tensor = module.proj(y)
-    return answer
+    output: Tensor = module.proj(y)
+    return output
 
 
 @contextmanager
@@ -151,8 +151,8 @@ def _gradients(model: nn.Module, images: Tensor, pieces: int = 1) -> list[Tensor
     model.zero_grad()
     loss = torch.zeros((), device=images.device)
     labels = torch.arange(len(images), device=images.device)
-    for part, wanted in zip(images.chunk(pieces), labels.chunk(pieces), strict=True):
-        share = F.cross_entropy(model(part).float(), wanted, reduction="sum") / len(images)
+    for part, targets in zip(images.chunk(pieces), labels.chunk(pieces), strict=True):
+        share = F.cross_entropy(model(part).float(), targets, reduction="sum") / len(images)
         share.backward()
         loss += share.detach()
     ends = [model.get_parameter(name).grad for name in ("patch_embeds.0.proj.weight", "head.weight")]

@@ -1,4 +1,4 @@
-"""One case from weights to rows: start everybody, check everybody, then time them by turns."""
+"""One case from weights to rows: start every backend, check its outputs, then time all of them by turns."""
 
 from __future__ import annotations
 
@@ -17,136 +17,143 @@ from ..native.library import missing as no_engine
 from .backends import draw_weights, our_network, start
 from .memory import measure_memory
 from .parity import Parity, compare
-from .plan import DTYPES, Case, Contender
-from .results import Row, add_ratios, row_of, speed_row
-from .runners import Answer, Runner
-from .timing import Pace, Roofline, alternate
+from .plan import DIGITS, DTYPES, Backend, Case, Pace
+from .roofline import Roofline
+from .rows import Row, add_speedups, row_of, speed_row
+from .runners import Outputs, Runner
+from .timing import alternate
 from .training import start_training
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 T = TypeVar("T")
 
 
 class Checked(NamedTuple):
-    """A runner after its first answer."""
+    """A runner after its first outputs."""
 
     runner: Runner
     parity: Parity
-    seconds: float  # that the first answer took
+    seconds: float  # that the first outputs took
 
 
 class Measured(NamedTuple):
-    """Rows of a case, and whether somebody stopped it before the end."""
+    """Rows of a case, and whether Ctrl-C stopped it before the end."""
 
     rows: list[Row]
     stopped: bool = False
 
 
-def measure_case(case: Case, pace: Pace, say: Say) -> Measured:
-    """Speed of every contender, or its memory. One that fails is left out, and `say` gets a line that tells why.
+def measure_case(case: Case, pace: Pace, log: Log) -> Measured:
+    """Speed of every backend, or its memory. One that fails is left out, and `log` gets a line that says why.
 
-    Ctrl-C while blocks are timed leaves figures of those that are complete.
+    Ctrl-C while blocks are timed leaves the results of those that are complete.
     """
     with TemporaryDirectory(prefix="twins-bench-") as folder:
-        if case.what == "memory":
-            return Measured(_memory_rows(case, Path(folder), say))
-        if case.what == "data":
-            from .pipeline import measure_pipeline  # which needs torchvision, as no other command's help does
+        if case.workload == "memory":
+            return Measured(_memory_rows(case, Path(folder), log))
+        if case.workload == "data":
+            from .input_pipeline import measure_pipeline  # which needs torchvision
 
             return Measured(*measure_pipeline(case, pace, Path(folder)))
-        if case.what == "products":
-            return Measured(_product_rows(case, say))
-        if case.what == "accuracy":
-            return Measured(_accuracy_rows(case, Path(folder), say))
-        runners, reference = _start_all(case, Path(folder), say)
-        return time_runners(case, check_all(runners, reference, say), pace)
+        if case.workload == "products":
+            return Measured(_product_rows(case, log))
+        if case.workload == "accuracy":
+            return Measured(_accuracy_rows(case, Path(folder), log))
+        runners, reference = _start_all(case, Path(folder), log)
+        return time_runners(case, check_all(runners, reference, log), pace)
 
 
-def check_all(runners: Sequence[Runner], reference: Answer, say: Say) -> list[Checked]:
-    """Compare everybody's first answer with the reference."""
+def check_all(runners: Sequence[Runner], reference: Outputs, log: Log) -> list[Checked]:
+    """Compare the first outputs of every backend with the reference."""
     checked = []
     for runner in runners:
         started = time.perf_counter()
-        answer = or_say(runner.answer, runner.contender.title, say)
-        if answer is not None:
+        outputs = or_log(runner.outputs, runner.backend.title, log)
+        if outputs is not None:
             seconds = time.perf_counter() - started
-            checked.append(Checked(runner, compare(runner.contender, answer, reference), seconds))
+            checked.append(Checked(runner, compare(runner.backend, outputs, reference), seconds))
     return checked
 
 
 def time_runners(case: Case, checked: Sequence[Checked], pace: Pace) -> Measured:
-    """Time those whose answer is near enough. Where first answers take longer than the limit, they are the figures."""
-    racing = {c.runner.contender.title: c for c in checked if c.parity.timed}
-    roofline = Roofline({c.runner.ran for c in racing.values()})
+    """Time those whose outputs are near enough.
+
+    Where all first outputs together take longer than the limit, their times count and nothing is run again.
+    """
+    timed = {c.runner.backend.title: c for c in checked if c.parity.timed}
+    roofline = Roofline({c.runner.actual_dtype for c in timed.values()})
     roofline.measure()
     times: dict[str, list[float]] = {}
     stopped = False
-    if sum(c.seconds for c in racing.values()) > pace.limit:
-        times = {title: [c.seconds] for title, c in racing.items()}
+    if sum(c.seconds for c in timed.values()) > pace.limit:
+        times = {title: [c.seconds] for title, c in timed.items()}
     else:
         try:
-            alternate({title: c.runner.work for title, c in racing.items()}, pace, times, roofline.measure)
+            alternate({title: c.runner.work for title, c in timed.items()}, pace, times, roofline.measure)
         except KeyboardInterrupt:
             stopped = True
     return Measured(_speed_rows(case, checked, times, roofline), stopped)
 
 
-def _start_all(case: Case, folder: Path, say: Say) -> tuple[list[Runner], Answer]:
-    """Everybody that can start, and the answer of our plain network in float32."""
+def _start_all(case: Case, folder: Path, log: Log) -> tuple[list[Runner], Outputs]:
+    """All backends that can start, and the outputs of our plain network in float32."""
     weights = draw_weights(case)
     images = torch.randn(case.batch, 3, *case.size, generator=torch.Generator().manual_seed(1))
 
-    def begin(contender: Contender) -> Runner:
-        if case.what == "training":
-            return start_training(contender, case, weights, images)
-        return start(contender, case, lambda: weights, images, folder)
+    def begin(backend: Backend) -> Runner:
+        if case.workload == "training":
+            return start_training(backend, case, weights, images)
+        return start(backend, case, lambda: weights, images, folder)
 
-    started = (or_say(partial(begin, c), c.title, say) for c in case.contenders)
+    started = (or_log(partial(begin, c), c.title, log) for c in case.backends)
     runners = [runner for runner in started if runner is not None]
-    return runners, [tensor.clone() for tensor in begin(Contender("twins")).answer()]
+    return runners, [tensor.clone() for tensor in begin(Backend("twins")).outputs()]
 
 
 def _speed_rows(case: Case, checked: Sequence[Checked], times: dict[str, list[float]], roofline: Roofline) -> list[Row]:
-    backward = 3 if case.what == "training" else 1  # the gradients cost two products for each of the forward
-    needed = count_flops(our_network(case, window_padding="mask"), case.size).total  # whatever padding computes besides
+    backward = 3 if case.workload == "training" else 1  # the gradients cost two products for each of the forward
+    needed = count_flops(our_network(case, window_padding="mask"), case.size).total  # without what padding computes
     flops = 2.0 * backward * needed
     rows = []
     for runner, agreement, _ in checked:
-        row = row_of(case, runner.contender.title, runner.note) | {"ran": runner.ran, "executed": runner.executed}
-        blocks = times.get(runner.contender.title, [])
-        rows.append(speed_row(row, agreement, blocks, case.batch, roofline.gflops(runner.ran), flops))
-    add_ratios(rows)
+        row = row_of(case, runner.backend.title, runner.note) | {
+            "actual_dtype": runner.actual_dtype,
+            "executed": runner.executed,
+        }
+        blocks = times.get(runner.backend.title, [])
+        rows.append(speed_row(row, agreement, blocks, case.batch, roofline.gflops(runner.actual_dtype), flops))
+    add_speedups(rows)
     return rows
 
 
-def _memory_rows(case: Case, folder: Path, say: Say) -> list[Row]:
+def _memory_rows(case: Case, folder: Path, log: Log) -> list[Row]:
     rows = []
-    for contender in case.contenders:
-        found = or_say(partial(measure_memory, contender, case, folder), contender.title, say)
-        if found is not None:
-            rows.append(row_of(case, contender.title) | {"peak_mb": found.peak, "held_mb": found.held})
+    for backend in case.backends:
+        memory = or_log(partial(measure_memory, backend, case, folder), backend.title, log)
+        if memory is not None:
+            rows.append(row_of(case, backend.title) | {"peak_mb": memory.peak, "held_mb": memory.held})
     return rows
 
 
-def _accuracy_rows(case: Case, folder: Path, say: Say) -> list[Row]:
-    from .accuracy import DIGITS, digits_weights, load_trained, measure_accuracy  # which bring in the training loop
+def _accuracy_rows(case: Case, folder: Path, log: Log) -> list[Row]:
+    from .accuracy import digits_weights, load_trained, measure_accuracy  # which import the training loop
 
-    weights = digits_weights(say) if case.network == DIGITS else Path(case.network)
-    say(f"classifier {weights}")
+    weights = digits_weights(log) if case.network == DIGITS else Path(case.network)
+    log(f"classifier {weights}")
     trained = load_trained(weights)
     rows = []
-    for contender in case.contenders:
-        found = or_say(partial(measure_accuracy, contender, trained, folder), contender.title, say)
+    for backend in case.backends:
+        found = or_log(partial(measure_accuracy, backend, trained, folder), backend.title, log)
         if found is not None:
-            row = row_of(case, contender.title) | {"top1": found.top1, "error": found.error, "executed": found.executed}
+            row = row_of(case, backend.title) | {"top1": found.top1, "error": found.error, "executed": found.executed}
             rows.append(row | {"images": len(trained.images), "weights": str(weights)})
     return rows
 
 
-def _product_rows(case: Case, say: Say) -> list[Row]:
+def _product_rows(case: Case, log: Log) -> list[Row]:
     """What each instruction set multiplies in each dtype; the one that `freeze` chooses is noted."""
     if reason := no_engine():
-        say(f"products left out: {reason}")
+        log(f"products left out: {reason}")
         return []
     rows = []
     for dtype in DTYPES:
@@ -157,16 +164,16 @@ def _product_rows(case: Case, say: Say) -> list[Row]:
     return rows
 
 
-def or_say(work: Callable[[], T], title: str, say: Say) -> T | None:
-    """What `work` answers, or a line that says why a contender is left out."""
+def or_log(work: Callable[[], T], title: str, log: Log) -> T | None:
+    """What `work` returns, or None and a line that says why a backend is left out."""
     try:
         return work()
-    except Exception as error:  # converters raise anything at all, and the others are to go on
-        say(f"{title} left out: {in_a_line(error)}")
+    except Exception as error:  # converters raise anything at all, and the others go on
+        log(f"{title} left out: {one_line(error)}")
         return None
 
 
-def in_a_line(error: Exception) -> str:
-    """What went wrong in somebody's library, whose messages may have many lines, or none."""
+def one_line(error: Exception) -> str:
+    """An error of any library, whose message may have many lines, or none."""
     first = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {first[:200]}"

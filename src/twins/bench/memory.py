@@ -1,4 +1,4 @@
-"""What a contender adds to a process of its own, from before it is loaded until it has answered."""
+"""Memory that a backend adds to a process of its own, from before it is loaded until after its calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 from ..errors import TwinsError
 from .backends import draw_weights, exported, our_network, start
-from .plan import Case, Contender
+from .plan import Backend, Case
 from .runtimes import RUNTIMES
 
 _CALLS = 3
@@ -26,12 +26,12 @@ _LIBRARY = {"timm": "timm", "timm-compiled": "timm", "onnxruntime": "onnxruntime
 class Memory(NamedTuple):
     """Resident memory above the baseline, in MB (10^6 bytes); the baseline is a process with its libraries imported."""
 
-    peak: float  # loading, converting and answering
-    held: float  # after it, with what only loading needed let go
+    peak: float  # while loading, converting and running
+    held: float  # afterwards, without what only loading needed
 
 
-def measure_memory(contender: Contender, case: Case, folder: Path) -> Memory:
-    """Load and run a contender in a new process; `folder` keeps the weights and the exported network between calls.
+def measure_memory(backend: Backend, case: Case, folder: Path) -> Memory:
+    """Load and run a backend in a new process; `folder` keeps the weights and the exported network between calls.
 
     Raises TwinsError where the system has no /proc, and RuntimeError with the last line of a process that failed.
     """
@@ -40,32 +40,32 @@ def measure_memory(contender: Contender, case: Case, folder: Path) -> Memory:
     weights, images = folder / "weights.pth", torch.zeros(case.batch, 3, *case.size)
     if not weights.exists():
         torch.save(draw_weights(case), weights)
-    if contender.engine in RUNTIMES:
-        exported(contender, case, partial(torch.load, weights), images, folder)
-    job = json.dumps([contender, case, str(folder), torch.get_num_threads()])
-    code = "from twins.bench.memory import answer_in_child; answer_in_child()"
+    if backend.engine in RUNTIMES:
+        exported(backend, case, partial(torch.load, weights), images, folder)
+    job = json.dumps([backend, case, str(folder), torch.get_num_threads()])
+    code = "from twins.bench.memory import report_memory; report_memory()"
     done = subprocess.run([sys.executable, "-c", code, job], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError((done.stderr.strip().splitlines() or ["the process died"])[-1])
     return Memory(*json.loads(done.stdout.splitlines()[-1]))
 
 
-def answer_in_child() -> None:
-    """The other end of `measure_memory`: prints peak and held memory as JSON."""
-    contender, case, folder, threads = json.loads(sys.argv[1])
+def report_memory() -> None:
+    """What the process of `measure_memory` runs: prints peak and held memory as JSON."""
+    backend, case, folder, threads = json.loads(sys.argv[1])
     torch.set_num_threads(threads)
-    print(json.dumps(_load_and_run(Contender(*contender), Case(*case), Path(folder))))
+    print(json.dumps(_load_and_run(Backend(*backend), Case(*case), Path(folder))))
 
 
-def _load_and_run(contender: Contender, case: Case, folder: Path) -> Memory:
-    if library := _LIBRARY.get(contender.engine):
+def _load_and_run(backend: Backend, case: Case, folder: Path) -> Memory:
+    if library := _LIBRARY.get(backend.engine):
         import_module(library)
     our_network(case)  # imports what only building a network needs
     images = torch.zeros(case.batch, 3, *case.size)
     baseline = _resident("VmRSS")
-    runner = start(contender, case, lambda: torch.load(folder / "weights.pth"), images, folder)
+    runner = start(backend, case, lambda: torch.load(folder / "weights.pth"), images, folder)
     for _ in range(_CALLS):
-        runner.answer()
+        runner.outputs()
     gc.collect()
     return Memory(_resident("VmHWM") - baseline, _resident("VmRSS") - baseline)
 

@@ -1,4 +1,4 @@
-"""No figure without parity: how far an answer may lie from that of our plain network in float32."""
+"""No result without parity: how far outputs may lie from those of our plain network in float32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .plan import Contender
+from .plan import Backend
 
 
 class Parity(NamedTuple):
@@ -27,24 +27,24 @@ class Parity(NamedTuple):
         return self.error <= max(self.bound, self.tolerance)
 
 
-def compare(contender: Contender, answer: Sequence[Tensor], reference: Sequence[Tensor]) -> Parity:
-    """Compare what a contender answers with the reference, the worst of several tensors.
+def compare(backend: Backend, outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> Parity:
+    """Compare the outputs of a backend with the reference; the worst of several tensors counts.
 
     In float32 the error is the largest difference over the largest value, or over 1 where all are smaller: at most
     1e-5 for ours and 1e-4 for others. In bfloat16 and int8 it is the root mean square of the difference over that of
     the reference: at most 0.05 and 0.2.
 
     int8 of others is timed up to 1, as far away as an output of zeros: on weights that are drawn, calibrated ranges
-    may cost more than on trained ones, which says nothing of speed. What it costs there is the accuracy's to say.
+    may cost more than on trained ones, which says nothing of speed. What int8 costs there, an accuracy case measures.
     """
-    if [a.shape for a in answer] != [r.shape for r in reference]:
+    if [o.shape for o in outputs] != [r.shape for r in reference]:
         return Parity(math.inf, 0.0)
-    ours = contender.engine in ("twins", "frozen")
-    if contender.dtype == "fp32":
-        return Parity(_worst(map(_largest_difference, answer, reference)), 1e-5 if ours else 1e-4)
-    bound = {"bf16": 0.05, "int8": 0.2}[contender.dtype]
-    tolerance = 1.0 if contender.dtype == "int8" and not ours else 0.0
-    return Parity(_worst(map(relative_rms, answer, reference)), bound, tolerance)
+    ours = backend.engine in ("twins", "frozen")
+    if backend.dtype == "fp32":
+        return Parity(_worst(map(_largest_difference, outputs, reference)), 1e-5 if ours else 1e-4)
+    bound = {"bf16": 0.05, "int8": 0.2}[backend.dtype]
+    tolerance = 1.0 if backend.dtype == "int8" and not ours else 0.0
+    return Parity(_worst(map(relative_rms, outputs, reference)), bound, tolerance)
 
 
 def _worst(errors: map[float]) -> float:
@@ -52,10 +52,10 @@ def _worst(errors: map[float]) -> float:
     return math.nan if any(map(math.isnan, found)) else max(found)
 
 
-def _largest_difference(answer: Tensor, reference: Tensor) -> float:
-    return float((answer.float() - reference).abs().max()) / max(1.0, float(reference.abs().max()))
+def _largest_difference(output: Tensor, reference: Tensor) -> float:
+    return float((output.float() - reference).abs().max()) / max(1.0, float(reference.abs().max()))
 
 
-def relative_rms(answer: Tensor, reference: Tensor) -> float:
+def relative_rms(output: Tensor, reference: Tensor) -> float:
     """Root mean square of the difference over that of the reference."""
-    return float((answer.float() - reference).square().mean().sqrt() / reference.square().mean().sqrt())
+    return float((output.float() - reference).square().mean().sqrt() / reference.square().mean().sqrt())

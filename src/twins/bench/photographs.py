@@ -18,7 +18,7 @@ QUALITY = 90  # with colours at half the resolution, as most of ImageNet's files
 
 
 def write_photographs(root: Path, size: tuple[int, int]) -> int:
-    """Write all as JPEG files of (height, width) `size` below `root`, in a data folder's layout; answers how many.
+    """Write all as JPEG files of (height, width) `size` below `root`, in a data folder's layout; returns how many.
 
     None is scaled, so that all keep the detail of a photograph: the middle is cut out of large ones, and small ones are
     continued by their mirror images.
@@ -35,15 +35,15 @@ def write_photographs(root: Path, size: tuple[int, int]) -> int:
 
 def _photographs() -> list[np.ndarray]:
     folder = Path(str(need("skimage.data", extra="bench").__file__)).parent
-    theirs = [np.asarray(Image.open(folder / name).convert("RGB")) for name in _NAMES]
-    return [*need("sklearn.datasets", extra="train").load_sample_images().images, *theirs]
+    more = [np.asarray(Image.open(folder / name).convert("RGB")) for name in _NAMES]
+    return [*need("sklearn.datasets", extra="train").load_sample_images().images, *more]
 
 
 def _fitted(pixels_HWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    for axis, wanted in enumerate(size):
-        start = max(0, (pixels_HWC.shape[axis] - wanted) // 2)
-        pixels_HWC = pixels_HWC.take(range(start, min(start + wanted, pixels_HWC.shape[axis])), axis)
-        missing = wanted - pixels_HWC.shape[axis]
-        room = [(missing // 2, missing - missing // 2) if axis == place else (0, 0) for place in range(3)]
-        pixels_HWC = np.pad(pixels_HWC, room, mode="symmetric")
+    for axis, length in enumerate(size):
+        start = max(0, (pixels_HWC.shape[axis] - length) // 2)
+        pixels_HWC = pixels_HWC.take(range(start, min(start + length, pixels_HWC.shape[axis])), axis)
+        missing = length - pixels_HWC.shape[axis]
+        padding = [(missing // 2, missing - missing // 2) if i == axis else (0, 0) for i in range(3)]
+        pixels_HWC = np.pad(pixels_HWC, padding, mode="symmetric")
     return pixels_HWC

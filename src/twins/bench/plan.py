@@ -1,4 +1,4 @@
-"""What is measured: contenders, cases, and the whole set."""
+"""What is measured: backends, cases, how long, and the whole set. Needs no PyTorch, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ TITLES = {
     "openvino": "OpenVINO",
 }
 DATA_SIZES = ((375, 500), (1200, 1600))  # height and width: as most of ImageNet, and as from a camera
-FILES = 10  # photographs in a batch of data
+DATA_BATCH = 10  # JPEG files
+DIGITS = "digits"  # as the network of an accuracy case
 PEERS = ("timm", "timm-compiled", "onnxruntime", "openvino")
 _DTYPES_OF = {
     "frozen": DTYPES,
@@ -26,7 +27,15 @@ _DTYPES_OF = {
 }
 
 
-class Contender(NamedTuple):
+class Pace(NamedTuple):
+    """How long to measure."""
+
+    blocks: int = 5
+    seconds: float = 1.0  # least length of a block
+    limit: float = 180.0  # seconds, after which no further round of blocks begins
+
+
+class Backend(NamedTuple):
     """An engine and the precision that it is asked for."""
 
     engine: str  # a key of TITLES
@@ -38,53 +47,53 @@ class Contender(NamedTuple):
 
 
 class Case(NamedTuple):
-    """One table: the same work for several contenders."""
+    """One table: the same workload for several backends."""
 
-    what: str  # "classifier", "backbone", "training", "memory", "accuracy", "products" or "data"
+    workload: str  # "classifier", "backbone", "training", "memory", "accuracy", "products" or "data"
     network: str  # of data: "training" or "evaluation"; of accuracy: a checkpoint, or "digits"; of products: "matrices"
     size: tuple[int, int]  # height and width, pixels
     batch: int
-    contenders: tuple[Contender, ...]
+    backends: tuple[Backend, ...]
 
     @property
     def title(self) -> str:
-        return f"{self.what}, {self.network}, {self.size[0]} x {self.size[1]}, batch {self.batch}"
+        return f"{self.workload}, {self.network}, {self.size[0]} x {self.size[1]}, batch {self.batch}"
 
 
-def choose_contenders(dtypes: Sequence[str] = DTYPES, against: Sequence[str] = PEERS) -> tuple[Contender, ...]:
-    """Ours, then the peers, each in those of the precisions that it knows."""
+def choose_backends(dtypes: Sequence[str] = DTYPES, against: Sequence[str] = PEERS) -> tuple[Backend, ...]:
+    """Ours, then the peers, each in those of the precisions that it supports."""
     engines = ("twins", "frozen", *(peer for peer in PEERS if peer in against))
     pairs = ((engine, dtype) for engine in engines for dtype in dtypes)
-    return tuple(Contender(e, dtype) for e, dtype in pairs if dtype in _DTYPES_OF.get(e, ("fp32",)))
+    return tuple(Backend(e, dtype) for e, dtype in pairs if dtype in _DTYPES_OF.get(e, ("fp32",)))
 
 
-def choose_training(against: Sequence[str] = PEERS, amp: bool = False) -> tuple[Contender, ...]:
+def choose_training(against: Sequence[str] = PEERS, amp: bool = False) -> tuple[Backend, ...]:
     """Ours and timm's: both in float32, or both under bfloat16 autocast."""
     dtype = "bf16" if amp else "fp32"
-    return tuple(Contender(engine, dtype) for engine in ("twins", "timm") if engine in ("twins", *against))
+    return tuple(Backend(engine, dtype) for engine in ("twins", "timm") if engine in ("twins", *against))
 
 
-def choose_quantised(against: Sequence[str] = PEERS) -> tuple[Contender, ...]:
+def choose_quantised(against: Sequence[str] = PEERS) -> tuple[Backend, ...]:
     """Whose accuracy is measured: the plain network, ours in every precision, and the runtimes in those that round."""
-    peers = (Contender("openvino", "bf16"), Contender("openvino", "int8"), Contender("onnxruntime", "int8"))
-    ours = (Contender("twins"), *(Contender("frozen", dtype) for dtype in DTYPES))
+    peers = (Backend("openvino", "bf16"), Backend("openvino", "int8"), Backend("onnxruntime", "int8"))
+    ours = (Backend("twins"), *(Backend("frozen", dtype) for dtype in DTYPES))
     return (*ours, *(peer for peer in peers if peer.engine in against))
 
 
 def every_case(
-    what: str,
+    workload: str,
     networks: Iterable[str],
     sizes: Sequence[tuple[int, int]],
     batches: Sequence[int],
-    chosen: tuple[Contender, ...],
+    backends: tuple[Backend, ...],
 ) -> list[Case]:
     """Every combination, one network after the other."""
-    return [Case(what, name, size, batch, chosen) for name in networks for size in sizes for batch in batches]
+    return [Case(workload, name, size, batch, backends) for name in networks for size in sizes for batch in batches]
 
 
 def data_cases(sizes: Sequence[tuple[int, int]]) -> list[Case]:
     """What `make bench-data` measures: from files of these sizes to batches, of training and of evaluation."""
-    return [Case("data", use, size, FILES, ()) for size in sizes for use in ("training", "evaluation")]
+    return [Case("data", use, size, DATA_BATCH, ()) for size in sizes for use in ("training", "evaluation")]
 
 
 def products_case() -> Case:
@@ -95,17 +104,17 @@ def products_case() -> Case:
 def full_set(against: Sequence[str] = PEERS) -> list[Case]:
     """What `make bench` measures, but for the accuracy, in about half an hour on two cores.
 
-    Compiling takes more than a minute a case, so timm's compiled form takes part in those of one network only.
+    Compiling takes more than a minute a case, so compiled timm takes part in those of one network only.
     """
-    quick = [peer for peer in against if peer != "timm-compiled"]
+    uncompiled = [peer for peer in against if peer != "timm-compiled"]
     square, small, others = [(224, 224)], ["twins_svt_small"], ["twins_svt_base", "twins_pcpvt_small"]
     dense = [(512, 512), (800, 1216)]
     return [
         products_case(),
-        *every_case("classifier", small, square, [1, 16], choose_contenders(against=against)),
-        *every_case("classifier", others, square, [1, 16], choose_contenders(against=quick)),
-        *every_case("backbone", small, dense, [1], choose_contenders(("fp32", "bf16"), quick)),
-        *every_case("memory", small, square, [1], choose_contenders(against=quick)),
+        *every_case("classifier", small, square, [1, 16], choose_backends(against=against)),
+        *every_case("classifier", others, square, [1, 16], choose_backends(against=uncompiled)),
+        *every_case("backbone", small, dense, [1], choose_backends(("fp32", "bf16"), uncompiled)),
+        *every_case("memory", small, square, [1], choose_backends(against=uncompiled)),
         *every_case("training", small, square, [16], choose_training(against)),
         *every_case("training", small, square, [16], choose_training(against, amp=True)),
     ]

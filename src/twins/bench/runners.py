@@ -1,4 +1,4 @@
-"""What the rest of the benchmark sees of a candidate: something to call, and the precision it really computes in."""
+"""What the rest of the benchmark sees of a backend: functions to call, and the precision it really computes in."""
 
 from __future__ import annotations
 
@@ -7,32 +7,37 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .plan import Contender
+from .plan import Backend
 
-Answer = list[Tensor]
+Outputs = list[Tensor]
 Weights = dict[str, Tensor]
 
 
 class Loaded(NamedTuple):
     """A network as some library runs it."""
 
-    call: Callable[[Tensor], Answer]  # images (B, 3, H, W) -> logits, or four maps
-    ran: str  # the precision it really computes in
+    call: Callable[[Tensor], Outputs]  # images (B, 3, H, W) -> logits, or four maps
+    actual_dtype: str  # the precision it really computes in
     executed: str = ""  # how many of its products do, where not all
 
 
 class Runner(NamedTuple):
-    """A contender at its start."""
+    """A backend that is loaded, with the images of its case."""
 
-    contender: Contender
-    answer: Callable[[], Answer]  # what parity is judged by
+    backend: Backend
+    outputs: Callable[[], Outputs]  # what parity is judged by
     work: Callable[[], object]  # what is timed; the same where nothing is trained
-    ran: str  # the precision it really computes in
+    actual_dtype: str  # the precision it really computes in
     note: str = ""
     executed: str = ""  # how many of its products do, where not all
 
 
-def runner(contender: Contender, answer: Callable[[], Answer], ran: str | None = None, executed: str = "") -> Runner:
-    """One whose answer is its work; `ran` where that is not the precision asked for."""
-    note = "" if ran in (None, contender.dtype) else f"ran {ran}, having no {contender.dtype} here"
-    return Runner(contender, answer, answer, ran or contender.dtype, note, executed)
+def inference_runner(
+    backend: Backend, infer: Callable[[], Outputs], actual_dtype: str | None = None, executed: str = ""
+) -> Runner:
+    """The runner of inference, where what is timed is what computes the outputs.
+
+    `actual_dtype` where that is not the precision asked for.
+    """
+    note = "" if actual_dtype in (None, backend.dtype) else f"ran {actual_dtype}, having no {backend.dtype} here"
+    return Runner(backend, infer, infer, actual_dtype or backend.dtype, note, executed)

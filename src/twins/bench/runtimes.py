@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..optional_dependencies import need
-from .plan import Contender
-from .quantised import OPENVINO_DTYPES, TOLD, openvino_settings, quantise
-from .runners import Answer, Loaded
+from .plan import Backend
+from .quantisation import METADATA, OPENVINO_DTYPES, openvino_settings, quantise
+from .runners import Loaded, Outputs
 
 RUNTIMES = ("onnxruntime", "openvino")
 
@@ -26,23 +26,23 @@ def export_onnx(network: Callable[[], nn.Module], images: Tensor, folder: Path) 
 
 
 def model_file(
-    contender: Contender,
+    backend: Backend,
     network: Callable[[], nn.Module],
     images: Tensor,
     calibration: Callable[[], Sequence[Tensor]],
     folder: Path,
 ) -> Path:
-    """What the contender's runtime loads, made once in a folder; `calibration` draws batches of the images' shape.
+    """What the backend's runtime loads, made once in a folder; `calibration` draws batches of the images' shape.
 
     Raises whatever exporter and quantiser raise.
     """
     path = export_onnx(network, images, folder)
-    return quantise(contender.engine, path, calibration, folder) if contender.dtype == "int8" else path
+    return quantise(backend.engine, path, calibration, folder) if backend.dtype == "int8" else path
 
 
-def load_runtime(contender: Contender, path: Path) -> Loaded:
+def load_runtime(backend: Backend, path: Path) -> Loaded:
     """Load a file of `model_file`. Raises whatever the runtime raises."""
-    return (_onnxruntime if contender.engine == "onnxruntime" else _openvino)(contender.dtype, path)
+    return (_onnxruntime if backend.engine == "onnxruntime" else _openvino)(backend.dtype, path)
 
 
 def _onnxruntime(dtype: str, path: Path) -> Loaded:
@@ -52,12 +52,12 @@ def _onnxruntime(dtype: str, path: Path) -> Loaded:
     session = runtime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
-    def call(images: Tensor) -> Answer:
+    def call(images: Tensor) -> Outputs:
         return [torch.from_numpy(output) for output in session.run(None, {name: images.numpy()})]
 
     if dtype == "int8":
-        told = session.get_modelmeta().custom_metadata_map
-        return Loaded(call, told["ran"], told["executed"])
+        metadata = session.get_modelmeta().custom_metadata_map
+        return Loaded(call, metadata["actual_dtype"], metadata["executed"])
     return Loaded(call, dtype)
 
 
@@ -65,15 +65,15 @@ def _openvino(dtype: str, path: Path) -> Loaded:
     """OpenVINO computes in float32, unasked, where the CPU has no bfloat16: what it chose is noted."""
     core = need("openvino", extra="bench").Core()
     model = core.read_model(os.fspath(path))
-    told = {key: model.get_rt_info(["twins", key]).astype(str) for key in TOLD} if dtype == "int8" else {}
-    compiled = core.compile_model(model, "CPU", openvino_settings(told.get("hint") or OPENVINO_DTYPES[dtype]))
+    metadata = {key: model.get_rt_info(["twins", key]).astype(str) for key in METADATA} if dtype == "int8" else {}
+    compiled = core.compile_model(model, "CPU", openvino_settings(metadata.get("hint") or OPENVINO_DTYPES[dtype]))
     request = compiled.create_infer_request()
 
-    def call(images: Tensor) -> Answer:
+    def call(images: Tensor) -> Outputs:
         outputs = request.infer({0: images.numpy()}, share_inputs=True, share_outputs=True)
         return [torch.from_numpy(outputs[i]) for i in range(len(compiled.outputs))]
 
-    if told:
-        return Loaded(call, told["ran"], told["executed"])
+    if metadata:
+        return Loaded(call, metadata["actual_dtype"], metadata["executed"])
     chosen = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     return Loaded(call, {theirs: ours for ours, theirs in OPENVINO_DTYPES.items()}[chosen])

@@ -11,32 +11,33 @@ from torch import Tensor
 
 from ..training.cpu_memory import keep_freed_memory
 from .backends import our_network, timm_network
-from .own_process import Calls, OwnProcess
-from .plan import Case, Contender
-from .runners import Answer, Runner, Weights
+from .plan import Backend, Case
+from .runners import Outputs, Runner, Weights
+from .worker_process import Calls, WorkerProcess
 
 
-def start_training(contender: Contender, case: Case, weights: Weights, images: Tensor) -> Runner:
+def start_training(backend: Backend, case: Case, weights: Weights, images: Tensor) -> Runner:
     """A step on the same images again and again; in bf16 under autocast, with weights and update in float32.
 
-    Each contender trains in a process of its own, set up as its own training script sets it up. Parity is judged by the
+    Each backend trains in a process of its own, set up as its own training script sets it up. Parity is judged by the
     loss of a first step and by gradients at both ends of the network, before any update.
     """
     arrays = {name: weight.numpy() for name, weight in weights.items()}
-    process = OwnProcess(_training_step, contender, case, arrays, images.numpy())
+    process = WorkerProcess(training_calls, backend, case, arrays, images.numpy())
 
-    def answer() -> Answer:
+    def outputs() -> Outputs:
         return [torch.from_numpy(array) for array in process.call("gradients")]
 
-    return Runner(contender, answer, partial(process.call, "step"), contender.dtype)
+    return Runner(backend, outputs, partial(process.call, "step"), backend.dtype)
 
 
-def _training_step(contender: Contender, case: Case, arrays: dict[str, Any], pixels: Any) -> Calls:
+def training_calls(backend: Backend, case: Case, arrays: dict[str, Any], pixels: Any) -> Calls:
+    """A network in training on images (B, 3, H, W): "gradients" (the loss, and two gradients) and "step"."""
     weights = {name: torch.from_numpy(array) for name, array in arrays.items()}  # which the steps change
-    model = timm_network(case, weights) if contender.engine == "timm" else our_network(case, weights)
+    model = timm_network(case, weights) if backend.engine == "timm" else our_network(case, weights)
     model.train()  # no drop-path: both get every block
-    fused = None if contender.engine == "timm" else True  # as each one's own training script updates
-    if contender.engine != "timm":  # and as `twins train` does, for as long as this process lives
+    fused = None if backend.engine == "timm" else True  # as each one's own training script updates
+    if backend.engine != "timm":  # and as `twins train` does, for as long as this process lives
         keep_freed_memory()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05, fused=fused)
     images = torch.from_numpy(pixels)
@@ -45,7 +46,7 @@ def _training_step(contender: Contender, case: Case, arrays: dict[str, Any], pix
 
     def gradients() -> list[Any]:
         optimizer.zero_grad()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=contender.dtype == "bf16"):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=backend.dtype == "bf16"):
             logits = model(images)
         loss = F.cross_entropy(logits.float(), labels)
         loss.backward()

@@ -1,4 +1,4 @@
-"""`twins bench`: its flags, and what they have measured."""
+"""`twins bench`: its flags, and what they have measured. Its help needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..bench import run_cases
-from ..bench.gpu import bench_gpu
 from ..bench.plan import (
     DATA_SIZES,
     DTYPES,
     PEERS,
-    choose_contenders,
+    Case,
+    Pace,
+    choose_backends,
     choose_quantised,
     choose_training,
     data_cases,
@@ -22,12 +22,18 @@ from ..bench.plan import (
     full_set,
     products_case,
 )
-from ..bench.timing import Pace
 from ..errors import TwinsError
-from ..zoo import model_name
+from ..model_names import model_name
 from . import INTERRUPTED
 
 NEWEST = "newest"
+WORKLOADS = (  # flag, workload, help
+    ("--backbone", "backbone", "the four feature maps instead of a classifier"),
+    ("--train", "training", "training steps, ours and timm's: forward, backward and AdamW's update"),
+    ("--memory", "memory", "memory, each backend in a process of its own"),
+    ("--products", "products", "products of matrices by each instruction set of this CPU, a few seconds"),
+    ("--loading", "data", "from JPEG files to normalised batches, ours and the original's way, on one core"),
+)
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -35,8 +41,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     bench: argparse.ArgumentParser = commands.add_parser(
         "bench",
         usage="twins bench [--full | --models NAME ... --batch-sizes N ... --img-size SIZE ...] [--FLAG VALUE ...]",
-        description="Measure forward passes, or with --train or --memory those, of every contender by turns in one "
-        "process, with the same weights. Nobody gets a metric whose answer differs from our plain network's.",
+        description="Measure forward passes, or with --train or --memory those, of every backend by turns in one "
+        "process, with the same weights. No backend gets a result if its outputs differ from our plain network's.",
     )  # fmt: skip
     bench.add_argument("--full", action="store_true", help="the whole set that `make bench` measures, in about 35 "
                        "minutes on two cores, instead of what the flags of networks and sizes say")  # fmt: skip
@@ -46,41 +52,40 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     bench.add_argument("--img-size", "--imgsz", nargs="+", type=_image_size, metavar="SIZE", default=[(224, 224)],
                        help="pixels: a side, or HEIGHTxWIDTH")  # fmt: skip
     bench.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES),
-                       help="precisions of those contenders that know them")  # fmt: skip
+                       help="precisions of those backends that support them")  # fmt: skip
     bench.add_argument("--against", nargs="+", choices=(*PEERS, "none"), metavar="PEER", default=list(PEERS),
-                       help=f"who else runs, if installed: {', '.join(PEERS)}; or none")  # fmt: skip
-    work = bench.add_mutually_exclusive_group()
-    for flag, what, told in (
-        ("--backbone", "backbone", "the four feature maps instead of a classifier"),
-        ("--train", "training", "training steps, ours and timm's: forward, backward and AdamW's update"),
-        ("--memory", "memory", "memory, each contender in a process of its own"),
-        ("--products", "products", "products of matrices by each instruction set of this CPU, a few seconds"),
-        ("--loading", "data", "from JPEG files to normalised batches, ours and the original's way, on one core"),
-    ):
-        work.add_argument(flag, dest="what", action="store_const", const=what, help=told)
-    work.add_argument("--accuracy", nargs="?", const=NEWEST, metavar="WEIGHTS", help="top-1 and logits of a trained "
-                      "classifier in every precision, on its validation images; without WEIGHTS, of the newest "
-                      "finished run of the digits, or of a short one that it trains")  # fmt: skip
+                       help=f"other backends, if installed: {', '.join(PEERS)}; or none")  # fmt: skip
+    workload = bench.add_mutually_exclusive_group()
+    for flag, name, help_text in WORKLOADS:
+        workload.add_argument(flag, dest="workload", action="store_const", const=name, help=help_text)
+    workload.add_argument("--accuracy", nargs="?", const=NEWEST, metavar="WEIGHTS", help="top-1 and logits of a "
+                          "trained classifier in every precision, on its validation images; without WEIGHTS, of the "
+                          "newest finished run of the digits, or of a short one that it trains")  # fmt: skip
     bench.add_argument("--amp", action="store_true", help="with --train: under bfloat16 autocast")
-    bench.add_argument("--blocks", type=_at_least(int, 1), metavar="N", default=5, help="blocks of each, by turns")
-    bench.add_argument("--seconds", type=_at_least(float, 0), metavar="X", default=1.0, help="least length of a block")
-    bench.add_argument("--threads", type=_at_least(int, 1), metavar="N", help="of each; PyTorch's number if not given")
+    bench.add_argument("--blocks", type=_at_least(int, 1), metavar="N", default=Pace().blocks,
+                       help="timed blocks of each backend, by turns")  # fmt: skip
+    bench.add_argument("--seconds", type=_at_least(float, 0), metavar="X", default=Pace().seconds,
+                       help="least length of a block")  # fmt: skip
+    bench.add_argument("--threads", type=_at_least(int, 1), metavar="N",
+                       help="of each backend; PyTorch's number if not given")  # fmt: skip
     bench.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: inference, training, batch 1 "
                        "and dense maps of --models in bfloat16, beside timm, compiled and not; no other flag of "
                        "what to measure applies; writes gpu-DATE.json")  # fmt: skip
     bench.add_argument("--limit", type=_at_least(float, 1), metavar="SECONDS", default=300.0, help="with --device "
-                       "cuda: no contender begins after that; another call goes on")  # fmt: skip
+                       "cuda: no backend begins after that; another call goes on")  # fmt: skip
     bench.add_argument(
         "--out", default="benchmarks", metavar="FOLDER", help="where cpu-DATE.json (data-, gpu-) and its chart go"
     )
     bench.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    bench.set_defaults(parser=bench, what="classifier")
+    bench.set_defaults(parser=bench, workload="classifier")
     return bench
 
 
 def measure(args: argparse.Namespace) -> bool:
-    """Do what the flags say; False if somebody stopped it. Raises TwinsError for flags that do not fit together."""
-    if args.amp and args.what != "training":
+    """Do what the flags say; False if Ctrl-C stopped it. Raises TwinsError for flags that do not fit together."""
+    from ..bench.run import run_cases
+
+    if args.amp and args.workload != "training":
         raise TwinsError("--amp is for training steps; add --train")
     try:
         networks = [model_name(name) for name in args.models]
@@ -88,29 +93,34 @@ def measure(args: argparse.Namespace) -> bool:
         raise TwinsError(f"--models: {error}") from error
     if args.device == "cuda":
         return _on_gpu(networks, Path(args.out), args.limit)
+    threads = args.threads or (1 if args.workload == "data" else None)
+    return run_cases(_cases(args, networks), Pace(args.blocks, args.seconds), Path(args.out), threads, args.json)
+
+
+def _cases(args: argparse.Namespace, networks: list[str]) -> list[Case]:
     against = [] if "none" in args.against else args.against
-    threads = args.threads
     if args.accuracy:
-        from ..bench.accuracy import accuracy_case  # which brings in the training loop
+        return [_accuracy_case(None if args.accuracy is NEWEST else Path(args.accuracy), against)]
+    if args.workload == "products":
+        return [products_case()]
+    if args.workload == "data":
+        return data_cases(DATA_SIZES)
+    if args.full:
+        return [*full_set(against), _accuracy_case(None, against)]
+    train = args.workload == "training"
+    backends = choose_training(against, args.amp) if train else choose_backends(args.dtype, against)
+    return every_case(args.workload, networks, args.img_size, args.batch_sizes, backends)
 
-        cases = [accuracy_case(None if args.accuracy is NEWEST else Path(args.accuracy), choose_quantised(against))]
-    elif args.what == "products":
-        cases = [products_case()]
-    elif args.what == "data":
-        cases, threads = data_cases(DATA_SIZES), threads or 1
-    elif args.full:
-        from ..bench.accuracy import accuracy_case
 
-        cases = [*full_set(against), accuracy_case(None, choose_quantised(against))]
-    else:
-        chosen = (
-            choose_training(against, args.amp) if args.what == "training" else choose_contenders(args.dtype, against)
-        )
-        cases = every_case(args.what, networks, args.img_size, args.batch_sizes, chosen)
-    return run_cases(cases, Pace(args.blocks, args.seconds), Path(args.out), threads, args.json)
+def _accuracy_case(weights: Path | None, against: list[str]) -> Case:
+    from ..bench.accuracy import accuracy_case  # which imports the training loop
+
+    return accuracy_case(weights, choose_quantised(against))
 
 
 def _on_gpu(networks: list[str], out: Path, limit: float) -> bool:
+    from ..bench.gpu import bench_gpu
+
     deadline = time.perf_counter() + limit
     for network in networks:
         if not bench_gpu(network, out, deadline, print):

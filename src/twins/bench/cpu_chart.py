@@ -1,4 +1,4 @@
-"""One plot of all CPUs that were measured: the main networks, ours beside the best of OpenVINO and ONNX Runtime."""
+"""The chart of all CPUs that were measured: the main networks, ours beside the best of OpenVINO and ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..optional_dependencies import need
-from .chart import relative_speeds, save_small
-from .results import Row
+from .results_chart import save_small
+from .results_file import read_results
+from .rows import Row, relative_speeds
 
 NAME = "cpu.png"
 NETWORKS = {"twins_svt_small": "SVT-S", "twins_svt_base": "SVT-B", "twins_pcpvt_small": "PCPVT-S"}
 BATCHES = (1, 16)
 SIZE = "224x224"
-_INSTRUCTION_SETS = {
+_INSTRUCTION_SETS = {  # best first
     "amx_tile": "AMX",
     "avx512_vnni": "AVX-512 VNNI",
     "avx512f": "AVX-512",
     "avx2": "AVX2",
-}  # best first
+}
 _WIDTH = 0.16  # of a bar, where a case is 1 wide
 
 
 class Series(NamedTuple):
-    """Bars of one colour: the fastest of those backends whose name starts so."""
+    """Bars of one colour: the fastest of those backends whose title has the prefix."""
 
     label: str
-    starts: str
+    prefix: str  # of a backend's title
     colour: str
 
 
@@ -41,7 +42,7 @@ SERIES = (
 )
 
 
-def draw_summary(folder: Path) -> Path | None:
+def draw_cpu_chart(folder: Path) -> Path | None:
     """Draw `folder`/cpu.png from the newest cpu-*.json of each machine; None where there is nothing to compare."""
     machines = [(machine, cases) for machine, rows in newest_of_each_cpu(folder) if (cases := main_cases(rows))]
     if not machines:
@@ -60,20 +61,20 @@ def draw_summary(folder: Path) -> Path | None:
 
 def newest_of_each_cpu(folder: Path) -> list[tuple[dict[str, Any], list[Row]]]:
     """(machine, rows) of the newest file of each machine, in the order of their dates."""
-    found: dict[str, tuple[dict[str, Any], list[Row]]] = {}
+    newest: dict[str, tuple[dict[str, Any], list[Row]]] = {}
     for path in sorted(folder.glob("cpu-*.json"), key=lambda path: path.stem.split("-")):
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        found[json.dumps(kept["machine"], sort_keys=True)] = kept["machine"], kept["rows"]
-    return list(found.values())
+        machine, rows = read_results(path)
+        newest[json.dumps(machine, sort_keys=True)] = machine, rows
+    return list(newest.values())
 
 
 def main_cases(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows of the main cases that were compared with timm, with `relative`: times its speed in fp32."""
+    """Rows of the main cases that were compared with timm, with `relative`: speed over timm's in fp32."""
     cases = {}
     for network, short in NETWORKS.items():
         for batch in BATCHES:
             key = ("classifier", network, SIZE, batch)
-            case = [row for row in rows if (row["what"], row["network"], row["size"], row["batch"]) == key]
+            case = [row for row in rows if (row["workload"], row["network"], row["size"], row["batch"]) == key]
             if compared := relative_speeds(case):
                 cases[f"{short}, batch {batch}"] = compared
     return cases
@@ -82,14 +83,14 @@ def main_cases(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def _draw_machine(ax: Any, machine: dict[str, Any], cases: dict[str, list[Row]]) -> None:
     for index, rows in enumerate(cases.values()):
         for offset, series in enumerate(SERIES, -(len(SERIES) // 2)):
-            theirs = [row for row in rows if row["contender"].startswith(series.starts)]
-            if theirs:
-                _draw_bar(ax, index + offset * _WIDTH, max(theirs, key=lambda row: row["relative"]), series)
+            matching = [row for row in rows if row["backend"].startswith(series.prefix)]
+            if matching:
+                _draw_bar(ax, index + offset * _WIDTH, max(matching, key=lambda row: row["relative"]), series)
     ax.axhline(1.0, color="#333333", linewidth=0.8)
     ax.set_xticks(range(len(cases)), cases, fontsize=8)
     ax.margins(x=0.01, y=0.14)
     best = next((title for name, title in _INSTRUCTION_SETS.items() if name in machine["instruction_sets"]), "")
-    title = ", ".join(filter(None, [machine["processor"], best, f"{machine['threads']} threads"]))
+    title = ", ".join(filter(None, [machine["cpu"], best, f"{machine['threads']} threads"]))
     ax.set_title(title, fontsize=9, loc="left")
     ax.tick_params(axis="x", length=0)
     ax.tick_params(axis="y", labelsize=7, colors="#666666")
@@ -101,5 +102,5 @@ def _draw_bar(ax: Any, x: float, row: Row, series: Series) -> None:
     star = "*" if row["parity"] is False else ""
     ax.bar_label(bar, [f"{row['relative']:.1f}{star}"], fontsize=7, padding=1)
     if series.label.endswith("type"):
-        dtype = row.get("ran") or row["contender"].rpartition(" ")[2]
+        dtype = row.get("actual_dtype") or row["backend"].rpartition(" ")[2]
         ax.text(x, 0.06, dtype, rotation=90, ha="center", va="bottom", fontsize=7, color="white")

@@ -1,4 +1,4 @@
-"""A contender in a process of its own, so that settings of the whole process, its allocator's, are its own too."""
+"""Functions in a process of their own, so that settings of the whole process, its allocator's, are their own too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 Calls = dict[str, Callable[[], Any]]
 
 
-class OwnProcess:
+class WorkerProcess:
     """Functions that live in another process: `call(name)` runs one there and returns its result.
 
     `start(*settings)` makes them there. It is pickled by name, and settings and results by value, tensors as NumPy
@@ -43,7 +43,7 @@ class OwnProcess:
 
 
 def _serve(connection: Connection, threads: int, start: Callable[..., Calls], settings: tuple[Any, ...]) -> None:
-    """Answer until nobody asks any more; an error is the last answer."""
+    """Run what is asked for until the other end is closed; after an error nothing more is run."""
     try:
         torch.set_num_threads(threads)
         calls = start(*settings)
@@ -52,5 +52,5 @@ def _serve(connection: Connection, threads: int, start: Callable[..., Calls], se
             connection.send((True, calls[connection.recv()]()))
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
         pass
-    except Exception as error:  # whatever a library raises is told where it was asked for
+    except Exception as error:  # whatever a library raises is raised in the process that asked
         connection.send((False, error))

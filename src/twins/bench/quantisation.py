@@ -24,11 +24,7 @@ from .machine import instruction_sets
 
 IMAGES = 16  # of a case's shape, that quantisation is calibrated on
 OPENVINO_DTYPES = {"fp32": "f32", "bf16": "bf16"}
-TOLD = (
-    "ran",
-    "executed",
-    "hint",
-)  # what the files say: the precision, how much runs in it, OpenVINO's hint for the rest
+METADATA = ("actual_dtype", "executed", "hint")  # kept in the files; the hint is for what OpenVINO does not run in int8
 _PRODUCTS = ("Conv", "MatMul", "Gemm")
 _TRIALS = 3  # calls of each hint, of which the shortest counts
 
@@ -40,7 +36,7 @@ def draw_calibration(batch: int, size: tuple[int, int]) -> list[Tensor]:
 
 
 def quantise(engine: str, source: Path, calibration: Callable[[], Sequence[Tensor]], folder: Path) -> Path:
-    """The int8 form of an exported network as a file for `engine`, "openvino" or "onnxruntime"; made once in a folder.
+    """An exported network in int8, as a file for `engine`, "openvino" or "onnxruntime"; made once in a folder.
 
     Raises whatever the library raises.
     """
@@ -83,20 +79,20 @@ def _for_openvino(source: Path, calibration: Sequence[Tensor], path: Path) -> No
     hint = min(compiled, key=lambda hint: _shortest_call(compiled[hint], calibration[0]))
     rest = compiled[hint].get_property("INFERENCE_PRECISION_HINT").get_type_name()  # bf16 only where the CPU has it
     products = [info for info in _executed(compiled[hint]) if info[0] in ("FullyConnected", "Convolution", "MatMul")]
-    told = _told(sum(dtype in ("i8", "u8") for _, dtype in products), len(products), rest)
-    for key, value in (told | {"hint": hint}).items():
+    metadata = _metadata(sum(dtype in ("i8", "u8") for _, dtype in products), len(products), rest)
+    for key, value in (metadata | {"hint": hint}).items():
         model.set_rt_info(value, ["twins", key])
     openvino.save_model(model, os.fspath(path), compress_to_fp16=False)
 
 
 def _shortest_call(compiled: Any, images: Tensor) -> float:
     """Seconds; the first call prepares."""
-    request, spent = compiled.create_infer_request(), []
+    request, durations = compiled.create_infer_request(), []
     for _ in range(1 + _TRIALS):
         started = time.perf_counter()
         request.infer({0: images.numpy()}, share_inputs=True)
-        spent.append(time.perf_counter() - started)
-    return min(spent[1:])
+        durations.append(time.perf_counter() - started)
+    return min(durations[1:])
 
 
 def _executed(compiled: Any) -> Iterator[tuple[str, str]]:
@@ -134,8 +130,8 @@ def _for_onnxruntime(source: Path, calibration: Sequence[Tensor], path: Path) ->
     kinds = [node.op_type for node in onnx.load(optimised, load_external_data=False).graph.node]
     int8 = _count(kinds, ("QLinearConv", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat"))
     quantised = onnx.load(path)
-    told = _told(int8, int8 + _count(kinds, (*_PRODUCTS, "FusedMatMul", "FusedConv", "FusedGemm")), "f32")
-    onnx.helper.set_model_props(quantised, told)
+    metadata = _metadata(int8, int8 + _count(kinds, (*_PRODUCTS, "FusedMatMul", "FusedConv", "FusedGemm")), "f32")
+    onnx.helper.set_model_props(quantised, metadata)
     onnx.save(quantised, path)
     optimised.unlink()
 
@@ -144,22 +140,22 @@ def _has_vnni() -> bool:
     return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(instruction_sets())
 
 
-def _count(kinds: Iterable[str], wanted: Sequence[str]) -> int:
-    return sum(kind in wanted for kind in kinds)
+def _count(kinds: Iterable[str], counted: Sequence[str]) -> int:
+    return sum(kind in counted for kind in kinds)
 
 
-def _told(int8: int, products: int, rest: str) -> dict[str, str]:
+def _metadata(int8: int, products: int, rest: str) -> dict[str, str]:
     """What is kept in the file; most products must be int8 for the whole to be called so."""
     rest = {theirs: ours for ours, theirs in OPENVINO_DTYPES.items()}[rest]
     return {
-        "ran": "int8" if 2 * int8 > products else rest,
+        "actual_dtype": "int8" if 2 * int8 > products else rest,
         "executed": f"{int8} of {products} products, rest {rest}",
     }
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the progress bars, the advice and the deprecations that both libraries print."""
+    """Without the progress bars, the advice and the deprecation warnings that both libraries print."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
