@@ -66,9 +66,10 @@ template <class D> void classify(const Group& group, const Maps& maps, float* lo
       for (int c = 0; c < channels; c += LANES) rows.put(picture, c, load(pooled + ptrdiff_t(picture) * channels + c));
     rows.seal(maps.count, channels);
     const auto [first, end] = share(panels_of(head), part, parts);
-    multiply(rows, maps.count, head, first, end, [&](int picture, int column, Vec value) {
-      float* to = logits + ptrdiff_t(picture) * head.outputs;
-      for (int lane = 0; lane < LANES && column + lane < head.outputs; lane++) to[column + lane] = value[lane];
+    const int classes = head.outputs;
+    multiply(rows, maps.count, head, first, end, [=](int picture, int column, Vec value) {
+      float* to = logits + ptrdiff_t(picture) * classes;
+      for (int lane = 0; lane < LANES && column + lane < classes; lane++) to[column + lane] = value[lane];
     });
   });
 }
@@ -93,9 +94,7 @@ template <class D> void run_product(const Linear& linear, int count, int repeats
     for (int c = 0; c < linear.inputs; c += LANES) rows.put(row, c, broadcast(1.0f + row));
   rows.seal(count, linear.inputs);
   for (int i = 0; i < repeats; i++)
-    multiply(rows, count, linear, [&](int row, int column, Vec value) {
-      store(scratch.qkv + row * linear.outputs + column, value);
-    });
+    multiply(rows, count, linear, StoreRows{scratch.qkv, linear.outputs});
 }
 
 #if defined(TWINS_TILES)

@@ -45,9 +45,25 @@ TWINS_INLINE AttentionScratch attention_scratch(const Scratch& scratch) {
 
 TWINS_INLINE void add_to(float* to, Vec value) { store(to, load(to) + value); }
 
+// Where attention writes what is sealed later, from row `first` on.
+template <class D> TWINS_INLINE auto rows_from(const Rows<D>& rows, int first) {
+  return AttendedRows{rows.written() + first * rows.written_stride(), rows.written_stride()};
+}
+
+// What products do with their values: write them as rows of floats, or add them to tokens that lie anywhere.
+struct StoreRows {
+  float* to;
+  ptrdiff_t stride;
+  TWINS_INLINE void operator()(int row, int column, Vec value) const { store(to + row * stride + column, value); }
+};
+struct AddToTokens {
+  float* const* tokens;
+  TWINS_INLINE void operator()(int row, int column, Vec value) const { add_to(tokens[row] + column, value); }
+};
+
 // The normed tokens as sealed rows.
 template <class D>
-TWINS_INLINE Rows<D> normed(float* const* tokens, int count, int channels, const Norm& norm, const Scratch& scratch) {
+Rows<D> normed(float* const* tokens, int count, int channels, const Norm& norm, const Scratch& scratch) {
   const Rows<D> rows = rows_in<D>(scratch.rows, channels);
   for (int row = 0; row < count; row++)
     layer_norm(tokens[row], channels, norm, [&](int c, Vec value) { rows.put(row, c, value); });
@@ -55,18 +71,19 @@ TWINS_INLINE Rows<D> normed(float* const* tokens, int count, int channels, const
   return rows;
 }
 
-// fc2(gelu(fc1(rows))) by some pieces of the MLP, whose products go one after the other to `add(row, column, values)`.
-template <class D, class Add>
-void run_mlp(const Rows<D>& rows, int count, const Block& block, int first_piece, int end_piece, const Scratch& scratch, Add add) {
+// tokens += fc2(gelu(fc1(rows))) by some pieces of the MLP.
+template <class D>
+void run_mlp(const Rows<D>& rows, int count, const Block& block, int first_piece, int end_piece, const Scratch& scratch,
+             float* const* tokens) {
   int first = 0;
   for (int piece = 0; piece < end_piece; first += block.fc2[piece].inputs, piece++) {
     if (piece < first_piece) continue;
     const Linear& fc2 = block.fc2[piece];
     const Rows<D> hidden = rows_in<D>(scratch.hidden, fc2.inputs);
     multiply(rows, count, block.fc1, first / PANEL, (first + fc2.inputs) / PANEL,
-             [&](int row, int column, Vec value) { hidden.put(row, column - first, activation(value)); });
+             [=](int row, int column, Vec value) { hidden.put(row, column - first, activation(value)); });
     hidden.seal(count, fc2.inputs);
-    multiply(hidden, count, fc2, add);
+    multiply(hidden, count, fc2, AddToTokens{tokens});
   }
 }
 
@@ -74,10 +91,9 @@ void run_mlp(const Rows<D>& rows, int count, const Block& block, int first_piece
 template <class D>
 void finish_block(float* const* tokens, const Rows<D>& attended, int count, const Block& block, const Scratch& scratch) {
   const int channels = block.proj.outputs;
-  const auto add_to_token = [&](int row, int column, Vec value) { add_to(tokens[row] + column, value); };
   attended.seal(count, channels);
-  multiply(attended, count, block.proj, add_to_token);
-  run_mlp(normed<D>(tokens, count, channels, block.norm2, scratch), count, block, 0, block.pieces, scratch, add_to_token);
+  multiply(attended, count, block.proj, AddToTokens{tokens});
+  run_mlp(normed<D>(tokens, count, channels, block.norm2, scratch), count, block, 0, block.pieces, scratch, tokens);
 }
 
 // Patch embedding, from pictures (first stage) or from the map before: (H, W) -> (H / patch, W / patch).
@@ -113,8 +129,7 @@ template <class D> void embed(const Group& group, const Stage& stage, const Maps
     }
     rows.seal(end - first, inputs);
     float* projected = scratch.qkv;
-    multiply(rows, end - first, stage.embed,
-             [&](int row, int column, Vec value) { store(projected + row * channels + column, value); });
+    multiply(rows, end - first, stage.embed, StoreRows{projected, channels});
     for (int row = 0; row < end - first; row++) {
       float* token = to.tokens + ptrdiff_t(first + row) * channels;
       layer_norm(projected + row * channels, channels, stage.embed_norm, [&](int c, Vec v) { store(token + c, v); });
@@ -198,7 +213,7 @@ template <class D> void local_block(const Group& group, const Stage& stage, cons
     int slots[MOST_ROWS];  // of a token's queries, keys and values; a window's real tokens come before its padded ones
     HeadElement* qkv = reinterpret_cast<HeadElement*>(scratch.qkv);
     const ptrdiff_t head_stride = MOST_ROWS * width;
-    const auto place = [&](int slot, int column) {
+    const auto at = [=](int slot, int column) {
       return qkv + column / width * head_stride + slot * width + column % width;
     };
     int rows = 0, slot = 0;
@@ -211,10 +226,10 @@ template <class D> void local_block(const Group& group, const Stage& stage, cons
           tokens[rows++] = maps.tokens + (corner + ptrdiff_t(y) * maps.width + x) * channels;
         }
       for (int padded = windows.real(window); padded < windows.keys(window); padded++, slot++)
-        for (int c = 0; c < 3 * channels; c += LANES) store_as(place(slot, c), load(block.qkv.bias + c));
+        for (int c = 0; c < 3 * channels; c += LANES) store_as(at(slot, c), load(block.qkv.bias + c));
     }
     multiply(normed<D>(tokens, rows, channels, block.norm1, scratch), rows, block.qkv,
-             [&](int row, int column, Vec value) { store_as(place(slots[row], column), value); });
+             [at, slots = &slots[0]](int row, int column, Vec value) { store_as(at(slots[row], column), value); });
 
     const Rows<D> attended = rows_in<D>(scratch.rows, channels);
     int first = 0;
@@ -222,7 +237,7 @@ template <class D> void local_block(const Group& group, const Stage& stage, cons
       const HeadElement* queries = qkv + slots[first] * width;
       attend({queries, head_stride, windows.real(window), queries + stage.heads * head_stride,
               queries + 2 * stage.heads * head_stride, head_stride, windows.keys(window), stage.heads, width},
-             attention_scratch(scratch), [&](int query, int c, Vec value) { attended.put(first + query, c, value); });
+             attention_scratch(scratch), rows_from(attended, first));
     }
     finish_block(tokens, attended, rows, block, scratch);
   });
@@ -256,14 +271,14 @@ void summarise(const Group& group, const Stage& stage, const Block& block, const
         }
       }
       rows.seal(end - first, ratio * channels);
-      multiply(rows, end - first, block.sr[i], [&](int row, int column, Vec value) {
-        float* sum = summaries[row] + column;
-        store(sum, i ? load(sum) + value : value);
-      });
+      if (i == 0)
+        multiply(rows, end - first, block.sr[i], StoreRows{scratch.qkv, channels});
+      else
+        multiply(rows, end - first, block.sr[i], AddToTokens{summaries});
     }
     HeadElement* key_values = reinterpret_cast<HeadElement*>(group.memory.key_values);
     multiply(normed<D>(summaries, end - first, channels, block.sr ? block.sr_norm : block.norm1, scratch), end - first,
-             block.kv, [&](int row, int column, Vec value) {
+             block.kv, [=](int row, int column, Vec value) {
                const int key = (first + row) % each, picture = (first + row) / each;
                HeadElement* head = key_values + (ptrdiff_t(picture) * 2 * channels + column / width * width) * each;
                store_as(head + key * width + column % width, value);
@@ -287,7 +302,7 @@ template <class D> void global_block(const Group& group, const Stage& stage, con
     float* tokens[MOST_ROWS];
     for (int row = 0; row < rows; row++) tokens[row] = maps.tokens + ptrdiff_t(first + row) * channels;
     multiply(normed<D>(tokens, rows, channels, block.norm1, scratch), rows, block.q,
-             [&](int row, int column, Vec value) {
+             [=](int row, int column, Vec value) {
                store_as(queries + column / width * head_stride + row * width + column % width, value);
              });
 
@@ -299,7 +314,7 @@ template <class D> void global_block(const Group& group, const Stage& stage, con
                                ptrdiff_t(picture) * 2 * channels * keys;
       attend({queries + row * width, head_stride, count, key, key + stage.heads * key_stride, key_stride, keys,
               stage.heads, width},
-             attention_scratch(scratch), [&](int query, int c, Vec value) { attended.put(row + query, c, value); });
+             attention_scratch(scratch), rows_from(attended, row));
       row += count;
     }
     finish_block(tokens, attended, rows, block, scratch);

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <utility>
 
-#if defined(__x86_64__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
