@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +16,9 @@ from torch import Tensor
 
 import twins
 from frozen_networks import SMALL, answers_of, assert_close, plain_answers_of, small
-from twins.native import library
+from twins.native import library, packing
 from twins.native.packing import DTYPES
+from twins.ops import WINDOW_PADDINGS
 
 pytestmark = pytest.mark.skipif(library.missing() is not None, reason="the engine is not built")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -122,6 +124,19 @@ def with_words(packed: Tensor, words: dict[int, int]) -> Tensor:
 
 def call(packed: Tensor) -> Tensor:
     return torch.ops.twins.frozen(torch.randn(1, 3, 32, 32), packed, [], [10])[0]
+
+
+def test_both_sides_of_packed_weights_number_things_alike() -> None:
+    """Layout constants stand in packing.py, which writes, and in engine/packed.h, which the reader includes."""
+    header = (Path(twins.native.__file__).parent / "engine" / "packed.h").read_text(encoding="utf-8")
+    numbers = {name: int(value, 0) for name, value in re.findall(r"constexpr \w+ ([A-Z_]+) = (\w+);", header)}
+    assert (numbers["MAGIC"], numbers["PANEL"]) == (packing.MAGIC, packing.PANEL)
+    enums = {
+        enum: tuple(name.replace("_", "-") for name in sorted(dict(members), key=lambda name: int(dict(members)[name])))
+        for enum, text in re.findall(r"enum class (\w+) : int64_t {(.*)}", header)
+        for members in [re.findall(r"(\w+) = (\d)", text)]
+    }
+    assert enums == {"Dtype": DTYPES, "Padding": WINDOW_PADDINGS}
 
 
 def test_weights_of_another_version_are_refused() -> None:

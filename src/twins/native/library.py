@@ -81,6 +81,11 @@ def _wanted() -> str:
     return wanted
 
 
+def most_tokens_of_window() -> int:
+    """Windows of more tokens (7 x 7 has 49) the engine does not take."""
+    return int(_library().twins_most_tokens_of_window())
+
+
 def forward(images: Tensor, packed: Tensor, answers: Sequence[Tensor], threads: int) -> None:
     """Compute the packed network over (B, in_chans, H, W) contiguous floats into `answers`, whose memory is theirs.
 

@@ -19,13 +19,12 @@ from ..model import (
     Twins,
     TwinsBackbone,
 )
+from . import library
 from .packing import PANEL
-
-MOST_TOKENS_OF_WINDOW = 98  # LEAST_ROWS of engine/passes.h
 
 
 def unsupported(model: Stages) -> str | None:
-    """Why the engine cannot compute the network, in words, or None where it can."""
+    """Why the engine, which was built, cannot compute the network, in words, or None where it can."""
     if type(model) not in (Twins, TwinsBackbone) or _is_intercepted(model):
         return "the network's class or forward is not this project's own, or has hooks"
     if isinstance(model, Twins):
@@ -97,8 +96,9 @@ def _unsupported_attention(model: Stages) -> str | None:
         windows |= {(a.window, a.padding) for a in attentions if isinstance(a, LocallyGroupedAttention)}
     if len(windows) > 1:
         return "its windows are of several kinds, and the engine's are of one"
-    if any(window**2 > MOST_TOKENS_OF_WINDOW for window, _ in windows):
-        return f"its windows have more tokens than the engine's largest, {MOST_TOKENS_OF_WINDOW}"
+    most = library.most_tokens_of_window()
+    if any(window**2 > most for window, _ in windows):
+        return f"its windows have more tokens than the engine's largest, {most}"
     return None
 
 

@@ -121,6 +121,8 @@ const char* twins_instruction_sets() {
   return names.c_str();
 }
 
+int twins_most_tokens_of_window() { return twins::MOST_TOKENS_OF_WINDOW; }
+
 int twins_instruction_set(const char* wanted, int dtype, char* name, int name_size, char* error, int error_size) {
   return twins::guarded(error, error_size, [&] {
     const std::string found = twins::instruction_set_for(static_cast<twins::Dtype>(dtype), wanted);

@@ -8,6 +8,9 @@
 // Names of the instruction sets that this CPU has and this build knows, slowest first, with blanks between.
 TWINS_EXPORT const char* twins_instruction_sets();
 
+// Windows of more tokens the engine does not take.
+TWINS_EXPORT int twins_most_tokens_of_window();
+
 // The name, written to `name`, of the instruction set that computes in a dtype when `wanted` is asked for; the fastest if
 // `wanted` is empty.
 TWINS_EXPORT int twins_instruction_set(const char* wanted, int dtype, char* name, int name_size, char* error,

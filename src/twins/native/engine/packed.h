@@ -6,6 +6,8 @@
 
 namespace twins {
 
+constexpr int64_t MAGIC = 0x32736e697774;  // "twins2": the first word
+constexpr int MOST_TOKENS_OF_WINDOW = 98;  // two windows of 7 x 7
 constexpr int PANEL = 16;  // columns of a weight matrix that lie together; every width of every network divides by it
 
 enum class Dtype : int64_t { fp32 = 0, bf16 = 1, int8 = 2 };

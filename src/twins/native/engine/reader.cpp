@@ -7,8 +7,6 @@ namespace twins {
 
 namespace {
 
-constexpr int64_t MAGIC = 0x32736e697774;  // "twins2"
-
 // A cursor over 64-bit words; an array stands there as the place of its first byte.
 class Words {
  public:
@@ -56,7 +54,8 @@ class NetworkReader : public Words {
     Network network = {};
     network.dtype = dtype = static_cast<Dtype>(from_to(0, 2));
     network.in_chans = from_to(1, MOST_CHANNELS);
-    network.window = from_to(0, 9);
+    network.window = from_to(0, MOST_TOKENS_OF_WINDOW);
+    require(network.window * network.window <= MOST_TOKENS_OF_WINDOW);
     network.padding = static_cast<Padding>(from_to(0, 2));
     network.depth = from_to(1, 16);
     return network;

@@ -12,7 +12,8 @@ namespace twins {
 constexpr int KEY_BLOCK = 128;    // keys whose scores exist at a time
 constexpr int QUERY_BLOCK = 32;   // queries whose scores exist at a time
 constexpr int ROW_BLOCK = 32;     // rows that products by AMX read together, past the last one too
-constexpr int MOST_SHARED_ROWS = 98;  // of a map whose blocks workers share by columns: see `shared_block.h`
+constexpr int LEAST_ROWS = MOST_TOKENS_OF_WINDOW;  // that every instruction set has room for: a window is never cut
+constexpr int MOST_SHARED_ROWS = LEAST_ROWS;  // of a map whose blocks workers share by columns: see `shared_block.h`
 constexpr int LINE = 64;          // bytes of a line of the caches
 
 // How far apart rows of so many elements lie: whole lines, and one more, so that rows do not fall on the same places of
