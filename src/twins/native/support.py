@@ -49,9 +49,9 @@ def _unsupported_stage(model: Stages, s: int, before: int) -> str | None:
     if dim % PANEL:
         return f"stage {s} is {dim} channels wide, and the engine works on multiples of {PANEL}"
     with torch.device("meta"):
-        embed, positions = PatchEmbed(before, dim, PATCH_SIZES[s]), PositionalEncodingGenerator(dim)
+        embed, peg = PatchEmbed(before, dim, PATCH_SIZES[s]), PositionalEncodingGenerator(dim)
         norm = nn.LayerNorm(dim)
-    if not _is_like(model.patch_embeds[s], embed) or not _is_like(model.pos_block[s], positions):
+    if not _is_like(model.patch_embeds[s], embed) or not _is_like(model.pos_block[s], peg):
         return f"the patch embedding or positional encoding of stage {s} was replaced"
     if model.norm_list is not None and not _is_like(model.norm_list[s], norm):
         return "the network's stage norms are not plain LayerNorms"

@@ -53,7 +53,7 @@ TWINS_INLINE void pack_values(const uint16_t* values, int count, int padded, int
 constexpr float NEVER = -1e30f;  // a score whose weight is zero
 
 // A row of VECTORS * LANES scores becomes weights 2^(score - largest) of bfloat16 in its place, next to nothing past `count`,
-// which lies in the last two vectors. Answers their sum; `most` is the largest score before and after.
+// which lies in the last two vectors. Returns their sum; `most` is the largest score before and after.
 template <int VECTORS> TWINS_INLINE float softmax_row(float* scores, int count, float& most) {
   Vec score[VECTORS];
   Vec largest = broadcast(most);

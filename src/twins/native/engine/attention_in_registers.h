@@ -20,7 +20,7 @@ TWINS_INLINE void pack_keys(const float* keys, int count, int width, float* pane
     }
 }
 
-// One row of scores becomes weights, 2^(score - largest); answers their sum. Scores past the end become 0.
+// One row of scores becomes weights, 2^(score - largest); returns their sum. Scores past the end become 0.
 TWINS_INLINE float softmax_row(float* scores, int count, float most) {
   const Vec offset = broadcast(most);
   Vec total = {};

@@ -59,7 +59,7 @@ template <class D> struct Rows {
     const float low = -max_of_lanes(-least), high = max_of_lanes(most);
     scale[row] = larger((high - low) / D::MOST, 1e-12f);
     const float per_step = 1 / scale[row];
-    zero[row] = round_to_whole(broadcast(-low * per_step))[0];
+    zero[row] = round_to_integer(broadcast(-low * per_step))[0];
     for (int c = 0; c < columns; c += LANES) {
       const Vec steps = load(from + c) * per_step + zero[row];
       const Vec within = min(max(steps, Vec{}), broadcast(float(D::MOST)));
@@ -75,7 +75,7 @@ template <class D> struct SumBlock {
   int first, end, column, vectors;
 };
 
-// What sums of a vector of columns stand for: their bias and, of whole sums, scale and zero point.
+// What sums of a vector of columns stand for: their bias and, of integer sums, scale and zero point.
 template <class D> struct Columns {
   Vec bias = {}, scale = {}, sum = {};
 
