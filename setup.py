@@ -2,7 +2,7 @@
 
 No header of Python or PyTorch is needed, only a C++20 compiler of GCC's kind. Without one the installation goes on, and
 `twins.freeze` falls back to PyTorch. Each instruction set has a file of its own, compiled with its flags alone: the
-processor that runs the library decides which of them is used.
+CPU that runs the library decides which of them is used.
 """
 
 import os
@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, ExecError, LinkError, PlatformError
 
@@ -37,7 +38,7 @@ class BuildEngine(build_ext):
         except (CompileError, ExecError, LinkError, PlatformError) as error:
             # said as a warning, since the extension is optional
             raise CompileError(
-                f"{error}. The CPU engine is left out, and twins.freeze will answer by PyTorch; with a C++20 compiler "
+                f"{error}. The CPU engine is left out, and twins.freeze will compute by PyTorch; with a C++20 compiler "
                 "(g++ 12 or clang++ 14, or later) install again"
             ) from error
 
@@ -56,6 +57,16 @@ class BuildEngine(build_ext):
         fresh.replace(target)
 
 
+class Wheel(bdist_wheel):
+    """For every Python on this platform: the engine is loaded by ctypes and knows nothing of Python's ABI.
+
+    A wheel without the engine is tagged the same: as "any" it would be installed where the engine could be built.
+    """
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", super().get_tag()[2]
+
+
 def engine() -> Extension:
     is_x86 = platform.machine().lower() in ("x86_64", "amd64")
     sources = [path for path in sorted(ENGINE.glob("*.cpp")) if is_x86 or path.stem not in FLAGS_OF_X86]
@@ -65,4 +76,5 @@ def engine() -> Extension:
     )
 
 
-setup(ext_modules=[engine()], cmdclass={"build_ext": BuildEngine})
+if __name__ == "__main__":
+    setup(ext_modules=[engine()], cmdclass={"bdist_wheel": Wheel, "build_ext": BuildEngine})

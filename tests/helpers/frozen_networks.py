@@ -1,4 +1,4 @@
-"""Networks for the tests of the CPU engine: every parameter random, so that a mistake anywhere shows in the answers."""
+"""Networks for the tests of the CPU engine: every parameter random, so that a mistake anywhere shows in the outputs."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def randomised(model: nn.Module, spread: float = 1.0) -> nn.Module:
     return model.eval()
 
 
-def answers_of(model: nn.Module, images: Tensor) -> list[Tensor]:
+def outputs_of(model: nn.Module, images: Tensor) -> list[Tensor]:
     """Logits, or maps, as a list."""
     with torch.no_grad():
-        answers = model(images)
-    return [answers] if isinstance(answers, Tensor) else list(answers)
+        outputs = model(images)
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 
-def plain_answers_of(model: nn.Module, images: Tensor) -> list[Tensor]:
+def reference_outputs_of(model: nn.Module, images: Tensor) -> list[Tensor]:
     """The same by the plain form of every sublayer."""
     with ops.use("reference"):
-        return answers_of(model, images)
+        return outputs_of(model, images)
 
 
 def assert_close(actual: Sequence[Tensor], expected: Sequence[Tensor], within: float = 1e-5) -> None:
@@ -63,11 +63,11 @@ def assert_close(actual: Sequence[Tensor], expected: Sequence[Tensor], within: f
     for i, (ours, theirs) in enumerate(zip(actual, expected, strict=True)):
         apart = float((ours.double() - theirs.double()).abs().max())
         bound = within * max(1.0, float(theirs.abs().max()))
-        assert apart <= bound, f"answer {i} is {apart:.2e} away, and {bound:.2e} is allowed"
+        assert apart <= bound, f"output {i} is {apart:.2e} away, and {bound:.2e} is allowed"
 
 
 def relative_rms(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
-    """The error's root mean square over that of the answers about their mean, the worst of the answers."""
+    """The error's root mean square over that of the outputs about their mean, the worst of the outputs."""
     return max(
         float((ours.double() - theirs.double()).pow(2).mean().sqrt() / theirs.double().std(correction=0))
         for ours, theirs in zip(actual, expected, strict=True)

@@ -1,4 +1,4 @@
-"""The engine built in other ways and run without Python: sanitizers, AVX-512's code on any processor, Arm, clang."""
+"""The engine built in other ways and run without Python: sanitizers, AVX-512's code on any CPU, Arm, clang."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import twins
-from helpers.frozen_networks import SMALL, plain_answers_of, small
+from helpers.frozen_networks import SMALL, reference_outputs_of, small
 from twins.native.packing import DTYPES, pack
 
 ENGINE = Path(twins.__file__).parent / "native" / "engine"
@@ -68,7 +68,7 @@ def build(
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Files of odd sizes, paddings, batches and dtypes, with the answers of PyTorch's fp32."""
+    """Files of odd sizes, paddings, batches and dtypes, with the outputs of PyTorch's fp32."""
     folder = tmp_path_factory.mktemp("cases")
     torch.manual_seed(0)
     files = []
@@ -84,15 +84,15 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         images = torch.randn((1, 3, 5)[i % 3], 1 + i % 3, *size)
         for dtype in DTYPES:
             files.append(str(folder / f"{i}-{name}-{padding}-{size[0]}x{size[1]}-{dtype}"))
-            write_case(Path(files[-1]), pack(model, dtype), images, plain_answers_of(model, images), WITHIN[dtype])
+            write_case(Path(files[-1]), pack(model, dtype), images, reference_outputs_of(model, images), WITHIN[dtype])
     return files
 
 
-def write_case(path: Path, packed: Tensor, images: Tensor, answers: list[Tensor], within: float) -> None:
-    lying = [answer.permute(0, 2, 3, 1) if answer.ndim == 4 else answer for answer in answers]
+def write_case(path: Path, packed: Tensor, images: Tensor, outputs: list[Tensor], within: float) -> None:
+    lying = [output.permute(0, 2, 3, 1) if output.ndim == 4 else output for output in outputs]
     batch, _, height, width = images.shape
-    head = [packed.numel(), images.numel(), batch, height, width, len(answers), round(1e9 * within)]
-    words = struct.pack(f"<{len(head) + len(lying)}q", *head, *(answer.numel() for answer in lying))
+    head = [packed.numel(), images.numel(), batch, height, width, len(outputs), round(1e9 * within)]
+    words = struct.pack(f"<{len(head) + len(lying)}q", *head, *(output.numel() for output in lying))
     parts = [packed, images, *lying]
     path.write_bytes(words + b"".join(part.contiguous().numpy().tobytes() for part in parts))
 
@@ -109,14 +109,14 @@ def test_sanitizers_find_nothing(tmp_path: Path, cases: list[str], sanitizers: s
 
 
 @pytest.mark.parametrize("lanes", ["sixteen_lanes", "sixteen_lanes_of_words"])
-def test_code_of_avx512_is_right_on_any_processor(tmp_path: Path, cases: list[str], lanes: str) -> None:
+def test_code_of_avx512_is_right_on_any_cpu(tmp_path: Path, cases: list[str], lanes: str) -> None:
     if "words" in lanes and "avx2" not in Path("/proc/cpuinfo").read_text():
-        pytest.skip("this processor has no AVX2")
+        pytest.skip("this CPU has no AVX2")
     program = build(tmp_path, "g++", ["-O1"], portable=CHECKS / f"{lanes}.cpp")
     assert "0 failures" in run([program, "portable", "2", *cases])
 
 
-def test_arm_gives_the_same_answers(tmp_path: Path, cases: list[str]) -> None:
+def test_arm_gives_the_same_outputs(tmp_path: Path, cases: list[str]) -> None:
     emulator = needs("qemu-aarch64")
     program = build(tmp_path, "aarch64-linux-gnu-g++", ["-O2", "-static"], more=("isa_amx_emulated",))
     for instruction_set in ("portable", "amx_emulated"):
@@ -149,7 +149,7 @@ def test_tiles_are_multiplied_by_the_instructions_of_amx(tmp_path: Path, compile
 
 @pytest.mark.parametrize("isa", X86)
 def test_instruction_sets_share_no_functions(tmp_path: Path, isa: str) -> None:
-    """A weak symbol compiled for one processor could be the one that the linker keeps for all of them."""
+    """A weak symbol compiled for one CPU could be the one that the linker keeps for all of them."""
     target = tmp_path / "isa.o"
     flags = ["-O1", "-fvisibility=hidden"]
     run([needs("g++"), *FLAGS, *flags, *X86[isa], "-c", str(ENGINE / f"{isa}.cpp"), "-o", str(target)])

@@ -1,4 +1,4 @@
-"""The CPU engine against PyTorch: the same answers for every network, size and processor; and what `freeze` is."""
+"""The CPU engine against PyTorch: the same outputs for every network, size and CPU; and what `freeze` is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import twins
-from helpers.frozen_networks import SMALL, answers_of, assert_close, network, plain_answers_of, randomised, small
+from helpers.frozen_networks import SMALL, assert_close, network, outputs_of, randomised, reference_outputs_of, small
 from twins.native import Frozen, frozen, library, matmul_speed
 from twins.native.packing import DTYPES
 
@@ -33,8 +33,8 @@ def unsaid() -> None:
     frozen._say_once.cache_clear()
 
 
-def assert_answers_agree(model: nn.Module, images: Tensor, within: float = 1e-5) -> None:
-    assert_close(answers_of(twins.freeze(model), images), plain_answers_of(model, images), within)
+def assert_outputs_agree(model: nn.Module, images: Tensor, within: float = 1e-5) -> None:
+    assert_close(outputs_of(twins.freeze(model), images), reference_outputs_of(model, images), within)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no compiler")
@@ -42,7 +42,7 @@ def test_the_engine_is_built_where_it_can_be() -> None:
     assert library.missing() is None
 
 
-# ---- fp32: the answers of the model
+# ---- fp32: the outputs of the model
 
 
 @needs_engine
@@ -50,7 +50,7 @@ def test_the_engine_is_built_where_it_can_be() -> None:
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("name", SMALL)
 def test_any_size_and_padding(name: str, padding: str, size: tuple[int, int]) -> None:
-    assert_answers_agree(small(name, window_padding=padding), torch.randn(2, 3, *size))
+    assert_outputs_agree(small(name, window_padding=padding), torch.randn(2, 3, *size))
 
 
 @needs_engine
@@ -58,9 +58,9 @@ def test_any_size_and_padding(name: str, padding: str, size: tuple[int, int]) ->
 def test_the_six_networks(name: str) -> None:
     model = network(name)
     images = torch.randn(2, 3, 71, 96)
-    answers = twins.freeze(model)
-    assert isinstance(answers, Frozen)
-    assert_close([answers(images)], plain_answers_of(model, images))
+    outputs = twins.freeze(model)
+    assert isinstance(outputs, Frozen)
+    assert_close([outputs(images)], reference_outputs_of(model, images))
 
 
 @needs_engine
@@ -68,18 +68,18 @@ def test_the_six_networks(name: str) -> None:
 def test_the_six_backbones(name: str) -> None:
     shallow = {"depths": (2, 2, 2, 2), "stage_norms": "svt" in name, "window_padding": "mask-both"}
     model = network(name, features_only=True, **shallow)
-    assert_answers_agree(model, torch.randn(1, 3, 60, 113))
+    assert_outputs_agree(model, torch.randn(1, 3, 60, 113))
 
 
 @needs_engine
 @pytest.mark.parametrize("out_indices", SUBSETS, ids=str)
 @pytest.mark.parametrize("stage_norms", [False, True], ids=["plain", "normed"])
-def test_backbones_answer_the_wanted_maps(stage_norms: bool, out_indices: tuple[int, ...]) -> None:
+def test_backbones_return_the_wanted_maps(stage_norms: bool, out_indices: tuple[int, ...]) -> None:
     for name in SMALL:
         model = small(name, features_only=True, out_indices=out_indices, stage_norms=stage_norms)
         images = torch.randn(2, 3, 50, 75)
         maps = twins.freeze(model)(images)
-        assert_close(maps, plain_answers_of(model, images))
+        assert_close(maps, reference_outputs_of(model, images))
         assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
 
 
@@ -90,37 +90,37 @@ def test_any_batch_on_any_number_of_threads(batch: int, threads: int) -> None:
     before = torch.get_num_threads()
     for name, size in zip(SMALL, [(40, 57), (33, 64)], strict=True):
         model, images = small(name), torch.randn(batch, 3, *size)
-        expected = plain_answers_of(model, images)
+        expected = reference_outputs_of(model, images)
         try:
             torch.set_num_threads(threads)
-            actual = answers_of(twins.freeze(model), images)
+            actual = outputs_of(twins.freeze(model), images)
         finally:
             torch.set_num_threads(before)
         assert_close(actual, expected)
 
 
 @needs_engine
-def test_groups_of_pictures_that_do_not_divide_the_batch() -> None:
-    """Large pictures go one by one, small ones by the dozen: every boundary between them lies somewhere here."""
+def test_groups_of_images_that_do_not_divide_the_batch() -> None:
+    """Large images go one by one, small ones by the dozen: every boundary between them lies somewhere here."""
     model = small(depths=(1, 2, 1, 1))
     frozen_model = twins.freeze(model)
     for batch in (7, 65, 131):
         images = torch.randn(batch, 3, 32, 36)
-        assert_close(answers_of(frozen_model, images), plain_answers_of(model, images))
+        assert_close(outputs_of(frozen_model, images), reference_outputs_of(model, images))
     images = torch.randn(3, 3, 420, 333)
-    assert_close(answers_of(frozen_model, images), plain_answers_of(model, images))
+    assert_close(outputs_of(frozen_model, images), reference_outputs_of(model, images))
 
 
 @needs_engine
 @pytest.mark.parametrize("in_chans", [1, 2, 4, 5])
 def test_any_number_of_channels(in_chans: int) -> None:
-    assert_answers_agree(small(in_chans=in_chans), torch.randn(2, in_chans, 37, 66))
+    assert_outputs_agree(small(in_chans=in_chans), torch.randn(2, in_chans, 37, 66))
 
 
 @needs_engine
 @pytest.mark.parametrize("num_classes", [0, 1, 7, 16, 17, 1000])
 def test_any_number_of_classes(num_classes: int) -> None:
-    assert_answers_agree(small(num_classes=num_classes), torch.randn(5, 3, 36, 40))
+    assert_outputs_agree(small(num_classes=num_classes), torch.randn(5, 3, 36, 40))
 
 
 @needs_engine
@@ -129,7 +129,7 @@ def test_any_number_of_classes(num_classes: int) -> None:
 def test_any_window_up_to_nine(padding: str, window: int) -> None:
     model = small(window_size=window, window_padding=padding, depths=(1, 1, 1, 1))
     for size in ((36, 76), (57, 33), (4 * window, 8 * window)):
-        assert_answers_agree(model, torch.randn(2, 3, *size))
+        assert_outputs_agree(model, torch.randn(2, 3, *size))
 
 
 @needs_engine
@@ -137,7 +137,7 @@ def test_any_window_up_to_nine(padding: str, window: int) -> None:
 def test_any_width_of_heads(width: int) -> None:
     dims = (width, 2 * width, width, width)
     model = small(embed_dims=dims, num_heads=(1, 2, 1, 1), mlp_ratios=(1, 2, 3, 1))
-    assert_answers_agree(model, torch.randn(2, 3, 61, 50))
+    assert_outputs_agree(model, torch.randn(2, 3, 61, 50))
 
 
 @needs_engine
@@ -145,13 +145,13 @@ def test_any_width_of_heads(width: int) -> None:
 def test_more_keys_than_a_block_holds(keys: int) -> None:
     """Without shrinking every token is a key: one line of tokens has as many as it is long."""
     ratios = {"sr_ratios": (1, 1, 1, 1), "depths": (1, 1, 1, 1)}
-    assert_answers_agree(small("twins_pcpvt_small", **ratios), torch.randn(2, 3, 4, 4 * keys + 1))
+    assert_outputs_agree(small("twins_pcpvt_small", **ratios), torch.randn(2, 3, 4, 4 * keys + 1))
 
 
 @needs_engine
 @pytest.mark.parametrize("sr_ratios", [(2, 3, 5, 7), (16, 1, 8, 2)], ids=str)
 def test_any_shrinking_of_keys(sr_ratios: tuple[int, ...]) -> None:
-    assert_answers_agree(small("twins_pcpvt_small", sr_ratios=sr_ratios), torch.randn(2, 3, 77, 130))
+    assert_outputs_agree(small("twins_pcpvt_small", sr_ratios=sr_ratios), torch.randn(2, 3, 77, 130))
 
 
 @needs_engine
@@ -160,34 +160,34 @@ def test_large_activations_leave_the_softmax_stable() -> None:
     for name in SMALL:
         model = randomised(small(name, depths=(2, 2, 1, 1), sr_ratios=(2, 1, 1, 1)), spread=3.0)
         images = 100 * torch.randn(2, 3, 66, 90)
-        expected = answers_of(copy.deepcopy(model).double(), images.double())
-        assert_close(answers_of(twins.freeze(model), images), expected, within=2e-4)
+        expected = outputs_of(copy.deepcopy(model).double(), images.double())
+        assert_close(outputs_of(twins.freeze(model), images), expected, within=2e-4)
 
 
 @needs_engine
-def test_norms_of_constant_pictures_are_exact_enough() -> None:
+def test_norms_of_constant_images_are_exact_enough() -> None:
     """Tokens that hardly differ: variances near the epsilons."""
     for value in (0.0, 1e-4, 1000.0):
-        assert_answers_agree(small(), torch.full((1, 3, 40, 40), value))
+        assert_outputs_agree(small(), torch.full((1, 3, 40, 40), value))
 
 
 @needs_engine
-def test_no_pictures_no_answers() -> None:
+def test_no_images_no_outputs() -> None:
     assert twins.freeze(small())(torch.empty(0, 3, 32, 32)).shape == (0, 10)
     maps = twins.freeze(small(features_only=True, out_indices=(1, 3)))(torch.empty(0, 3, 32, 64))
     assert [m.shape for m in maps] == [(0, 32, 4, 8), (0, 96, 1, 2)]
 
 
 @needs_engine
-def test_strided_and_channels_last_pictures() -> None:
+def test_strided_and_channels_last_images() -> None:
     model, images = small(), torch.randn(2, 3, 70, 64)
-    frozen_model, expected = twins.freeze(model), plain_answers_of(model, images[:, :, ::2])
+    frozen_model, expected = twins.freeze(model), reference_outputs_of(model, images[:, :, ::2])
     assert_close([frozen_model(images[:, :, ::2])], expected)
     assert_close([frozen_model(images[:, :, ::2].to(memory_format=torch.channels_last))], expected)
 
 
 @needs_engine
-def test_pictures_of_a_batch_do_not_touch_one_another() -> None:
+def test_images_of_a_batch_do_not_touch_one_another() -> None:
     frozen_model, images = twins.freeze(small()), torch.randn(5, 3, 45, 61)
     before = frozen_model(images)
     images[2] = float("nan")
@@ -197,20 +197,20 @@ def test_pictures_of_a_batch_do_not_touch_one_another() -> None:
     assert_close([after[others]], [before[others]])
 
 
-# ---- every processor
+# ---- every CPU
 
 
 @needs_engine
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_instruction_set_agrees(instruction_set: str, dtype: str, name: str) -> None:
-    """Only fp32 has one right answer; the other dtypes have tests of their own."""
+    """Only fp32 has one right output; the other dtypes have tests of their own."""
     within = {"fp32": 1e-5, "bf16": 0.1, "int8": 0.3}[dtype]
     for keywords in ({"window_padding": "zero"}, {"features_only": True, "stage_norms": True}):
         model, images = small(name, **keywords), torch.randn(3, 3, 64, 93)
         frozen_model = twins.freeze(model, dtype)
         assert frozen_model.backend == f"native, {dtype}, {library.instruction_set(dtype)}"
-        assert_close(answers_of(frozen_model, images), plain_answers_of(model, images), within)
+        assert_close(outputs_of(frozen_model, images), reference_outputs_of(model, images), within)
 
 
 @needs_engine
@@ -235,7 +235,7 @@ def test_freeze_leaves_the_model_as_it_is() -> None:
     assert model.training
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
-    expected = plain_answers_of(copy.deepcopy(model).eval(), images)
+    expected = reference_outputs_of(copy.deepcopy(model).eval(), images)
     randomised(model)  # what becomes of the model is nothing to what was frozen
     assert_close([frozen_model(images)], expected)
 
@@ -245,7 +245,7 @@ def test_a_model_in_training_mode_with_dropout_is_frozen_for_inference() -> None
     model = small(drop_rate=0.3, drop_path_rate=0.4).train()
     images = torch.randn(2, 3, 40, 52)
     actual = twins.freeze(model)(images)
-    assert_close([actual], plain_answers_of(model.eval(), images))
+    assert_close([actual], reference_outputs_of(model.eval(), images))
 
 
 @needs_engine
@@ -253,12 +253,12 @@ def test_a_model_in_training_mode_with_dropout_is_frozen_for_inference() -> None
 def test_weights_of_any_precision(weights: torch.dtype) -> None:
     model = small(features_only=True, stage_norms=True).to(weights)
     images = torch.randn(1, 3, 40, 52)
-    actual = answers_of(twins.freeze(model), images)
-    assert_close(actual, plain_answers_of(model.float(), images))
+    actual = outputs_of(twins.freeze(model), images)
+    assert_close(actual, reference_outputs_of(model.float(), images))
 
 
 @needs_engine
-def test_copies_and_files_answer_alike(tmp_path: Path) -> None:
+def test_copies_and_files_compute_alike(tmp_path: Path) -> None:
     images = torch.randn(2, 3, 40, 52)
     for dtype in DTYPES:
         original = twins.freeze(small(), dtype)
@@ -272,28 +272,28 @@ def test_copies_and_files_answer_alike(tmp_path: Path) -> None:
         other.load_state_dict(torch.load(buffer, weights_only=True))
         pickled = pickle.loads(pickle.dumps(original))  # noqa: S301
         from_file = torch.load(tmp_path / "frozen.pt", weights_only=False)
-        for answer in (copy.deepcopy(original), pickled, from_file, other):
-            assert torch.equal(answer(images), expected)
-            assert answer.backend == original.backend
+        for result in (copy.deepcopy(original), pickled, from_file, other):
+            assert torch.equal(result(images), expected)
+            assert result.backend == original.backend
 
 
 @needs_engine
-def test_a_frozen_network_tells_of_itself() -> None:
+def test_a_frozen_network_describes_itself() -> None:
     model = small()
-    answer = twins.freeze(model, "bf16")
+    result = twins.freeze(model, "bf16")
     for name in ("in_chans", "embed_dims", "num_classes", "num_features"):
-        assert getattr(answer, name) == getattr(model, name)
-    assert answer.backend == f"native, bf16, {library.instruction_set('bf16')}"
-    assert not answer.training
-    assert list(answer.state_dict()) == ["packed"]
-    assert "MiB" in repr(answer)
+        assert getattr(result, name) == getattr(model, name)
+    assert result.backend == f"native, bf16, {library.instruction_set('bf16')}"
+    assert not result.training
+    assert list(result.state_dict()) == ["packed"]
+    assert "MiB" in repr(result)
     backbone = small(features_only=True, out_indices=(0, 2))
     assert twins.freeze(backbone).feature_info.channels() == [16, 64]
     assert twins.freeze(backbone).out_indices == (0, 2)
 
 
 @needs_engine
-def test_answers_need_no_gradients() -> None:
+def test_outputs_need_no_gradients() -> None:
     model = twins.freeze(small())
     assert not model(torch.randn(1, 3, 32, 32)).requires_grad
     with torch.inference_mode():
@@ -310,7 +310,7 @@ def test_compiles_as_one_graph(keywords: dict[str, Any]) -> None:
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager", dynamic=True)
     for size in ((2, 3, 40, 52), (3, 3, 33, 61)):
         images = torch.randn(size)
-        for actual, expected in zip(answers_of(compiled, images), answers_of(model, images), strict=True):
+        for actual, expected in zip(outputs_of(compiled, images), outputs_of(model, images), strict=True):
             assert torch.equal(actual, expected)
             assert actual.stride() == expected.stride()
 
@@ -336,7 +336,7 @@ def test_exports_with_any_batch_and_size(keywords: dict[str, Any], tmp_path: Pat
     torch.export.save(program, tmp_path / "frozen.pt2")
     loaded = torch.export.load(tmp_path / "frozen.pt2").module()
     images = torch.randn(5, 3, 50, 71)
-    for actual, expected in zip(answers_of(loaded, images), answers_of(model, images), strict=True):
+    for actual, expected in zip(outputs_of(loaded, images), outputs_of(model, images), strict=True):
         assert torch.equal(actual, expected)
 
 
@@ -353,16 +353,16 @@ def test_the_operator_keeps_pytorchs_rules(keywords: dict[str, Any]) -> None:
 
 @needs_engine
 @pytest.mark.parametrize("make", [twins.upernet, twins.semantic_fpn])
-def test_segmenters_answer_alike(make: Any) -> None:
+def test_segmenters_compute_alike(make: Any) -> None:
     model = randomised(make("twins_svt_small", num_classes=5, **SMALL["twins_svt_small"])).eval()
     images = torch.randn(2, 3, 75, 90)
-    answer = twins.freeze(model)
-    assert isinstance(answer.backbone, Frozen)
+    result = twins.freeze(model)
+    assert isinstance(result.backbone, Frozen)
     assert not isinstance(model.backbone, Frozen)
-    assert not any(parameter.requires_grad for parameter in answer.parameters())
-    assert_close([answer(images)], answers_of(model, images))
+    assert not any(parameter.requires_grad for parameter in result.parameters())
+    assert_close([result(images)], outputs_of(model, images))
     released = twins.freeze(model, release=True)
-    assert torch.equal(released(images), answer(images))
+    assert torch.equal(released(images), result(images))
     assert sum(parameter.numel() for parameter in model.backbone.blocks.parameters()) == 0
     assert all(parameter.numel() for parameter in model.decode_head.parameters())
 
@@ -390,15 +390,15 @@ def test_detectors_find_alike(make: Any) -> None:
 @pytest.mark.parametrize(
     ("images", "complaint"),
     [
-        (torch.randn(3, 32, 32), r"takes \(B, 3, H, W\) pictures, not \(3, 32, 32\)"),
-        (torch.randn(1, 4, 32, 32), r"takes \(B, 3, H, W\) pictures, not \(1, 4, 32, 32\)"),
-        (torch.randn(1, 3, 32, 32, dtype=torch.float64), "takes float32 pictures on the CPU, not torch.float64"),
-        (torch.randint(255, (1, 3, 32, 32)), "takes float32 pictures on the CPU, not torch.int64"),
-        (torch.randn(1, 3, 32, 32, device="meta"), "takes float32 pictures on the CPU, not torch.float32 on meta"),
+        (torch.randn(3, 32, 32), r"takes \(B, 3, H, W\) images, not \(3, 32, 32\)"),
+        (torch.randn(1, 4, 32, 32), r"takes \(B, 3, H, W\) images, not \(1, 4, 32, 32\)"),
+        (torch.randn(1, 3, 32, 32, dtype=torch.float64), "takes float32 images on the CPU, not torch.float64"),
+        (torch.randint(255, (1, 3, 32, 32)), "takes float32 images on the CPU, not torch.int64"),
+        (torch.randn(1, 3, 32, 32, device="meta"), "takes float32 images on the CPU, not torch.float32 on meta"),
     ],
     ids=["3-D", "channels", "float64", "int64", "meta"],
 )
-def test_wrong_pictures_are_refused(images: Tensor, complaint: str) -> None:
+def test_wrong_images_are_refused(images: Tensor, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         twins.freeze(small())(images)
 
@@ -486,7 +486,7 @@ UNUSUAL: dict[str, Any] = {
     "head": lambda: with_part("head", nn.Sequential(nn.Linear(96, 10), nn.Tanh())),
     "last norm": lambda: with_part("norm", nn.Identity()),
     "block": lambda: with_part("blocks.2.1", nn.Identity()),
-    "no positions": lambda: with_part("pos_block.1", nn.Identity()),
+    "no encoding": lambda: with_part("pos_block.1", nn.Identity()),
     "another convolution": lambda: with_part("pos_block.0.proj.0", nn.Conv2d(16, 16, 5, padding=2, groups=16)),
     "full convolution": lambda: with_part("pos_block.0.proj.0", nn.Conv2d(16, 16, 3, padding=1)),
     "longer encoding": lambda: with_part("pos_block.0.proj.1", nn.Tanh()),
@@ -533,12 +533,12 @@ def with_heads_of_two_widths() -> Any:
 def test_what_the_engine_cannot_take_pytorch_computes(kind: str, caplog: pytest.LogCaptureFixture) -> None:
     model = UNUSUAL[kind]().eval()
     images = torch.randn(1, 3, 50, 61)
-    expected = answers_of(model, images)
+    expected = outputs_of(model, images)
     with caplog.at_level(logging.WARNING, "twins"):
-        answer = twins.freeze(model)
+        result = twins.freeze(model)
         twins.freeze(model)
-    assert_close(answers_of(answer, images), expected)
-    assert answer.backend == "PyTorch, fp32"
+    assert_close(outputs_of(result, images), expected)
+    assert result.backend == "PyTorch, fp32"
     assert [record.levelname for record in caplog.records] == ["WARNING"]  # once
     assert caplog.messages[0].startswith("freeze: ")
     assert caplog.messages[0].endswith("; PyTorch computes the network, in float32")
@@ -548,11 +548,11 @@ def test_what_the_engine_cannot_take_pytorch_computes(kind: str, caplog: pytest.
 def test_a_head_put_in_place_of_the_first_is_packed() -> None:
     model, images = small(num_classes=1000), torch.randn(2, 3, 50, 61)
     model.head = nn.Linear(96, 7)
-    answer = twins.freeze(model)
-    assert isinstance(answer, Frozen)
-    assert_close(answers_of(answer, images), answers_of(model, images))
+    result = twins.freeze(model)
+    assert isinstance(result, Frozen)
+    assert_close(outputs_of(result, images), outputs_of(model, images))
     model.head = nn.Linear(96, 7, bias=False)
-    assert_close(answers_of(twins.freeze(model), images), answers_of(model, images))
+    assert_close(outputs_of(twins.freeze(model), images), outputs_of(model, images))
 
 
 @needs_engine
@@ -561,7 +561,7 @@ def test_parametrised_weights_are_packed_as_they_are_used() -> None:
     nn.utils.parametrizations.weight_norm(model.blocks[0][0].mlp.fc1)
     nn.utils.parametrizations.spectral_norm(model.blocks[1][0].attn.proj)
     images = torch.randn(1, 3, 50, 61)
-    assert_close(answers_of(twins.freeze(model), images), answers_of(model, images))
+    assert_close(outputs_of(twins.freeze(model), images), outputs_of(model, images))
 
 
 @pytest.fixture
@@ -581,14 +581,14 @@ def test_without_the_engine_pytorch_computes_and_says_so_once(
     another_library: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model, images = small(), torch.randn(2, 3, 41, 52)
-    answer = twins.freeze(model)
+    result = twins.freeze(model)
     twins.freeze(small())
-    assert answer.backend == "PyTorch, fp32"
+    assert result.backend == "PyTorch, fp32"
     assert len(caplog.messages) == 1
     assert "was not built, for want of a C++ compiler" in caplog.messages[0]
-    assert torch.equal(answer(images), answers_of(model, images)[0])
+    assert torch.equal(result(images), outputs_of(model, images)[0])
     with pytest.raises(ValueError, match="takes float32"):
-        answer(images.double())
+        result(images.double())
     with pytest.raises(twins.TwinsError, match="was not built"):
         matmul_speed("fp32", 1)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import twins
-from helpers.frozen_networks import SMALL, answers_of, assert_close, network, plain_answers_of, relative_rms, small
+from helpers.frozen_networks import SMALL, assert_close, network, outputs_of, reference_outputs_of, relative_rms, small
 from twins.model import GlobalSubsampledAttention, LocallyGroupedAttention
 from twins.native import library
 from twins.native.packing import query_scale
@@ -33,7 +33,7 @@ def most(instruction_set: str) -> int:
 
 
 def in_bytes(x: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Whole numbers from 0 to `most` along the last axis, a step's size and the number of 0."""
+    """Integers from 0 to `most` along the last axis, a step's size and the number of 0."""
     low, high = x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
     step = ((high - low) / most).clamp(min=1e-12)
     zero = (-low * (1 / step)).round()
@@ -118,16 +118,16 @@ def with_weights_in_bf16(model: nn.Module) -> nn.Module:
 def test_bf16_is_fp32_with_rounded_weights(instruction_set: str, name: str, keywords: dict[str, Any]) -> None:
     """Where no instruction multiplies bfloat16, and inputs need no rounding; elsewhere close to it."""
     model, images = small(name, **keywords), torch.randn(3, 3, 75, 93)
-    expected = plain_answers_of(with_weights_in_bf16(model), images)
+    expected = reference_outputs_of(with_weights_in_bf16(model), images)
     within = 0.03 if instruction_set in ("avx512_bf16", *TILED) else 1e-5
-    assert_close(answers_of(twins.freeze(model, "bf16"), images), expected, within)
+    assert_close(outputs_of(twins.freeze(model, "bf16"), images), expected, within)
 
 
 @pytest.mark.parametrize("name", twins.list_models())
 def test_bf16_is_close_to_fp32(instruction_set: str, name: str) -> None:
     """A weight's rounding is 0.17 % of it in root mean square; many blocks add up to 0.4 to 0.7 %, as measured."""
     model, images = network(name, depths=(2, 2, 4, 2)), torch.randn(2, 3, 96, 96)
-    assert relative_rms(answers_of(twins.freeze(model, "bf16"), images), plain_answers_of(model, images)) < 0.012
+    assert relative_rms(outputs_of(twins.freeze(model, "bf16"), images), reference_outputs_of(model, images)) < 0.012
 
 
 # ---- int8
@@ -146,15 +146,15 @@ def test_int8_patch_embeddings_are_exact(instruction_set: str) -> None:
     for in_chans in (1, 3):
         model = silenced(small(in_chans=in_chans, features_only=True, out_indices=(0,)))
         images = torch.randn(2, in_chans, 50, 61)
-        plain = plain_answers_of(in_bytes_throughout(model, most(instruction_set)), images)
-        assert_close(answers_of(twins.freeze(model, "int8"), images), plain)
+        plain = reference_outputs_of(in_bytes_throughout(model, most(instruction_set)), images)
+        assert_close(outputs_of(twins.freeze(model, "int8"), images), plain)
 
 
 def test_int8_heads_are_exact(instruction_set: str) -> None:
     """The same network without its head says what the head reads."""
     model, images = small(num_classes=37), torch.randn(5, 3, 50, 61)
     head = ByteLinear(model.head, most(instruction_set))
-    actual = answers_of(twins.freeze(model, "int8"), images)
+    actual = outputs_of(twins.freeze(model, "int8"), images)
     model.reset_classifier(0)
     with torch.no_grad():
         assert_close(actual, [head(twins.freeze(model, "int8")(images))])
@@ -178,9 +178,9 @@ def test_int8_sublayers_are_exact_but_for_ties(instruction_set: str, part: str, 
     model.set_submodule(path, loud)
     images = torch.randn(2, 3, 75, 93)
     in_bytes = in_bytes_throughout(model, most(instruction_set))
-    (plain,) = plain_answers_of(in_bytes, images)
-    (in_double,) = plain_answers_of(in_bytes.double(), images.double())
-    (actual,) = answers_of(twins.freeze(model, "int8"), images)
+    (plain,) = reference_outputs_of(in_bytes, images)
+    (in_double,) = reference_outputs_of(in_bytes.double(), images.double())
+    (actual,) = outputs_of(twins.freeze(model, "int8"), images)
     apart = torch.minimum((actual - plain).abs().amax(1), (actual - in_double).abs().amax(1).float())
     if instruction_set in TILED:  # rounded queries, keys, values and weights besides
         assert relative_rms([actual], [plain]) < 6e-3
@@ -195,7 +195,7 @@ def test_int8_is_close_to_fp32(instruction_set: str, name: str) -> None:
     """Measured: 2.0 to 2.7 % with rows of 8 bits, 2.6 to 3.9 % with 7."""
     model, images = network(name, depths=(2, 2, 4, 2)), torch.randn(2, 3, 96, 96)
     bound = 0.06 if instruction_set in SEVEN_BITS else 0.04
-    assert relative_rms(answers_of(twins.freeze(model, "int8"), images), plain_answers_of(model, images)) < bound
+    assert relative_rms(outputs_of(twins.freeze(model, "int8"), images), reference_outputs_of(model, images)) < bound
 
 
 @pytest.mark.parametrize("extreme", [0.0, 1e-30, 1e6])
@@ -203,8 +203,8 @@ def test_int8_takes_rows_of_any_range(instruction_set: str, extreme: float) -> N
     """Rows of zeros alone, or of one large value, neither divide by zero nor overflow."""
     model = small()
     images = torch.full((1, 3, 40, 40), extreme)
-    expected = plain_answers_of(in_bytes_throughout(model, most(instruction_set)), images)
-    assert relative_rms(answers_of(twins.freeze(model, "int8"), images), expected) < 0.03
+    expected = reference_outputs_of(in_bytes_throughout(model, most(instruction_set)), images)
+    assert relative_rms(outputs_of(twins.freeze(model, "int8"), images), expected) < 0.03
 
 
 def test_packed_weights_shrink_with_the_dtype() -> None:
@@ -221,11 +221,11 @@ def test_packed_weights_shrink_with_the_dtype() -> None:
 def test_trained_digits_keep_their_accuracy(
     instruction_set: str, digits: tuple[nn.Module, list[Tensor], list[Tensor]]
 ) -> None:
-    """Top-1 over the 360 held-out digits within half a point of fp32."""
+    """Top-1 over the 360 validation digits within half a point of fp32."""
     model, images, labels = digits
 
     def of(network: nn.Module) -> tuple[float, Tensor]:
-        logits = torch.cat([answers_of(network, batch)[0] for batch in images])
+        logits = torch.cat([outputs_of(network, batch)[0] for batch in images])
         return 100 * float((logits.argmax(dim=1) == torch.cat(labels)).float().mean()), logits
 
     top1, logits = of(model)
@@ -242,7 +242,7 @@ def test_trained_digits_keep_their_accuracy(
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, list[Tensor], list[Tensor]]:
-    """A classifier of the embedded digits after a quarter of its recipe; the held-out digits in batches."""
+    """A classifier of the embedded digits after a quarter of its recipe; the validation digits in batches."""
     from twins.recipes import find_recipe
     from twins.training.loop import fit
 
@@ -262,9 +262,9 @@ def trained_digits(weights: Path) -> tuple[nn.Module, list[Tensor], list[Tensor]
 
     checkpoint = read_checkpoint(weights)
     task = make_task(recipe_of_weights(weights, "classify", {"device": "cpu"}), classes_of(checkpoint))
-    _, held_out = task.datasets(evaluation_only=True)
+    _, validation = task.datasets(evaluation_only=True)
     model = task.build()
     load_whole(model, checkpoint, str(weights))
-    loader = make_loader(held_out, EvaluationSampler(len(held_out), 0, 1), 60, 0, torch.device("cpu"))
+    loader = make_loader(validation, EvaluationSampler(len(validation), 0, 1), 60, 0, torch.device("cpu"))
     batches = list(loader)
     return model.eval(), [batch.images for batch in batches], [batch.labels for batch in batches]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor
 
 import twins
-from helpers.frozen_networks import SMALL, answers_of, assert_close, plain_answers_of, small
-from twins.native import library
+from helpers.frozen_networks import SMALL, assert_close, outputs_of, reference_outputs_of, small
+from twins.native import library, packing
 from twins.native.packing import DTYPES
+from twins.ops import WINDOW_PADDINGS
 
 pytestmark = pytest.mark.skipif(library.missing() is not None, reason="the engine is not built")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -33,11 +35,11 @@ def threads() -> Any:
 def test_more_threads_from_call_to_call(threads: Any) -> None:
     """Helpers that join late must not take part in rounds that were over before."""
     model, images = small(), torch.randn(2, 3, 64, 72)
-    expected, frozen_model = plain_answers_of(model, images), twins.freeze(model)
+    expected, frozen_model = reference_outputs_of(model, images), twins.freeze(model)
     for count in (1, 2, 3, 2, 5, 1, 4):
         threads(count)
         for _ in range(3):
-            assert_close(answers_of(frozen_model, images), expected)
+            assert_close(outputs_of(frozen_model, images), expected)
 
 
 @pytest.mark.parametrize("engine_threads", [1, 2])
@@ -48,13 +50,13 @@ def test_python_threads_side_by_side(threads: Any, engine_threads: int) -> None:
         model = small(list(SMALL)[i % 2], features_only=i % 3 == 0, in_chans=1 + i % 3)
         images = torch.randn(1 + i % 4, 1 + i % 3, 20 + 17 * i, 100 - 9 * i)
         frozen_model = twins.freeze(model, DTYPES[i % 3])
-        calls.append((frozen_model, images, answers_of(frozen_model, images)))
+        calls.append((frozen_model, images, outputs_of(frozen_model, images)))
 
     def repeat(call: tuple[Any, Tensor, list[Tensor]]) -> None:
         frozen_model, images, alone = call
         torch.set_num_threads(engine_threads)  # a thread has its own number
         for _ in range(6):
-            for ours, theirs in zip(answers_of(frozen_model, images), alone, strict=True):
+            for ours, theirs in zip(outputs_of(frozen_model, images), alone, strict=True):
                 # tiles are cut by the number of workers, which changes the order of no sum but where int8 is sealed
                 torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
@@ -62,9 +64,9 @@ def test_python_threads_side_by_side(threads: Any, engine_threads: int) -> None:
         list(pool.map(repeat, calls))
 
 
-def answer_into(queue: Any, frozen_model: Any, images: Tensor) -> None:
+def put_outputs(queue: Any, frozen_model: Any, images: Tensor) -> None:
     torch.set_num_threads(2)
-    queue.put([answers_of(frozen_model, images)[0].tolist() for _ in range(3)])
+    queue.put([outputs_of(frozen_model, images)[0].tolist() for _ in range(3)])
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -73,19 +75,19 @@ def test_a_forked_child_has_threads_of_its_own(threads: Any) -> None:
     threads(2)
     model, images = small(), torch.randn(2, 3, 64, 72)
     frozen_model = twins.freeze(model)
-    expected = answers_of(frozen_model, images)  # the parent's helpers are awake
+    expected = outputs_of(frozen_model, images)  # the parent's helpers are awake
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
-    children = [context.Process(target=answer_into, args=(queue, frozen_model, images)) for _ in range(2)]
+    children = [context.Process(target=put_outputs, args=(queue, frozen_model, images)) for _ in range(2)]
     for child in children:
         child.start()
     for _ in children:
-        for answer in queue.get(timeout=60):
-            assert_close([torch.tensor(answer)], expected)
+        for output in queue.get(timeout=60):
+            assert_close([torch.tensor(output)], expected)
     for child in children:
         child.join(timeout=60)
         assert child.exitcode == 0
-    assert_close(answers_of(frozen_model, images), expected)
+    assert_close(outputs_of(frozen_model, images), expected)
 
 
 def resident_bytes() -> int:
@@ -124,6 +126,19 @@ def call(packed: Tensor) -> Tensor:
     return torch.ops.twins.frozen(torch.randn(1, 3, 32, 32), packed, [], [10])[0]
 
 
+def test_both_sides_of_packed_weights_number_things_alike() -> None:
+    """Layout constants stand in packing.py, which writes, and in engine/packed.h, which the reader includes."""
+    header = (Path(twins.native.__file__).parent / "engine" / "packed.h").read_text(encoding="utf-8")
+    numbers = {name: int(value, 0) for name, value in re.findall(r"constexpr \w+ ([A-Z_]+) = (\w+);", header)}
+    assert (numbers["MAGIC"], numbers["PANEL"]) == (packing.MAGIC, packing.PANEL)
+    enums = {
+        enum: tuple(name.replace("_", "-") for name in sorted(dict(members), key=lambda name: int(dict(members)[name])))
+        for enum, text in re.findall(r"enum class (\w+) : int64_t {(.*)}", header)
+        for members in [re.findall(r"(\w+) = (\d)", text)]
+    }
+    assert enums == {"Dtype": DTYPES, "Padding": WINDOW_PADDINGS}
+
+
 def test_weights_of_another_version_are_refused() -> None:
     packed = twins.freeze(small()).packed
     with pytest.raises(RuntimeError, match="the CPU engine: these are no packed weights of this version"):
@@ -141,7 +156,7 @@ def test_truncated_weights_are_refused(dtype: str) -> None:
 
 
 def try_words(packed: Tensor) -> None:
-    """Each word of the description in turn becomes something else. The answer is an error or a number."""
+    """Each word of the description in turn becomes something else. The result is an error or a number."""
     torch.set_num_threads(1)
     head = int(packed.view(torch.int64)[14]) // 8  # the first array follows the last word
     for place in range(head):

@@ -1,4 +1,4 @@
-"""`freeze`: a trained network as a module that answers the same, computed by the CPU engine."""
+"""`freeze`: a trained network as a module of the same outputs, computed by the CPU engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .support import unsupported
 
 
 def freeze(model: nn.Module, dtype: str = "fp32", release: bool = False) -> nn.Module:
-    """A copy of the model for inference, as fast as this processor allows; the model itself stays as it is.
+    """A copy of the model for inference, as fast as this CPU allows; the model itself stays as it is.
 
     Parameters
     ----------
@@ -28,17 +28,22 @@ def freeze(model: nn.Module, dtype: str = "fp32", release: bool = False) -> nn.M
         A classifier or backbone of `create_model`; or a segmenter or detector, whose backbone is frozen while its neck
         and heads are copied and remain PyTorch's.
     dtype:
-        What the linear layers and convolutions multiply. "fp32" answers as the model does, to rounding; "bf16" rounds
-        their weights (and, where the CPU multiplies bfloat16, their inputs) to 8 significant bits; "int8" has weights
-        in 8 bits with a scale a channel, and inputs in 8 bits (7 without VNNI) with a scale a token, found as they
-        come. Norms, softmax, residuals and sums are in single precision throughout, and so is attention, except with
-        AMX: there "bf16" and "int8" multiply queries, keys, values and attention weights in bfloat16.
+        What the linear layers and convolutions multiply. "fp32" computes what the model does, to rounding; "bf16"
+        rounds their weights (and, where the CPU multiplies bfloat16, their inputs) to 8 significant bits; "int8" has
+        weights in 8 bits with a scale per output channel, and inputs in 8 bits (7 without VNNI) with a scale per token,
+        computed from each input. Norms, softmax, residuals and sums are in single precision throughout, and so is
+        attention, except with AMX: there "bf16" and "int8" multiply queries, keys, values and attention weights in
+        bfloat16.
     release:
         Let go of the model's weights while they are packed, so that memory never holds them twice. The model itself,
         or the backbone of a segmenter or detector, has none afterwards and cannot be used again.
 
-    The answer is called as the model is, takes float32 pictures on the CPU, of any size and number, and uses
-    `torch.get_num_threads()` cores. `torch.compile` and `torch.export` accept it, its weights are in its `state_dict`.
+    The result is called as the model is: float32 images (B, in_chans, H, W) on the CPU, of any batch and size, give
+    float32 logits (B, num_classes), pooled features (B, num_features) of a classifier without classes, or a backbone's
+    list of channels-last maps (B, C_s, H_s, W_s). It raises ValueError for images of another shape, dtype or device,
+    and uses `torch.get_num_threads()` threads. `torch.compile` and `torch.export` accept it, and its `state_dict` holds
+    its weights.
+
     Where the engine is not there or cannot take the network, PyTorch computes it in float32, and why is logged once;
     `backend` says which it was.
 
@@ -65,7 +70,12 @@ def freeze(model: nn.Module, dtype: str = "fp32", release: bool = False) -> nn.M
 
 
 class Frozen(nn.Module):
-    """A packed network. Made by `freeze`, called as the network it was made of."""
+    """A packed network. Made by `freeze`, called as the network it was made of; see there for shapes and errors.
+
+    `packed` (bytes,) uint8 is its one buffer; `dtype` is what it multiplies, `backend` what computes it. What heads ask
+    of a network it has as well: `in_chans`, and `embed_dims`, `feature_info`, `out_indices`, `num_classes` or
+    `num_features` where the model has them.
+    """
 
     packed: Tensor
     in_chans: int
@@ -89,8 +99,8 @@ class Frozen(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:
         images = _checked(images, self.in_chans)
-        answers: list[Tensor] = torch.ops.twins.frozen(images, self.packed, self.stages, self.widths)
-        return answers if self.stages else answers[0]
+        outputs: list[Tensor] = torch.ops.twins.frozen(images, self.packed, self.stages, self.widths)
+        return outputs if self.stages else outputs[0]
 
     def extra_repr(self) -> str:
         return f"{self.backend}, {self.packed.numel() / 2**20:.1f} MiB"
@@ -115,31 +125,31 @@ class Unfrozen(nn.Module):
 @torch.library.custom_op("twins::frozen", mutates_args=(), device_types="cpu")
 def _frozen(images: Tensor, packed: Tensor, stages: Sequence[int], widths: Sequence[int]) -> list[Tensor]:
     """Logits (B, widths[0]) if there are no `stages`; else a channels-last (B, widths[i], H_s, W_s) map for each."""
-    answers = _empty_answers(images, packed, stages, widths)
+    outputs = _empty_outputs(images, packed, stages, widths)
     if images.numel():
-        library.forward(images.contiguous(), packed, answers, torch.get_num_threads())
-    return answers
+        library.forward(images.contiguous(), packed, outputs, torch.get_num_threads())
+    return outputs
 
 
 @_frozen.register_fake
-def _empty_answers(images: Tensor, packed: Tensor, stages: Sequence[int], widths: Sequence[int]) -> list[Tensor]:
+def _empty_outputs(images: Tensor, packed: Tensor, stages: Sequence[int], widths: Sequence[int]) -> list[Tensor]:
     batch, _, height, width = images.shape
     if not stages:
         return [images.new_empty(batch, widths[0])]
-    answers = []
+    outputs = []
     for s, patch in enumerate(PATCH_SIZES):
         height, width = max(height // patch, 1), max(width // patch, 1)
         if s in stages:
             channels = widths[stages.index(s)]
-            answers.append(images.new_empty(batch, height, width, channels).permute(0, 3, 1, 2))
-    return answers
+            outputs.append(images.new_empty(batch, height, width, channels).permute(0, 3, 1, 2))
+    return outputs
 
 
 def _checked(images: Tensor, in_chans: int) -> Tensor:
     if images.ndim != 4 or images.shape[1] != in_chans or 0 in images.shape[2:]:
-        raise ValueError(f"a frozen network takes (B, {in_chans}, H, W) pictures, not {tuple(images.shape)}")
+        raise ValueError(f"a frozen network takes (B, {in_chans}, H, W) images, not {tuple(images.shape)}")
     if images.dtype != torch.float32 or images.device.type != "cpu":
-        raise ValueError(f"a frozen network takes float32 pictures on the CPU, not {images.dtype} on {images.device}")
+        raise ValueError(f"a frozen network takes float32 images on the CPU, not {images.dtype} on {images.device}")
     return images
 
 

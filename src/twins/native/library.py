@@ -34,7 +34,10 @@ def missing() -> str | None:
 
 @cache
 def instruction_sets() -> tuple[str, ...]:
-    """What this CPU can run, slowest first: "amx_emulated", "portable", "avx2", "avx512", "avx512_vnni" ... "amx"."""
+    """What this CPU can run, slowest first: "amx_emulated", "portable", "avx2", "avx512", "avx512_vnni" ... "amx".
+
+    Raises OSError where the engine was not built or does not load, which `twins.freeze` works without.
+    """
     names: bytes = _library().twins_instruction_sets()
     return tuple(names.decode().split())
 
@@ -52,10 +55,10 @@ def refused() -> str | None:
 
 
 def instruction_set(dtype: str) -> str:
-    """What computes in this dtype: the fastest, or the one that the environment variable TWINS_ISA names.
+    """What computes in "fp32", "bf16" or "int8": the fastest, or the one that the environment variable TWINS_ISA names.
 
     Where that one adds nothing for the dtype it is the one that it extends: "avx512" for "fp32" if "amx" is asked for.
-    Raises TwinsError for a name that this CPU cannot run.
+    Raises TwinsError for a name that this CPU cannot run, ValueError for another dtype, and OSError without the engine.
     """
     return _resolved(_wanted(), dtype)
 
@@ -81,13 +84,18 @@ def _wanted() -> str:
     return wanted
 
 
-def forward(images: Tensor, packed: Tensor, answers: Sequence[Tensor], threads: int) -> None:
-    """Compute the packed network over (B, in_chans, H, W) contiguous floats into `answers`, whose memory is theirs.
+def most_tokens_of_window() -> int:
+    """Windows of more tokens (7 x 7 has 49) the engine does not take."""
+    return int(_library().twins_most_tokens_of_window())
 
-    Raises RuntimeError for packed weights that are none of this version, or do not fit pictures and answers.
+
+def forward(images: Tensor, packed: Tensor, outputs: Sequence[Tensor], threads: int) -> None:
+    """Compute the packed network over (B, in_chans, H, W) contiguous floats into `outputs`, whose memory is theirs.
+
+    Raises RuntimeError for packed weights that are none of this version, or do not fit images and outputs.
     """
-    pointers = (ctypes.c_void_p * len(answers))(*(answer.data_ptr() for answer in answers))
-    sizes = (ctypes.c_int64 * len(answers))(*(answer[0].numel() for answer in answers))
+    pointers = (ctypes.c_void_p * len(outputs))(*(output.data_ptr() for output in outputs))
+    sizes = (ctypes.c_int64 * len(outputs))(*(output[0].numel() for output in outputs))
     _call(
         "twins_forward",
         ctypes.c_void_p(packed.data_ptr()),
@@ -96,7 +104,7 @@ def forward(images: Tensor, packed: Tensor, answers: Sequence[Tensor], threads: 
         threads,
         ctypes.c_void_p(images.data_ptr()),
         *images.shape,
-        *(pointers, sizes, len(answers)),
+        *(pointers, sizes, len(outputs)),
     )
 
 

@@ -41,13 +41,13 @@ LOG2_E = math.log2(math.e)
 class Words:
     """Words and arrays in the order in which they are written: once to measure them, once into a block of that size.
 
-    Arrays go straight to their places, so that no more than one of them lies in memory beside the block.
+    Arrays go straight to where they belong, so that no more than one of them lies in memory beside the block.
     """
 
-    def __init__(self, block: Tensor | None = None, first_place: int = 0) -> None:
+    def __init__(self, block: Tensor | None = None, first_offset: int = 0) -> None:
         self.block = block
         self.words: list[int] = []
-        self.end = first_place  # of the arrays, in bytes
+        self.end = first_offset  # of the arrays, in bytes
 
     def number(self, *values: int) -> None:
         self.words.extend(int(value) for value in values)
@@ -61,16 +61,16 @@ class Words:
         raw = values.detach().contiguous().reshape(-1).view(torch.uint8)
         self.number(self.end)
         if self.block is not None:
-            place = self.block[self.end : self.end + _aligned(raw.numel())]
-            place[: raw.numel()], place[raw.numel() :] = raw, 0
+            room = self.block[self.end : self.end + _aligned(raw.numel())]
+            room[: raw.numel()], room[raw.numel() :] = raw, 0
         self.end += _aligned(raw.numel())
 
 
 class Packer(Words):
     """Writes the parts of a network for products in one dtype."""
 
-    def __init__(self, dtype: str, block: Tensor | None = None, first_place: int = 0) -> None:
-        super().__init__(block, first_place)
+    def __init__(self, dtype: str, block: Tensor | None = None, first_offset: int = 0) -> None:
+        super().__init__(block, first_offset)
         self.dtype = dtype
 
     def norm(self, norm: nn.Module) -> None:
@@ -144,7 +144,7 @@ def _pack_stage(packer: Packer, model: Stages, s: int) -> None:
     is_normed = model.norm_list is not None
     packer.number(model.embed_dims[s], blocks[0].attn.heads, embed.proj.kernel_size[0], len(blocks))
     packer.number(is_normed, is_wanted)
-    kernel = embed.proj.weight if s == 0 else embed.proj.weight.permute(0, 2, 3, 1)  # as the picture or the map lies
+    kernel = embed.proj.weight if s == 0 else embed.proj.weight.permute(0, 2, 3, 1)  # as the image or the map lies
     packer.linear(kernel.flatten(1), embed.proj.bias)
     packer.norm(embed.norm)
     identity = torch.zeros(3, 3)
@@ -210,7 +210,7 @@ def to_panels(weight_NK: Tensor, rows_of_step: int) -> Tensor:
 
 
 def quantise_columns(weight_NK: Tensor) -> tuple[Tensor, Tensor]:
-    """Each column in whole numbers from -127 to 127, and what a step of it stands for: (N, K) int8, (N,) float32."""
+    """Each column in integers from -127 to 127, and what a step of it stands for: (N, K) int8, (N,) float32."""
     scale = weight_NK.abs().amax(dim=1).clamp(min=1e-12) / 127
     return (weight_NK / scale[:, None]).round().to(torch.int8), scale
 
@@ -229,5 +229,5 @@ def _padded(weight_NK: Tensor, columns: int, inputs: int) -> Tensor:
     return F.pad(weight_NK, missing) if any(missing) else weight_NK
 
 
-def _aligned(place: int) -> int:
-    return -(-place // ALIGNMENT) * ALIGNMENT
+def _aligned(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT

@@ -1,4 +1,4 @@
-"""How fast products of matrices are on this CPU: the roof over every network that is made of them."""
+"""How fast products of matrices are on this CPU: the upper bound of every network that is made of them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,19 @@ _WEIGHTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 
 
 def matmul_speed(dtype: str, threads: int, seconds: float = 0.5) -> float:
-    """The fastest product that any instruction set of this CPU reaches in a dtype, in GFLOP/s (two a multiply-add).
+    """The fastest product that any instruction set of this CPU reaches, in GFLOP/s (a multiply-add is two).
 
-    Every one of `threads` computes its own, for about `seconds`. Products of what tile registers hold count as well.
+    Parameters
+    ----------
+    dtype:
+        "fp32", "bf16" or "int8".
+    threads:
+        How many compute, each a product of its own; the result is of all together.
+    seconds:
+        For about how long, once the fastest instruction set is known, which takes a moment at a dtype's first call.
+
+    Products of what tile registers hold, without loads, count as well. TWINS_ISA has no say in it.
+
     Raises TwinsError for an unknown dtype or where there is no engine.
     """
     if dtype not in DTYPES:
@@ -29,7 +39,11 @@ def matmul_speed(dtype: str, threads: int, seconds: float = 0.5) -> float:
 
 
 def matmul_speeds(dtype: str, threads: int, seconds: float = 0.02) -> dict[str, float]:
-    """The same for each instruction set that computes in a dtype itself, by name, in GFLOP/s."""
+    """The same for each instruction set that computes in a dtype itself, by name, in GFLOP/s.
+
+    Tile registers stand there twice: "amx", and "amx in registers" for products without loads. Raises ValueError for an
+    unknown dtype, and OSError where there is no engine.
+    """
     names = [name for name in library.instruction_sets() if library.computes(name, dtype) and "emulated" not in name]
     names += [name + REGISTERS for name in names if library.time_peak(name, dtype, 1, repeats=1)[0] > 0]
     return {name: _speed(name, dtype, threads, seconds) for name in names}

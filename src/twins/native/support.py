@@ -19,13 +19,12 @@ from ..model import (
     Twins,
     TwinsBackbone,
 )
+from . import library
 from .packing import PANEL
-
-MOST_TOKENS_OF_WINDOW = 98  # LEAST_ROWS of engine/passes.h
 
 
 def unsupported(model: Stages) -> str | None:
-    """Why the engine cannot compute the network, in words, or None where it can."""
+    """Why the engine, which was built, cannot compute the network, in words, or None where it can."""
     if type(model) not in (Twins, TwinsBackbone) or _is_intercepted(model):
         return "the network's class or forward is not this project's own, or has hooks"
     if isinstance(model, Twins):
@@ -50,9 +49,9 @@ def _unsupported_stage(model: Stages, s: int, before: int) -> str | None:
     if dim % PANEL:
         return f"stage {s} is {dim} channels wide, and the engine works on multiples of {PANEL}"
     with torch.device("meta"):
-        embed, positions = PatchEmbed(before, dim, PATCH_SIZES[s]), PositionalEncodingGenerator(dim)
+        embed, peg = PatchEmbed(before, dim, PATCH_SIZES[s]), PositionalEncodingGenerator(dim)
         norm = nn.LayerNorm(dim)
-    if not _is_like(model.patch_embeds[s], embed) or not _is_like(model.pos_block[s], positions):
+    if not _is_like(model.patch_embeds[s], embed) or not _is_like(model.pos_block[s], peg):
         return f"the patch embedding or positional encoding of stage {s} was replaced"
     if model.norm_list is not None and not _is_like(model.norm_list[s], norm):
         return "the network's stage norms are not plain LayerNorms"
@@ -97,8 +96,9 @@ def _unsupported_attention(model: Stages) -> str | None:
         windows |= {(a.window, a.padding) for a in attentions if isinstance(a, LocallyGroupedAttention)}
     if len(windows) > 1:
         return "its windows are of several kinds, and the engine's are of one"
-    if any(window**2 > MOST_TOKENS_OF_WINDOW for window, _ in windows):
-        return f"its windows have more tokens than the engine's largest, {MOST_TOKENS_OF_WINDOW}"
+    most = library.most_tokens_of_window()
+    if any(window**2 > most for window, _ in windows):
+        return f"its windows have more tokens than the engine's largest, {most}"
     return None
 
 

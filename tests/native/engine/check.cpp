@@ -1,10 +1,10 @@
-// Runs the engine without Python, for sanitizers, emulators and other processors.
+// Runs the engine without Python, for sanitizers, emulators and other CPUs.
 //
 //     check INSTRUCTION_SET THREADS CASE...
 //
-// A case is a file that `test_engine_builds.py` writes: 64-bit words, then the packed network, pictures and, of each
-// answer, the floats that are expected. Every case is run twice, the second time in used memory, and by two threads of
-// the caller at a time. The status is 1 where an answer is further away than the case allows.
+// A case is a file that `test_engine_builds.py` writes: 64-bit words, then the packed network, images and, of each
+// output, the floats that are expected. Every case is run twice, the second time in used memory, and by two threads of
+// the caller at a time. The status is 1 where an output is further away than the case allows.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -35,7 +35,7 @@ namespace {
 struct Case {
   std::vector<uint8_t> packed;
   std::vector<float> images;
-  std::vector<std::vector<float>> answers;
+  std::vector<std::vector<float>> outputs;
   int64_t batch = 0, height = 0, width = 0;
   double within = 0;
 };
@@ -49,26 +49,26 @@ Case case_of(const char* path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) std::exit(2);
   std::vector<int64_t> head, sizes;
-  read(file, head, 7);  // bytes, floats of pictures, batch, height, width, answers, 1e9 times what is allowed
+  read(file, head, 7);  // bytes, floats of images, batch, height, width, outputs, 1e9 times what is allowed
   read(file, sizes, head[5]);
   Case read_case;
   read(file, read_case.packed, head[0]);
   read(file, read_case.images, head[1]);
-  for (int64_t size : sizes) read(file, read_case.answers.emplace_back(), size);
+  for (int64_t size : sizes) read(file, read_case.outputs.emplace_back(), size);
   read_case.batch = head[2], read_case.height = head[3], read_case.width = head[4];
   read_case.within = double(head[6]) * 1e-9;
   return read_case;
 }
 
-// How far the engine's answers are from the expected ones, over the largest of these if that is above 1.
+// How far the engine's outputs are from the expected ones, over the largest of these if that is above 1.
 double distance(const Case& c, const char* instruction_set, int threads) {
-  std::vector<std::vector<float>> answers;
+  std::vector<std::vector<float>> outputs;
   std::vector<float*> pointers;
   std::vector<int64_t> sizes;
-  answers.reserve(c.answers.size());
-  for (const auto& expected : c.answers) {
-    answers.emplace_back(expected.size(), std::numeric_limits<float>::quiet_NaN());
-    pointers.push_back(answers.back().data());
+  outputs.reserve(c.outputs.size());
+  for (const auto& expected : c.outputs) {
+    outputs.emplace_back(expected.size(), std::numeric_limits<float>::quiet_NaN());
+    pointers.push_back(outputs.back().data());
     sizes.push_back(int64_t(expected.size()) / c.batch);
   }
   const int channels = int(int64_t(c.images.size()) / (c.batch * c.height * c.width));
@@ -80,12 +80,12 @@ double distance(const Case& c, const char* instruction_set, int threads) {
     return std::numeric_limits<double>::infinity();
   }
   double worst = 0;
-  for (size_t i = 0; i < answers.size(); i++) {
+  for (size_t i = 0; i < outputs.size(); i++) {
     double apart = 0, largest = 1;
-    for (size_t k = 0; k < answers[i].size(); k++) {
-      const double difference = std::fabs(double(answers[i][k]) - double(c.answers[i][k]));
+    for (size_t k = 0; k < outputs[i].size(); k++) {
+      const double difference = std::fabs(double(outputs[i][k]) - double(c.outputs[i][k]));
       apart = difference <= apart ? apart : difference;  // NaN too
-      largest = std::max(largest, std::fabs(double(c.answers[i][k])));
+      largest = std::max(largest, std::fabs(double(c.outputs[i][k])));
     }
     worst = apart / largest <= worst ? worst : apart / largest;
   }

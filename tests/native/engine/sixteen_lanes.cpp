@@ -1,4 +1,4 @@
-// The 16-lane code of AVX-512 on any processor: the compiler splits the vectors, and the dot products are written out.
+// The 16-lane code of AVX-512 on any CPU: the compiler splits the vectors, and the dot products are written out.
 // It stands in for isa_portable.cpp.
 #define TWINS_ISA sixteen_lanes
 #define TWINS_LANES 16

@@ -1,14 +1,14 @@
-// isa_avx512.cpp on a processor that has AVX2 alone: its two intrinsics are taken by halves, all else the compiler splits.
+// isa_avx512.cpp on a CPU that has AVX2 alone: its two intrinsics are taken by halves, all else the compiler splits.
 // It stands in for isa_portable.cpp; compiled with -mavx2 -mfma.
 #include <immintrin.h>
 
 template <class Half> inline __m512i by_halves(__m512i a, __m512i b, Half half) {
-  __m256i parts_of_a[2], parts_of_b[2], answer[2];
+  __m256i parts_of_a[2], parts_of_b[2], output[2];
   __builtin_memcpy(parts_of_a, &a, sizeof a);
   __builtin_memcpy(parts_of_b, &b, sizeof b);
-  for (int i = 0; i < 2; i++) answer[i] = half(parts_of_a[i], parts_of_b[i]);
+  for (int i = 0; i < 2; i++) output[i] = half(parts_of_a[i], parts_of_b[i]);
   __m512i whole;
-  __builtin_memcpy(&whole, answer, sizeof whole);
+  __builtin_memcpy(&whole, output, sizeof whole);
   return whole;
 }
 

@@ -53,7 +53,7 @@ TWINS_INLINE void pack_values(const uint16_t* values, int count, int padded, int
 constexpr float NEVER = -1e30f;  // a score whose weight is zero
 
 // A row of VECTORS * LANES scores becomes weights 2^(score - largest) of bfloat16 in its place, next to nothing past `count`,
-// which lies in the last two vectors. Answers their sum; `most` is the largest score before and after.
+// which lies in the last two vectors. Returns their sum; `most` is the largest score before and after.
 template <int VECTORS> TWINS_INLINE float softmax_row(float* scores, int count, float& most) {
   Vec score[VECTORS];
   Vec largest = broadcast(most);
@@ -78,10 +78,10 @@ template <int VECTORS> TWINS_INLINE float softmax_row(float* scores, int count, 
 // Attention in four steps for every head, block of keys and block of queries: scores, their softmax, the products of
 // weights with values, and what becomes of these. The steps of four successive blocks take turns: what one kind of
 // registers stores has arrived in memory by the time that the other reads it.
-template <class Finish> class TiledAttention {
+template <class T> class TiledAttention {
  public:
-  TiledAttention(const HeadOperands<uint16_t>& heads, const AttentionScratch& scratch, const Finish& finish)
-      : heads(heads), scratch(scratch), finish(finish), query_blocks(blocks_of(heads.query_count, QUERY_BLOCK)),
+  TiledAttention(const HeadOperands<uint16_t>& heads, const AttentionScratch& scratch, const AttendedRows<T>& to)
+      : heads(heads), scratch(scratch), to(to), query_blocks(blocks_of(heads.query_count, QUERY_BLOCK)),
         key_blocks(blocks_of(heads.key_count, KEY_BLOCK)) {}
 
   void run() {
@@ -165,7 +165,7 @@ template <class Finish> class TiledAttention {
         float* before = scratch.outputs + query * heads.width + c;
         if (!block.first) sum += load(before) * block.factor[row];
         if (block.last)
-          finish(query, block.head * heads.width + c, sum * block.share[row]);
+          store_as(to.data + query * to.stride + block.head * heads.width + c, sum * block.share[row]);
         else
           store(before, sum);
       }
@@ -174,15 +174,16 @@ template <class Finish> class TiledAttention {
 
   const HeadOperands<uint16_t>& heads;
   const AttentionScratch& scratch;
-  const Finish& finish;
+  const AttendedRows<T>& to;
   const int query_blocks, key_blocks;
   Block blocks[4];
 };
 
-// Calls `finish(query, channel, values)` with the heads' answers. Queries come with the softmax's scale and log2(e)
-// multiplied into them. After the first block of keys, what was summed up before is scaled to the new largest score.
-template <class Finish> void attend(const HeadOperands<uint16_t>& heads, const AttentionScratch& scratch, Finish finish) {
-  TiledAttention<Finish>(heads, scratch, finish).run();
+// Queries come with the softmax's scale and log2(e) multiplied into them. After the first block of keys, what was summed up
+// before is scaled to the new largest score.
+template <class T>
+void attend(const HeadOperands<uint16_t>& heads, const AttentionScratch& scratch, const AttendedRows<T>& to) {
+  TiledAttention<T>(heads, scratch, to).run();
 }
 
 }  // namespace twins::TWINS_ISA

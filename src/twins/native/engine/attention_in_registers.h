@@ -20,7 +20,7 @@ TWINS_INLINE void pack_keys(const float* keys, int count, int width, float* pane
     }
 }
 
-// One row of scores becomes weights, 2^(score - largest); answers their sum. Scores past the end become 0.
+// One row of scores becomes weights, 2^(score - largest); returns their sum. Scores past the end become 0.
 TWINS_INLINE float softmax_row(float* scores, int count, float most) {
   const Vec offset = broadcast(most);
   Vec total = {};
@@ -67,10 +67,10 @@ TWINS_INLINE void multiply_plain(const float* rows, ptrdiff_t row_stride, int co
   }
 }
 
-// Calls `finish(query, channel, values)` with one head's answer. Queries come with the softmax's scale and log2(e)
-// multiplied into them. After the first block of keys, what was summed up before is scaled to the new largest score.
-template <class Finish>
-TWINS_INLINE void attend_one(const HeadOperands<float>& head, const AttentionScratch& scratch, Finish finish) {
+// One head. Queries come with the softmax's scale and log2(e) multiplied into them. After the first block of keys, what was
+// summed up before is scaled to the new largest score.
+template <class T>
+TWINS_INLINE void attend_one(const HeadOperands<float>& head, const AttentionScratch& scratch, const AttendedRows<T>& to) {
   constexpr int ROWS = QUERY_BLOCK / TILE_ROWS * TILE_ROWS;
   const int width = head.width;
   for (int block = 0; block < head.key_count; block += KEY_BLOCK) {
@@ -90,7 +90,8 @@ TWINS_INLINE void attend_one(const HeadOperands<float>& head, const AttentionScr
         const float before = first ? -3e38f : scratch.most[start + row];
         const float most = largest_of_row(scores, keys, before);
         const float shrink = first ? 0.0f : exp2_of_negative(broadcast(before - most))[0];
-        const float total = softmax_row(scores, keys, most) + (first ? 0.0f : shrink * scratch.total[start + row]);
+        float total = softmax_row(scores, keys, most);
+        if (!first) total += shrink * scratch.total[start + row];
         scratch.most[start + row] = most;
         scratch.total[start + row] = total;
         factor[row] = shrink;
@@ -100,7 +101,7 @@ TWINS_INLINE void attend_one(const HeadOperands<float>& head, const AttentionScr
                        float* output = scratch.outputs + (start + row) * width + channel;
                        if (!first) sum += load(output) * factor[row];
                        if (last)
-                         finish(start + row, channel, sum * (1 / scratch.total[start + row]));
+                         store_as(to.data + (start + row) * to.stride + channel, sum * (1 / scratch.total[start + row]));
                        else
                          store(output, sum);
                      });
@@ -108,11 +109,12 @@ TWINS_INLINE void attend_one(const HeadOperands<float>& head, const AttentionScr
   }
 }
 
-template <class Finish> void attend(const HeadOperands<float>& heads, const AttentionScratch& scratch, Finish finish) {
+template <class T>
+void attend(const HeadOperands<float>& heads, const AttentionScratch& scratch, const AttendedRows<T>& to) {
   for (int h = 0; h < heads.heads; h++) {
     HeadOperands<float> head = heads;
     head.queries += h * heads.query_stride, head.keys += h * heads.key_stride, head.values += h * heads.key_stride;
-    attend_one(head, scratch, [&](int query, int c, Vec value) { finish(query, h * heads.width + c, value); });
+    attend_one(head, scratch, AttendedRows<T>{to.data + h * heads.width, to.stride});
   }
 }
 

@@ -109,7 +109,7 @@ struct Bf16 {
   static TWINS_INLINE void widen(const Weight* panel, int steps, float* rows) {
     for (int step = 0; step < steps; step++, panel += 2 * PANEL, rows += 2 * PANEL)
       for (int column = 0; column < PANEL; column += LANES) {
-        IntVec pairs;  // the first of a pair in the lower half, on every processor that the engine runs on
+        IntVec pairs;  // the first of a pair in the lower half, on every CPU that the engine runs on
         __builtin_memcpy(&pairs, panel + 2 * column, sizeof pairs);
         store(rows + column, bits_of<Vec>(pairs << 16));
         store(rows + PANEL + column, bits_of<Vec>(pairs & static_cast<int32_t>(0xffff0000)));
@@ -119,7 +119,7 @@ struct Bf16 {
 
 #endif
 
-// Rows of unsigned bytes with a scale and a zero point each, signed bytes of weights, four rows a step, whole sums.
+// Rows of unsigned bytes with a scale and a zero point each, signed bytes of weights, four rows a step, integer sums.
 struct Int8 : WordOperands<uint8_t, int8_t> {
   typedef IntVec Sum;
   static constexpr bool QUANTISED = true;

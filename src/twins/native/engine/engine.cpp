@@ -18,14 +18,14 @@ namespace twins {
 
 namespace {
 
-constexpr int MOST_PICTURES = 64;
+constexpr int MOST_IMAGES = 64;
 
-// Pictures that a core takes at a time: so many that their maps fill its share of the caches, since more rows to a
+// Images that a core takes at a time: so many that their maps fill its share of the caches, since more rows to a
 // product mean that weights are read less often; and as many for every core.
-int pictures_of_group(const Network& network, size_t group_bytes, int batch, int height, int width, int threads) {
+int images_of_group(const Network& network, size_t group_bytes, int batch, int height, int width, int threads) {
   const Stage& first = network.stages[0];
   const size_t bytes = sizeof(float) * std::max(height / first.patch, 1) * std::max(width / first.patch, 1) * first.dim;
-  const int fitting = int(std::clamp<size_t>(group_bytes / bytes, 1, MOST_PICTURES));
+  const int fitting = int(std::clamp<size_t>(group_bytes / bytes, 1, MOST_IMAGES));
   const int rounds = (batch + fitting * threads - 1) / (fitting * threads);
   return (batch + rounds * threads - 1) / (rounds * threads);
 }
@@ -35,20 +35,20 @@ struct Call {
   const Kernels& kernels;
   const float* images;
   int batch, height, width;
-  float* const* answers;
-  std::vector<int64_t> answer_sizes;
+  float* const* outputs;
+  std::vector<int64_t> output_sizes;
 
-  // Pictures `first` up to `end`, by these workers.
+  // Images `first` up to `end`, by these workers.
   void group(int first, int end, const GroupMemory& memory, const Scratch* scratch, Workers& workers) const {
-    std::vector<float*> parts(answer_sizes.size());
-    for (size_t i = 0; i < parts.size(); i++) parts[i] = answers[i] + first * answer_sizes[i];
+    std::vector<float*> parts(output_sizes.size());
+    for (size_t i = 0; i < parts.size(); i++) parts[i] = outputs[i] + first * output_sizes[i];
     kernels.run_group({end - first, images + size_t(first) * network.in_chans * height * width, height, width, parts.data(), &network,
          memory, scratch, &workers});
   }
 };
 
-// Floats of each answer that belong to one picture.
-std::vector<int64_t> sizes_of_answers(const Network& network, int height, int width) {
+// Floats of each output that belong to one image.
+std::vector<int64_t> sizes_of_outputs(const Network& network, int height, int width) {
   std::vector<int64_t> sizes;
   int64_t h = height, w = width;
   for (int s = 0; s < network.depth; s++) {
@@ -62,13 +62,13 @@ std::vector<int64_t> sizes_of_answers(const Network& network, int height, int wi
   return sizes;
 }
 
-// A group of pictures a core while there are groups enough for all; what remains is shared by all cores.
+// A group of images a core while there are groups enough for all; what remains is shared by all cores.
 void forward(const Call& call, int threads) {
   Team team(threads);
   Lent workspace;
   const Blocking& blocking = call.kernels.blocking;
   const int each =
-      pictures_of_group(call.network, blocking.group_bytes, call.batch, call.height, call.width, team.size);
+      images_of_group(call.network, blocking.group_bytes, call.batch, call.height, call.width, team.size);
   const int groups = (call.batch + each - 1) / each, apart = groups / team.size * team.size;
   const auto end_of = [&](int group) { return std::min((group + 1) * each, call.batch); };
   (*workspace).prepare(call.network, {each, call.height, call.width}, blocking, team.size, apart > 0 ? team.size : 1);
@@ -97,7 +97,7 @@ template <class Work> double seconds_of_all(Team& team, Work work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
 }
 
-// Runs `work`; a failure becomes a line of text and the answer -1.
+// Runs `work`; a failure becomes a line of text and the status -1.
 template <class Work> int guarded(char* error, int error_size, Work work) {
   try {
     work();
@@ -121,6 +121,8 @@ const char* twins_instruction_sets() {
   return names.c_str();
 }
 
+int twins_most_tokens_of_window() { return twins::MOST_TOKENS_OF_WINDOW; }
+
 int twins_instruction_set(const char* wanted, int dtype, char* name, int name_size, char* error, int error_size) {
   return twins::guarded(error, error_size, [&] {
     const std::string found = twins::instruction_set_for(static_cast<twins::Dtype>(dtype), wanted);
@@ -130,16 +132,16 @@ int twins_instruction_set(const char* wanted, int dtype, char* name, int name_si
 
 int twins_forward(const uint8_t* packed, int64_t bytes, const char* instruction_set, int threads,
                   const float* images, int batch, int channels, int height, int width,
-                  float* const* answers, const int64_t* answer_sizes, int answer_count, char* error,
+                  float* const* outputs, const int64_t* output_sizes, int output_count, char* error,
                   int error_size) {
   return twins::guarded(error, error_size, [&] {
     const twins::PackedNetwork packed_network(packed, bytes);
     const twins::Network& network = packed_network.network();
     const twins::Kernels& kernels = twins::kernels_for(network.dtype, instruction_set);
-    const std::vector<int64_t> sizes = twins::sizes_of_answers(network, height, width);
-    if (channels != network.in_chans || sizes != std::vector<int64_t>(answer_sizes, answer_sizes + answer_count))
-      throw std::runtime_error("pictures or answers are not of the shape that the packed network has");
-    twins::forward({network, kernels, images, batch, height, width, answers, sizes}, threads);
+    const std::vector<int64_t> sizes = twins::sizes_of_outputs(network, height, width);
+    if (channels != network.in_chans || sizes != std::vector<int64_t>(output_sizes, output_sizes + output_count))
+      throw std::runtime_error("images or outputs are not of the shape that the packed network has");
+    twins::forward({network, kernels, images, batch, height, width, outputs, sizes}, threads);
   });
 }
 

@@ -28,6 +28,12 @@ template <class T> struct HeadOperands {
   int heads, width;  // the width of each is a multiple of PANEL
 };
 
+// Rows that attention's output is written to: head after head in a row, a row a query.
+template <class T> struct AttendedRows {
+  T* data;
+  ptrdiff_t stride;
+};
+
 // A square of LANES x LANES floats, turned over its diagonal: log2(LANES) rounds that interleave rows i and i + half.
 TWINS_INLINE void transpose(Vec (&rows)[LANES]) {
 #pragma GCC unroll 4

@@ -19,7 +19,7 @@ std::vector<std::string> instruction_sets();
 // Without a name the fastest. Throws std::runtime_error for a name that does not run here.
 std::string instruction_set_for(Dtype dtype, const std::string& wanted);
 
-// Its functions, for a name that `instruction_set_for` answered.
+// Its functions, for a name that `instruction_set_for` returned.
 const Kernels& kernels_of(Dtype dtype, const std::string& name);
 
 }  // namespace twins

@@ -11,6 +11,13 @@ namespace twins::TWINS_ISA {
 
 TWINS_INLINE int panels_of(const Linear& linear) { return (linear.outputs + PANEL - 1) / PANEL; }
 
+// Calls `finish(row, column, values)` with LANES values, bias included, for every vector of the product whose panel lies
+// in [first_panel, end_panel).
+template <class D, class Finish>
+TWINS_INLINE void multiply(const Rows<D>& rows, int count, const Linear& linear, int first_panel, int end_panel, Finish finish) {
+  multiply_panels<D>(rows, count, linear, first_panel, end_panel, {finish_sums<D, Finish>, &finish});
+}
+
 template <class D, class Finish>
 TWINS_INLINE void multiply(const Rows<D>& rows, int count, const Linear& linear, Finish finish) {
   multiply(rows, count, linear, 0, panels_of(linear), finish);

@@ -8,10 +8,11 @@
 
 namespace twins::TWINS_ISA {
 
-// Calls `finish(row, column, values)` with LANES values, bias included, for every vector of the answer whose panel lies
-// in [first_panel, end_panel). Rows are read up to the next multiple of 16, and what comes of those past the end is left.
-template <class D, class Finish>
-void multiply(const Rows<D>& rows, int count, const Linear& linear, int first_panel, int end_panel, Finish finish) {
+// Calls `finish` for every vector of the product whose panel lies in [first_panel, end_panel). Rows are read up to the next
+// multiple of 16, and what comes of those past the end is left.
+template <class D>
+void multiply_panels(const Rows<D>& rows, int count, const Linear& linear, int first_panel, int end_panel,
+                     Finisher<D> finish) {
   struct Block {
     int row, rows, panel, panels;
   };
@@ -25,12 +26,8 @@ void multiply(const Rows<D>& rows, int count, const Linear& linear, int first_pa
 
   const auto finish_part = [&](int part, int parts) {
     const int first = before.rows * part / parts, end = before.rows * (part + 1) / parts;
-    for (int j = 0; j < before.panels; j++) {
-      const int column = (before.panel + j) * PANEL;
-      const Columns<D> columns(linear, column);
-      for (int row = first; row < end; row++)
-        finish(before.row + row, column, columns.value_of(sums[turn ^ 1][row][j], rows, before.row + row));
-    }
+    if (first < end)
+      finish(linear, rows, {sums[turn ^ 1][first], 2, before.row + first, before.row + end, before.panel * PANEL, before.panels});
   };
   for (int panel = first_panel; panel < end_panel; panel += 2)
     for (int i = 0; i < blocks; i++, turn ^= 1) {

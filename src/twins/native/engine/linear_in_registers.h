@@ -11,10 +11,10 @@ namespace twins::TWINS_ISA {
 // A panel is met in chunks so long that a chunk stays in the nearest cache while all rows pass by.
 constexpr int CHUNK_BYTES = 16 * 1024;
 
-// Calls `finish(row, column, values)` with LANES values, bias included, for every vector of the answer whose panel lies
-// in [first_panel, end_panel).
-template <class D, class Finish>
-void multiply(const Rows<D>& rows, int count, const Linear& linear, int first_panel, int end_panel, Finish finish) {
+// Calls `finish` for every vector of the product whose panel lies in [first_panel, end_panel).
+template <class D>
+void multiply_panels(const Rows<D>& rows, int count, const Linear& linear, int first_panel, int end_panel,
+                     Finisher<D> finish) {
   typedef typename D::Tile Tile;
   constexpr bool WIDENED = sizeof(typename Tile::Weight) > sizeof(typename D::Weight);
   constexpr int STEP = PANEL * D::GROUP;  // weights of a panel that a step meets
@@ -46,13 +46,8 @@ void multiply(const Rows<D>& rows, int count, const Linear& linear, int first_pa
         const int first = count * tile / tiles, end = count * (tile + 1) / tiles;  // tiles of nearly equal height
         operands.rows = rows.data + first * rows.stride + from * D::GROUP;
         multiply_tile<Tile>(operands, end - first, panels, sums + first * SUM_STRIDE, chunk > 0);
-        if (chunk < chunks - 1) continue;
-        for (int j = 0; j < panels * PANEL_VECTORS; j++) {
-          const int column = panel * PANEL + j * LANES;
-          const Columns<D> columns(linear, column);
-          for (int row = first; row < end; row++)
-            finish(row, column, columns.value_of(sums[row * SUM_STRIDE + j], rows, row));
-        }
+        if (chunk == chunks - 1)
+          finish(linear, rows, {sums + first * SUM_STRIDE, SUM_STRIDE, first, end, panel * PANEL, panels * PANEL_VECTORS});
       }
     }
   }

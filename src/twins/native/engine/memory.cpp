@@ -35,7 +35,7 @@ struct Widths {
 };
 
 struct MapSizes {
-  size_t map = 0, key_values = 0, windows = 0, channels = 0, shared = 0;  // of one picture
+  size_t map = 0, key_values = 0, windows = 0, channels = 0, shared = 0;  // of one image
 
   MapSizes(const Network& network, size_t height, size_t width) {
     for (int s = 0; s < network.depth; s++) {
@@ -91,7 +91,7 @@ void Workspace::prepare(const Network& network, const GroupSize& size, const Blo
   const auto floats_of = [&](size_t columns, size_t element) {  // of rows with such elements, see `stride_of`
     return row_count * ((columns * element + LINE - 1) / LINE + 1) * (LINE / sizeof(float));
   };
-  const size_t qkv = floats_of(widths.qkv, sizeof(float)), head = widths.head, pictures = size.pictures;
+  const size_t qkv = floats_of(widths.qkv, sizeof(float)), head = widths.head, images = size.images;
 
   const auto lay_out = [&](auto take) {
     const auto rows = [&](size_t columns) -> RowScratch {
@@ -108,10 +108,10 @@ void Workspace::prepare(const Network& network, const GroupSize& size, const Blo
                          .products = take(QUERY_BLOCK * head), .most = take(row_count), .total = take(row_count)});
     groups.clear();
     for (int group = 0; group < group_count; group++)
-      groups.push_back({.map = take(maps.map * pictures), .other_map = take(maps.map * pictures),
-                        .key_values = take(maps.key_values * pictures), .pooled = take(maps.channels * pictures),
+      groups.push_back({.map = take(maps.map * images), .other_map = take(maps.map * images),
+                        .key_values = take(maps.key_values * images), .pooled = take(maps.channels * images),
                         .shared = take(maps.shared),
-                        .passes = reinterpret_cast<int*>(take(maps.windows * pictures + 1))});
+                        .passes = reinterpret_cast<int*>(take(maps.windows * images + 1))});
   };
   size_t bytes = 0;
   lay_out([&](size_t floats) -> float* {

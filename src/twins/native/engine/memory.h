@@ -31,9 +31,9 @@ class Arena {
   uint8_t* next = nullptr;
 };
 
-// How large pictures and maps are that a group works on together.
+// How large images and maps are that a group works on together.
 struct GroupSize {
-  int pictures, height, width;
+  int images, height, width;
 };
 
 // All buffers of one call: a scratch a worker, and maps for a number of groups.

@@ -1,4 +1,4 @@
-// The whole network over a group of pictures, top to bottom.
+// The whole network over a group of images, top to bottom.
 #pragma once
 
 #include "shared_block.h"
@@ -16,7 +16,7 @@ inline void norm_maps(const Group& group, const Norm& norm, const Maps& maps) {
   });
 }
 
-// Answers the stage's maps, which lie in one of the group's two buffers.
+// Returns the stage's maps, which lie in one of the group's two buffers.
 template <class D> Maps run_stage(const Group& group, const Stage& stage, const Maps& before, bool first) {
   float *here = group.memory.map, *there = group.memory.other_map;
   if (before.tokens == here) {
@@ -36,7 +36,7 @@ template <class D> Maps run_stage(const Group& group, const Stage& stage, const 
       global_block<D>(group, stage, block, maps);
     if (i == 0) {
       const Maps encoded = {there, maps.count, maps.height, maps.width, maps.channels};
-      encode_positions(group, stage, maps, encoded);
+      encode_position(group, stage, maps, encoded);
       maps = encoded;
     }
   }
@@ -50,11 +50,11 @@ template <class D> void classify(const Group& group, const Maps& maps, float* lo
   const Linear& head = network.head;
   const int channels = maps.channels;
   float* pooled = head.outputs ? group.memory.pooled : logits;
-  for_each(*group.workers, maps.count, [&](int picture, int) {
-    float* mean = pooled + ptrdiff_t(picture) * channels;
+  for_each(*group.workers, maps.count, [&](int image, int) {
+    float* mean = pooled + ptrdiff_t(image) * channels;
     for (int c = 0; c < channels; c += LANES) store(mean + c, Vec{});
     for (int i = 0; i < maps.tokens_each(); i++)
-      layer_norm(maps.tokens + (ptrdiff_t(picture) * maps.tokens_each() + i) * channels, channels, network.norm,
+      layer_norm(maps.tokens + (ptrdiff_t(image) * maps.tokens_each() + i) * channels, channels, network.norm,
                  [&](int c, Vec value) { store(mean + c, load(mean + c) + value); });
     for (int c = 0; c < channels; c += LANES) store(mean + c, load(mean + c) * (1.0f / maps.tokens_each()));
   });
@@ -62,13 +62,14 @@ template <class D> void classify(const Group& group, const Maps& maps, float* lo
   const int parts = smaller(panels_of(head), group.workers->size);
   for_each(*group.workers, parts, [&](int part, int worker) {
     const Rows<D> rows = rows_in<D>(group.scratch[worker].rows, channels);
-    for (int picture = 0; picture < maps.count; picture++)
-      for (int c = 0; c < channels; c += LANES) rows.put(picture, c, load(pooled + ptrdiff_t(picture) * channels + c));
+    for (int image = 0; image < maps.count; image++)
+      for (int c = 0; c < channels; c += LANES) rows.put(image, c, load(pooled + ptrdiff_t(image) * channels + c));
     rows.seal(maps.count, channels);
     const auto [first, end] = share(panels_of(head), part, parts);
-    multiply(rows, maps.count, head, first, end, [&](int picture, int column, Vec value) {
-      float* to = logits + ptrdiff_t(picture) * head.outputs;
-      for (int lane = 0; lane < LANES && column + lane < head.outputs; lane++) to[column + lane] = value[lane];
+    const int classes = head.outputs;
+    multiply(rows, maps.count, head, first, end, [=](int image, int column, Vec value) {
+      float* to = logits + ptrdiff_t(image) * classes;
+      for (int lane = 0; lane < LANES && column + lane < classes; lane++) to[column + lane] = value[lane];
     });
   });
 }
@@ -76,12 +77,12 @@ template <class D> void classify(const Group& group, const Maps& maps, float* lo
 template <class D> void run_group(const Group& group) {
   const Network& network = *group.network;
   Maps maps = {const_cast<float*>(group.images), group.count, group.height, group.width, network.in_chans};
-  float* const* answer = group.answers;
+  float* const* output = group.outputs;
   for (int s = 0; s < network.depth; s++) {
     maps = run_stage<D>(group, network.stages[s], maps, s == 0);
-    if (network.stages[s].wanted) __builtin_memcpy(*answer++, maps.tokens, sizeof(float) * maps.tokens_in_all() * ptrdiff_t(maps.channels));
+    if (network.stages[s].wanted) __builtin_memcpy(*output++, maps.tokens, sizeof(float) * maps.tokens_in_all() * ptrdiff_t(maps.channels));
   }
-  if (network.classifies) classify<D>(group, maps, *answer);
+  if (network.classifies) classify<D>(group, maps, *output);
 }
 
 template <class D> void run_product(const Linear& linear, int count, int repeats, const Scratch& scratch) {
@@ -93,9 +94,7 @@ template <class D> void run_product(const Linear& linear, int count, int repeats
     for (int c = 0; c < linear.inputs; c += LANES) rows.put(row, c, broadcast(1.0f + row));
   rows.seal(count, linear.inputs);
   for (int i = 0; i < repeats; i++)
-    multiply(rows, count, linear, [&](int row, int column, Vec value) {
-      store(scratch.qkv + row * linear.outputs + column, value);
-    });
+    multiply(rows, count, linear, StoreRows{scratch.qkv, linear.outputs});
 }
 
 #if defined(TWINS_TILES)

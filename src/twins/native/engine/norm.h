@@ -20,7 +20,7 @@ template <class Put> TWINS_INLINE void layer_norm(const float* token, int channe
   const float variance = sum_of_lanes(squares[0] + squares[1]) / channels;
   const Vec inverse = broadcast(1 / __builtin_sqrtf(variance + norm.eps));
   for (int c = 0; c < channels; c += LANES)
-    put(c, (load(token + c) - mean) * inverse * load(norm.gain + c) + load(norm.shift + c));
+    put(c, (load(token + c) - mean) * inverse * load(norm.weight + c) + load(norm.bias + c));
 }
 
 }  // namespace twins::TWINS_ISA

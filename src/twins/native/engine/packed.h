@@ -6,6 +6,8 @@
 
 namespace twins {
 
+constexpr int64_t MAGIC = 0x32736e697774;  // "twins2": the first word
+constexpr int MOST_TOKENS_OF_WINDOW = 98;  // two windows of 7 x 7
 constexpr int PANEL = 16;  // columns of a weight matrix that lie together; every width of every network divides by it
 
 enum class Dtype : int64_t { fp32 = 0, bf16 = 1, int8 = 2 };
@@ -22,8 +24,8 @@ struct Linear {
 };
 
 struct Norm {
-  const float* gain;
-  const float* shift;
+  const float* weight;
+  const float* bias;
   float eps;
 };
 
@@ -36,7 +38,7 @@ struct Block {
   const Linear* sr;  // the shrinking convolution, a product for each row of its kernel; none where the ratio is 1
   Norm sr_norm;
   Linear proj, fc1;
-  const Linear* fc2;  // in pieces one after the other: each reads some of the hidden channels, and their answers add up
+  const Linear* fc2;  // in pieces one after the other: each reads some of the hidden channels, and their outputs add up
   int pieces;
 };
 
@@ -50,7 +52,7 @@ struct Stage {
   int depth;
   bool normed;  // a norm on the stage's output, which the next stage reads too
   Norm norm;
-  bool wanted;  // its map is an answer
+  bool wanted;  // its map is an output
 };
 
 struct Network {
@@ -59,9 +61,9 @@ struct Network {
   Padding padding;
   const Stage* stages;
   int depth;
-  bool classifies;  // else it answers maps
+  bool classifies;  // else its outputs are maps
   Norm norm;
-  Linear head;  // no outputs: the answer is the pooled features
+  Linear head;  // no outputs: the output is the pooled features
 };
 
 }  // namespace twins

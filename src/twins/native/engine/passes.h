@@ -8,7 +8,7 @@
 namespace twins::TWINS_ISA {
 
 // Tokens that go through a block's layers together, windows of 7 x 7: two by AVX2, four by AVX-512, sixteen by tiles.
-constexpr int LEAST_ROWS = 98, MOST_ROWS = TILED ? 784 : LANES == 16 ? 196 : LEAST_ROWS;
+constexpr int MOST_ROWS = LEAST_ROWS * (TILED ? 8 : LANES == 16 ? 2 : 1);
 constexpr int PASS_BYTES = 4 << 20;  // of all that a pass holds at a time, 16 bytes a channel of a token
 constexpr size_t GROUP_BYTES = size_t(TILED ? 16 : LANES == 16 ? 8 : 2) << 20;
 

@@ -7,9 +7,7 @@ namespace twins {
 
 namespace {
 
-constexpr int64_t MAGIC = 0x32736e697774;  // "twins2"
-
-// A cursor over 64-bit words; an array stands there as the place of its first byte.
+// A cursor over 64-bit words; an array stands there as the offset of its first byte.
 class Words {
  public:
   Words(const uint8_t* memory, int64_t bytes) : memory(memory), bytes(bytes) {}
@@ -30,10 +28,10 @@ class Words {
   }
 
   template <class T = float> const T* array(int64_t count) {
-    const int64_t place = word();
-    if (place < 0 || place > bytes || count > (bytes - place) / int64_t(sizeof(T)))
+    const int64_t offset = word();
+    if (offset < 0 || offset > bytes || count > (bytes - offset) / int64_t(sizeof(T)))
       throw std::runtime_error("packed weights are cut off");
-    return count ? reinterpret_cast<const T*>(memory + place) : nullptr;
+    return count ? reinterpret_cast<const T*>(memory + offset) : nullptr;
   }
 
  private:
@@ -45,7 +43,7 @@ void require(bool holds) {
   if (!holds) throw std::runtime_error("packed weights contradict themselves");
 }
 
-// Reads part after part and holds each to those before it: whatever it answers can be computed with.
+// Reads part after part and holds each to those before it: whatever it returns can be computed with.
 class NetworkReader : public Words {
  public:
   NetworkReader(const uint8_t* memory, int64_t bytes) : Words(memory, bytes) {
@@ -56,13 +54,14 @@ class NetworkReader : public Words {
     Network network = {};
     network.dtype = dtype = static_cast<Dtype>(from_to(0, 2));
     network.in_chans = from_to(1, MOST_CHANNELS);
-    network.window = from_to(0, 9);
+    network.window = from_to(0, MOST_TOKENS_OF_WINDOW);
+    require(network.window * network.window <= MOST_TOKENS_OF_WINDOW);
     network.padding = static_cast<Padding>(from_to(0, 2));
     network.depth = from_to(1, 16);
     return network;
   }
 
-  // `channels` of the map before; 0 for pictures, whose channels the network knows.
+  // `channels` of the map before; 0 for images, whose channels the network knows.
   Stage stage(const Network& network, int channels) {
     Stage stage = {};
     stage.dim = from_to(PANEL, MOST_CHANNELS);
@@ -119,9 +118,9 @@ class NetworkReader : public Words {
   }
 
   Norm norm(int channels) {
-    const float* gain = array(channels);
-    const float* shift = array(channels);
-    return {gain, shift, real()};
+    const float* weight = array(channels);
+    const float* bias = array(channels);
+    return {weight, bias, real()};
   }
 
   // The last layer: as many outputs as there are classes, or none.

@@ -29,11 +29,17 @@ template <class D> struct Rows {
   float* scale;   // int8 only, one a row: what a step of the byte stands for
   float* zero;    // int8 only, one a row: the byte of 0
 
-  TWINS_INLINE void put(int row, int column, Vec value) const {
+  // Where rows are written before they are sealed, and how far apart they lie there.
+  TWINS_INLINE auto* written() const {
     if constexpr (D::QUANTISED)
-      store(exact + row * exact_stride + column, value);
+      return exact;
     else
-      store_as(data + row * stride + column, value);
+      return data;
+  }
+  TWINS_INLINE ptrdiff_t written_stride() const { return D::QUANTISED ? exact_stride : stride; }
+
+  TWINS_INLINE void put(int row, int column, Vec value) const {
+    store_as(written() + row * written_stride() + column, value);
   }
 
   // To be called once rows are written: `columns` is a multiple of PANEL.
@@ -43,7 +49,7 @@ template <class D> struct Rows {
   }
 
  private:
-  void quantise(int row, int columns) const {
+  __attribute__((noinline)) void quantise(int row, int columns) const {
     const float* from = exact + row * exact_stride;
     Vec least = {}, most = {};  // zero lies inside, so that it has a byte of its own
     for (int c = 0; c < columns; c += LANES) {
@@ -53,7 +59,7 @@ template <class D> struct Rows {
     const float low = -max_of_lanes(-least), high = max_of_lanes(most);
     scale[row] = larger((high - low) / D::MOST, 1e-12f);
     const float per_step = 1 / scale[row];
-    zero[row] = round_to_whole(broadcast(-low * per_step))[0];
+    zero[row] = round_to_integer(broadcast(-low * per_step))[0];
     for (int c = 0; c < columns; c += LANES) {
       const Vec steps = load(from + c) * per_step + zero[row];
       const Vec within = min(max(steps, Vec{}), broadcast(float(D::MOST)));
@@ -62,7 +68,14 @@ template <class D> struct Rows {
   }
 };
 
-// What sums of a vector of columns stand for: their bias and, of whole sums, scale and zero point.
+// Sums of the rows from `first` up to `end`, and of successive vectors of columns from `column` on.
+template <class D> struct SumBlock {
+  const typename D::Sum* sums;
+  ptrdiff_t stride;  // from one row's sums to the next
+  int first, end, column, vectors;
+};
+
+// What sums of a vector of columns stand for: their bias and, of integer sums, scale and zero point.
 template <class D> struct Columns {
   Vec bias = {}, scale = {}, sum = {};
 
@@ -81,5 +94,31 @@ template <class D> struct Columns {
       return total + bias;
   }
 };
+
+// What becomes of a product's sums. The loops of a product are compiled once a dtype, and what differs is called for each
+// block of sums, so that building the engine takes no longer than it must.
+template <class D> struct Finisher {
+  void (*run)(const void* finish, const Linear& linear, const Rows<D>& rows, const SumBlock<D>& block);
+  const void* finish;
+
+  TWINS_INLINE void operator()(const Linear& linear, const Rows<D>& rows, const SumBlock<D>& block) const {
+    run(finish, linear, rows, block);
+  }
+};
+
+// Calls `finish(row, column, values)` with LANES values, bias included, for every vector of a block.
+template <class D, class Finish>
+__attribute__((noinline)) void finish_sums(const void* context, const Linear& linear, const Rows<D>& rows_of_sums,
+                                                    const SumBlock<D>& block) {
+  const Finish finish = *static_cast<const Finish*>(context);  // a copy, so that it stays in registers
+  const Rows<D> rows = rows_of_sums;
+  const int first = block.first, end = block.end;
+  for (int j = 0; j < block.vectors; j++) {
+    const int column = block.column + j * LANES;
+    const Columns<D> columns(linear, column);
+    const typename D::Sum* sum = block.sums + j;
+    for (int row = first; row < end; row++, sum += block.stride) finish(row, column, columns.value_of(*sum, rows, row));
+  }
+}
 
 }  // namespace twins::TWINS_ISA

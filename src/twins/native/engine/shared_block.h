@@ -43,35 +43,37 @@ template <class D> void shared_block(const Group& group, const Stage& stage, con
   for_each_columns(group, 3 * channels, [&](int first, int end, int worker) {
     const Rows<D> rows = normed<D>(tokens, count, channels, block.norm1, group.scratch[worker]);
     const int queries = channels / PANEL;
-    const auto put = [&](int row, int column, Vec value) {
-      store_as(qkv + column / width * head_stride + row * width + column % width, value);
+    const auto multiply_into = [&](HeadElement* to, const Linear& linear, int first_panel, int end_panel) {
+      multiply(rows, count, linear, first_panel, end_panel, [=](int row, int column, Vec value) {
+        store_as(to + column / width * head_stride + row * width + column % width, value);
+      });
     };
-    multiply(rows, count, block.q, smaller(first, queries), smaller(end, queries), put);
-    multiply(rows, count, block.kv, larger(first, queries) - queries, larger(end, queries) - queries,
-             [&](int row, int column, Vec value) { put(row, channels + column, value); });
+    multiply_into(qkv, block.q, smaller(first, queries), smaller(end, queries));
+    multiply_into(qkv + count * ptrdiff_t(channels), block.kv, larger(first, queries) - queries,
+                  larger(end, queries) - queries);
   });
   for_each_part(group, stage.heads, [&](int first, int end, int, int worker) {
     const HeadElement* queries = qkv + first * head_stride;
     attend({queries, head_stride, count, queries + count * channels, queries + 2 * count * channels, head_stride, count,
             end - first, width},
            attention_scratch(group.scratch[worker]),
-           [&](int query, int c, Vec value) { store(attended + query * channels + first * width + c, value); });
+           AttendedRows<float>{attended + first * width, channels});
   });
   for_each_columns(group, channels, [&](int first, int end, int worker) {
     const Rows<D> rows = rows_in<D>(group.scratch[worker].rows, channels);
     for (int row = 0; row < count; row++)
       for (int c = 0; c < channels; c += LANES) rows.put(row, c, load(attended + row * channels + c));
     rows.seal(count, channels);
-    multiply(rows, count, block.proj, first, end,
-             [&](int row, int column, Vec value) { add_to(tokens[row] + column, value); });
+    multiply(rows, count, block.proj, first, end, AddToTokens{tokens});
   });
   // What pieces contribute adds up in a buffer for each part, and then in the tokens.
   for_each_part(group, block.pieces, [&](int first, int end, int part, int worker) {
     float* sums = group.scratch[part].qkv;
     __builtin_memset(sums, 0, sizeof(float) * count * channels);
     const Scratch& scratch = group.scratch[worker];
-    run_mlp(normed<D>(tokens, count, channels, block.norm2, scratch), count, block, first, end, scratch,
-            [&](int row, int column, Vec value) { add_to(sums + row * channels + column, value); });
+    float* sums_of_tokens[MOST_SHARED_ROWS];
+    for (int row = 0; row < count; row++) sums_of_tokens[row] = sums + ptrdiff_t(row) * channels;
+    run_mlp(normed<D>(tokens, count, channels, block.norm2, scratch), count, block, first, end, scratch, sums_of_tokens);
   });
   const int parts = smaller(block.pieces, group.workers->size);
   for_each_part(group, count, [&](int first, int end, int, int) {

@@ -9,7 +9,7 @@
 
 namespace twins::TWINS_ISA {
 
-// Channels-last maps of a group of pictures.
+// Channels-last maps of a group of images.
 struct Maps {
   float* tokens;
   int count, height, width, channels;
@@ -45,9 +45,25 @@ TWINS_INLINE AttentionScratch attention_scratch(const Scratch& scratch) {
 
 TWINS_INLINE void add_to(float* to, Vec value) { store(to, load(to) + value); }
 
+// Where attention writes what is sealed later, from row `first` on.
+template <class D> TWINS_INLINE auto rows_from(const Rows<D>& rows, int first) {
+  return AttendedRows{rows.written() + first * rows.written_stride(), rows.written_stride()};
+}
+
+// What products do with their values: write them as rows of floats, or add them to tokens that lie anywhere.
+struct StoreRows {
+  float* to;
+  ptrdiff_t stride;
+  TWINS_INLINE void operator()(int row, int column, Vec value) const { store(to + row * stride + column, value); }
+};
+struct AddToTokens {
+  float* const* tokens;
+  TWINS_INLINE void operator()(int row, int column, Vec value) const { add_to(tokens[row] + column, value); }
+};
+
 // The normed tokens as sealed rows.
 template <class D>
-TWINS_INLINE Rows<D> normed(float* const* tokens, int count, int channels, const Norm& norm, const Scratch& scratch) {
+Rows<D> normed(float* const* tokens, int count, int channels, const Norm& norm, const Scratch& scratch) {
   const Rows<D> rows = rows_in<D>(scratch.rows, channels);
   for (int row = 0; row < count; row++)
     layer_norm(tokens[row], channels, norm, [&](int c, Vec value) { rows.put(row, c, value); });
@@ -55,18 +71,19 @@ TWINS_INLINE Rows<D> normed(float* const* tokens, int count, int channels, const
   return rows;
 }
 
-// fc2(gelu(fc1(rows))) by some pieces of the MLP, whose products go one after the other to `add(row, column, values)`.
-template <class D, class Add>
-void run_mlp(const Rows<D>& rows, int count, const Block& block, int first_piece, int end_piece, const Scratch& scratch, Add add) {
+// tokens += fc2(gelu(fc1(rows))) by some pieces of the MLP.
+template <class D>
+void run_mlp(const Rows<D>& rows, int count, const Block& block, int first_piece, int end_piece, const Scratch& scratch,
+             float* const* tokens) {
   int first = 0;
   for (int piece = 0; piece < end_piece; first += block.fc2[piece].inputs, piece++) {
     if (piece < first_piece) continue;
     const Linear& fc2 = block.fc2[piece];
     const Rows<D> hidden = rows_in<D>(scratch.hidden, fc2.inputs);
     multiply(rows, count, block.fc1, first / PANEL, (first + fc2.inputs) / PANEL,
-             [&](int row, int column, Vec value) { hidden.put(row, column - first, activation(value)); });
+             [=](int row, int column, Vec value) { hidden.put(row, column - first, activation(value)); });
     hidden.seal(count, fc2.inputs);
-    multiply(hidden, count, fc2, add);
+    multiply(hidden, count, fc2, AddToTokens{tokens});
   }
 }
 
@@ -74,14 +91,13 @@ void run_mlp(const Rows<D>& rows, int count, const Block& block, int first_piece
 template <class D>
 void finish_block(float* const* tokens, const Rows<D>& attended, int count, const Block& block, const Scratch& scratch) {
   const int channels = block.proj.outputs;
-  const auto add_to_token = [&](int row, int column, Vec value) { add_to(tokens[row] + column, value); };
   attended.seal(count, channels);
-  multiply(attended, count, block.proj, add_to_token);
-  run_mlp(normed<D>(tokens, count, channels, block.norm2, scratch), count, block, 0, block.pieces, scratch, add_to_token);
+  multiply(attended, count, block.proj, AddToTokens{tokens});
+  run_mlp(normed<D>(tokens, count, channels, block.norm2, scratch), count, block, 0, block.pieces, scratch, tokens);
 }
 
-// Patch embedding, from pictures (first stage) or from the map before: (H, W) -> (H / patch, W / patch).
-template <class D> void embed(const Group& group, const Stage& stage, const Maps& from, const Maps& to, bool pictures) {
+// Patch embedding, from images (first stage) or from the map before: (H, W) -> (H / patch, W / patch).
+template <class D> void embed(const Group& group, const Stage& stage, const Maps& from, const Maps& to, bool from_images) {
   const int patch = stage.patch, inputs = stage.embed.inputs, channels = to.channels;
   const int passes = passes_of(to.tokens_in_all(), MOST_ROWS, *group.workers);
   for_each(*group.workers, passes, [&](int pass, int worker) {
@@ -89,14 +105,14 @@ template <class D> void embed(const Group& group, const Stage& stage, const Maps
     const auto [first, end] = share(to.tokens_in_all(), pass, passes);
     const Rows<D> rows = rows_in<D>(scratch.rows, inputs);
     for (int row = 0; row < end - first; row++) {
-      const int place = (first + row) % to.tokens_each(), picture = (first + row) / to.tokens_each();
-      const int top = place / to.width * patch, left = place % to.width * patch;
+      const int index = (first + row) % to.tokens_each(), image = (first + row) / to.tokens_each();
+      const int top = index / to.width * patch, left = index % to.width * patch;
       // What lies outside, where an axis is shorter than the kernel, is zero.
-      if (pictures) {
-        float* pixels = scratch.qkv;  // channel, row and column of the patch, as the pictures lie
+      if (from_images) {
+        float* pixels = scratch.qkv;  // channel, row and column of the patch, as the images lie
         for (int c = 0; c < from.channels; c++)
           for (int y = top; y < top + patch; y++, pixels += patch) {
-            const float* line = from.tokens + ((ptrdiff_t(picture) * from.channels + c) * from.height + y) * from.width;
+            const float* line = from.tokens + ((ptrdiff_t(image) * from.channels + c) * from.height + y) * from.width;
             for (int j = 0; j < patch; j++)
               pixels[j] = y < from.height && left + j < from.width ? line[left + j] : 0.0f;
           }
@@ -105,7 +121,7 @@ template <class D> void embed(const Group& group, const Stage& stage, const Maps
         for (int i = 0; i < patch * patch; i++) {
           const int y = top + i / patch, x = left + i % patch;
           const bool inside = y < from.height && x < from.width;
-          const float* token = from.tokens + ((ptrdiff_t(picture) * from.height + y) * from.width + x) * from.channels;
+          const float* token = from.tokens + ((ptrdiff_t(image) * from.height + y) * from.width + x) * from.channels;
           for (int c = 0; c < from.channels; c += LANES)
             rows.put(row, i * from.channels + c, inside ? load(token + c) : Vec{});
         }
@@ -113,8 +129,7 @@ template <class D> void embed(const Group& group, const Stage& stage, const Maps
     }
     rows.seal(end - first, inputs);
     float* projected = scratch.qkv;
-    multiply(rows, end - first, stage.embed,
-             [&](int row, int column, Vec value) { store(projected + row * channels + column, value); });
+    multiply(rows, end - first, stage.embed, StoreRows{projected, channels});
     for (int row = 0; row < end - first; row++) {
       float* token = to.tokens + ptrdiff_t(first + row) * channels;
       layer_norm(projected + row * channels, channels, stage.embed_norm, [&](int c, Vec v) { store(token + c, v); });
@@ -123,7 +138,7 @@ template <class D> void embed(const Group& group, const Stage& stage, const Maps
 }
 
 // Positional encoding generator: a 3x3 depthwise convolution, with the identity in the middle of its kernel.
-inline void encode_positions(const Group& group, const Stage& stage, const Maps& from, const Maps& to) {
+inline void encode_position(const Group& group, const Stage& stage, const Maps& from, const Maps& to) {
   const int channels = from.channels, lines = from.count * from.height;
   const int parts = smaller(lines, 4 * group.workers->size);
   for_each(*group.workers, parts, [&](int part, int) {
@@ -166,7 +181,7 @@ struct Windows {
   int keys(int window) const { return clipped ? real(window) : side * side; }
 };
 
-// Windows in a row make a pass while their keys fit into `most_rows`; the first of each goes to `passes`. Answers how many
+// Windows in a row make a pass while their keys fit into `most_rows`; the first of each goes to `passes`. Returns how many
 // there are.
 inline int divide_windows(const Windows& windows, int count, int most_rows, int* passes) {
   int pass_count = 0, filled = most_rows + 1;
@@ -198,7 +213,7 @@ template <class D> void local_block(const Group& group, const Stage& stage, cons
     int slots[MOST_ROWS];  // of a token's queries, keys and values; a window's real tokens come before its padded ones
     HeadElement* qkv = reinterpret_cast<HeadElement*>(scratch.qkv);
     const ptrdiff_t head_stride = MOST_ROWS * width;
-    const auto place = [&](int slot, int column) {
+    const auto at = [=](int slot, int column) {
       return qkv + column / width * head_stride + slot * width + column % width;
     };
     int rows = 0, slot = 0;
@@ -211,10 +226,10 @@ template <class D> void local_block(const Group& group, const Stage& stage, cons
           tokens[rows++] = maps.tokens + (corner + ptrdiff_t(y) * maps.width + x) * channels;
         }
       for (int padded = windows.real(window); padded < windows.keys(window); padded++, slot++)
-        for (int c = 0; c < 3 * channels; c += LANES) store_as(place(slot, c), load(block.qkv.bias + c));
+        for (int c = 0; c < 3 * channels; c += LANES) store_as(at(slot, c), load(block.qkv.bias + c));
     }
     multiply(normed<D>(tokens, rows, channels, block.norm1, scratch), rows, block.qkv,
-             [&](int row, int column, Vec value) { store_as(place(slots[row], column), value); });
+             [at, slots = &slots[0]](int row, int column, Vec value) { store_as(at(slots[row], column), value); });
 
     const Rows<D> attended = rows_in<D>(scratch.rows, channels);
     int first = 0;
@@ -222,15 +237,15 @@ template <class D> void local_block(const Group& group, const Stage& stage, cons
       const HeadElement* queries = qkv + slots[first] * width;
       attend({queries, head_stride, windows.real(window), queries + stage.heads * head_stride,
               queries + 2 * stage.heads * head_stride, head_stride, windows.keys(window), stage.heads, width},
-             attention_scratch(scratch), [&](int query, int c, Vec value) { attended.put(first + query, c, value); });
+             attention_scratch(scratch), rows_from(attended, first));
     }
     finish_block(tokens, attended, rows, block, scratch);
   });
 }
 
-// Keys and values of a group's pictures: shrunk summaries of their maps, or the tokens themselves where the ratio is 1.
+// Keys and values of a group's images: of their sub-sampled maps, or the tokens themselves where the ratio is 1.
 template <class D>
-void summarise(const Group& group, const Stage& stage, const Block& block, const Maps& maps, int down, int across) {
+void subsample_keys_values(const Group& group, const Stage& stage, const Block& block, const Maps& maps, int down, int across) {
   const int channels = maps.channels, width = channels / stage.heads, ratio = block.sr_ratio, each = down * across;
   const int in_all = maps.count * each;
   const int passes = passes_of(in_all, MOST_ROWS, *group.workers);
@@ -238,17 +253,17 @@ void summarise(const Group& group, const Stage& stage, const Block& block, const
     const Scratch& scratch = group.scratch[worker];
     const Share part = share(in_all, pass, passes);
     const int first = part.first, end = part.end;  // by names that a lambda may hold
-    float* summaries[MOST_ROWS];
+    float* subsampled[MOST_ROWS];
     for (int row = 0; row < end - first; row++)
-      summaries[row] = block.sr ? scratch.qkv + row * channels : maps.tokens + ptrdiff_t(first + row) * channels;
+      subsampled[row] = block.sr ? scratch.qkv + row * channels : maps.tokens + ptrdiff_t(first + row) * channels;
     for (int i = 0; block.sr && i < ratio; i++) {  // a row of the convolution's kernel at a time
       const Rows<D> rows = rows_in<D>(scratch.rows, ratio * channels);
       for (int row = 0; row < end - first; row++) {
-        const int place = (first + row) % each, picture = (first + row) / each;
-        const int y = place / across * ratio + i;
+        const int index = (first + row) % each, image = (first + row) / each;
+        const int y = index / across * ratio + i;
         for (int j = 0; j < ratio; j++) {
-          const int x = place % across * ratio + j, at = j * channels;
-          const float* token = maps.tokens + ((ptrdiff_t(picture) * maps.height + y) * maps.width + x) * channels;
+          const int x = index % across * ratio + j, at = j * channels;
+          const float* token = maps.tokens + ((ptrdiff_t(image) * maps.height + y) * maps.width + x) * channels;
           if (y < maps.height && x < maps.width)
             layer_norm(token, channels, block.norm1, [&](int c, Vec value) { rows.put(row, at + c, value); });
           else
@@ -256,26 +271,26 @@ void summarise(const Group& group, const Stage& stage, const Block& block, const
         }
       }
       rows.seal(end - first, ratio * channels);
-      multiply(rows, end - first, block.sr[i], [&](int row, int column, Vec value) {
-        float* sum = summaries[row] + column;
-        store(sum, i ? load(sum) + value : value);
-      });
+      if (i == 0)
+        multiply(rows, end - first, block.sr[i], StoreRows{scratch.qkv, channels});
+      else
+        multiply(rows, end - first, block.sr[i], AddToTokens{subsampled});
     }
     HeadElement* key_values = reinterpret_cast<HeadElement*>(group.memory.key_values);
-    multiply(normed<D>(summaries, end - first, channels, block.sr ? block.sr_norm : block.norm1, scratch), end - first,
-             block.kv, [&](int row, int column, Vec value) {
-               const int key = (first + row) % each, picture = (first + row) / each;
-               HeadElement* head = key_values + (ptrdiff_t(picture) * 2 * channels + column / width * width) * each;
+    multiply(normed<D>(subsampled, end - first, channels, block.sr ? block.sr_norm : block.norm1, scratch), end - first,
+             block.kv, [=](int row, int column, Vec value) {
+               const int key = (first + row) % each, image = (first + row) / each;
+               HeadElement* head = key_values + (ptrdiff_t(image) * 2 * channels + column / width * width) * each;
                store_as(head + key * width + column % width, value);
              });
   });
 }
 
-// GSA and the MLP after it: first the summaries, then passes of tokens end to end.
+// GSA and the MLP after it: first the sub-sampled keys and values, then passes of tokens end to end.
 template <class D> void global_block(const Group& group, const Stage& stage, const Block& block, const Maps& maps) {
   const int channels = maps.channels, width = channels / stage.heads, ratio = block.sr_ratio;
   const int down = larger(maps.height / ratio, 1), across = larger(maps.width / ratio, 1), keys = down * across;
-  summarise<D>(group, stage, block, maps, down, across);
+  subsample_keys_values<D>(group, stage, block, maps, down, across);
 
   const int passes = passes_of_block(maps.tokens_in_all(), channels, *group.workers);
   for_each(*group.workers, passes, [&](int pass, int worker) {
@@ -287,19 +302,19 @@ template <class D> void global_block(const Group& group, const Stage& stage, con
     float* tokens[MOST_ROWS];
     for (int row = 0; row < rows; row++) tokens[row] = maps.tokens + ptrdiff_t(first + row) * channels;
     multiply(normed<D>(tokens, rows, channels, block.norm1, scratch), rows, block.q,
-             [&](int row, int column, Vec value) {
+             [=](int row, int column, Vec value) {
                store_as(queries + column / width * head_stride + row * width + column % width, value);
              });
 
     const Rows<D> attended = rows_in<D>(scratch.rows, channels);
-    for (int row = 0; row < rows;) {  // the pass's part in each picture
-      const int picture = (first + row) / maps.tokens_each();
-      const int count = smaller(rows - row, (picture + 1) * maps.tokens_each() - (first + row));
+    for (int row = 0; row < rows;) {  // the pass's part in each image
+      const int image = (first + row) / maps.tokens_each();
+      const int count = smaller(rows - row, (image + 1) * maps.tokens_each() - (first + row));
       const HeadElement* key = reinterpret_cast<const HeadElement*>(group.memory.key_values) +
-                               ptrdiff_t(picture) * 2 * channels * keys;
+                               ptrdiff_t(image) * 2 * channels * keys;
       attend({queries + row * width, head_stride, count, key, key + stage.heads * key_stride, key_stride, keys,
               stage.heads, width},
-             attention_scratch(scratch), [&](int query, int c, Vec value) { attended.put(row + query, c, value); });
+             attention_scratch(scratch), rows_from(attended, row));
       row += count;
     }
     finish_block(tokens, attended, rows, block, scratch);

@@ -30,7 +30,7 @@ inline void relax(int spin) {
 
 class Pool {
  public:
-  // Makes threads until there are so many with the calling one; answers how many there are, if the system allows fewer.
+  // Makes threads until there are so many with the calling one; returns how many there are, if the system allows fewer.
   int grow(int threads) {
     try {
       while (int(helpers.size()) < threads - 1) {
@@ -110,7 +110,7 @@ Pool* pool_of_this_process() {
   return pool;
 }
 
-// Locks the pool for a team and answers how many threads it has; 1, and the pool stays free, where it is taken.
+// Locks the pool for a team and returns how many threads it has; 1, and the pool stays free, where it is taken.
 int join(Pool* pool, int threads) {
   if (threads < 2 || !pool->owner.try_lock()) return 1;
   const int joined = pool->grow(threads);

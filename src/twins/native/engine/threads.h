@@ -5,7 +5,7 @@
 
 namespace twins {
 
-// The calling thread alone, under a worker's number: for a core that has a picture to itself.
+// The calling thread alone, under a worker's number: for a core that has an image to itself.
 struct Alone final : Workers {
   explicit Alone(int worker) : Workers(1), worker(worker) {}
   void run(int count, Task task, void* context) override {

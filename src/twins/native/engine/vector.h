@@ -1,6 +1,6 @@
 // Vectors of floats, as wide as the instruction set of this translation unit, by the compiler's own vector types.
 //
-// The same source serves every processor: LANES floats to a vector, and the compiler picks the instructions that its
+// The same source serves every CPU: LANES floats to a vector, and the compiler picks the instructions that its
 // flags allow. Only what has no operator in C++ (dot products of small types, see `dtypes.h`) needs intrinsics.
 #pragma once
 
@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <utility>
 
-#if defined(__x86_64__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -48,7 +48,7 @@ TWINS_INLINE IntVec lane_numbers() {
   return []<size_t... lane>(std::index_sequence<lane...>) { return IntVec{int32_t(lane)...}; }(std::make_index_sequence<LANES>());
 }
 
-// GCC makes a comparison and a blend of `a > b ? a : b`, where these processors have one instruction.
+// GCC makes a comparison and a blend of `a > b ? a : b`, where these CPUs have one instruction.
 #if defined(__AVX512F__) && TWINS_LANES == 16
 TWINS_INLINE Vec max(Vec a, Vec b) { return bits_of<Vec>(_mm512_max_ps(bits_of<__m512>(a), bits_of<__m512>(b))); }
 TWINS_INLINE Vec min(Vec a, Vec b) { return bits_of<Vec>(_mm512_min_ps(bits_of<__m512>(a), bits_of<__m512>(b))); }
@@ -87,10 +87,10 @@ TWINS_INLINE float max_of_lanes(Vec value) {
   return over_lanes(value, [](Vec a, Vec b) { return max(a, b); });
 }
 
-// Added and taken away again, this rounds a float of moderate size to the nearest whole number, ties to even.
+// Added and taken away again, this rounds a float of moderate size to the nearest integer, ties to even.
 constexpr float ROUNDER = 12582912.0f;  // 1.5 * 2^23
 
-TWINS_INLINE Vec round_to_whole(Vec x) { return (x + ROUNDER) - ROUNDER; }
+TWINS_INLINE Vec round_to_integer(Vec x) { return (x + ROUNDER) - ROUNDER; }
 
 // 2^x for x <= 0; below -126 it stays at the smallest normal number.
 //
