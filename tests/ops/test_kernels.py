@@ -165,7 +165,7 @@ def test_subsampled_attention_at_every_width(dtype: torch.dtype, width: int, hea
 
 
 def test_gradients_of_keys_do_not_depend_on_how_queries_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from twins.ops.triton import summary as kernels
+    from twins.ops.triton import gsa_kernels as kernels
 
     layers, x = summary_layers(32, 4), torch.randn(1, 20, 17, 32)
     found = []
@@ -208,7 +208,7 @@ def test_peg(dtype: torch.dtype, size: tuple[int, int]) -> None:
 
 
 def test_peg_sums_weights_over_several_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    from twins.ops.triton import positions
+    from twins.ops.triton import peg_kernels as positions
 
     monkeypatch.setattr(positions, "PEG_STEPS", 2)  # 64 tokens a program
     conv = drawn(nn.Conv2d(16, 16, 3, padding=1, groups=16))
@@ -569,7 +569,9 @@ import sys
 import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from twins.ops.triton import norm, perceptron, positions, summary, summary_sublayer, window_sublayer, windows
+from twins.ops.triton import gsa_fused as summary_sublayer, gsa_kernels as summary, lsa_fused as window_sublayer
+from twins.ops.triton import lsa_kernels as windows, mlp_fused as perceptron, norm_kernels as norm
+from twins.ops.triton import peg_kernels as positions
 
 torch.set_float32_matmul_precision("high")  # as a card is asked for float32
 POINTERS = {torch.float32: "*fp32", torch.bfloat16: "*bf16"}
@@ -650,7 +652,7 @@ def check_compiled(capability: int, dtype: str, *sizes: int) -> None:
     compiled = compile_for(capability, dtype, *sizes)
     assert len(compiled) == (11 if dtype == "float32" and sizes[0] == 64 else 17)  # not in windows
     assert all(shared <= SHARED_MEMORY[capability] for _, shared, _ in compiled), compiled
-    assert all(mma for name, _, mma in compiled if not name.startswith(("norm.", "positions."))), compiled
+    assert all(mma for name, _, mma in compiled if not name.startswith(("norm_kernels.", "peg_kernels."))), compiled
 
 
 def test_kernels_compile_for_cards_that_are_not_here() -> None:
@@ -704,7 +706,7 @@ def test_compiling_keeps_the_kernels_and_the_gradients() -> None:
 
 
 def test_kernels_that_are_right_are_trusted() -> None:
-    from twins.ops.triton.check import fault
+    from twins.ops.triton.self_test import fault
 
     assert fault(DEVICE) is None
 
@@ -712,7 +714,7 @@ def test_kernels_that_are_right_are_trusted() -> None:
 @pytest.mark.parametrize("name", ["window_attention", "mlp", "peg"])
 def test_kernels_that_are_wrong_are_not(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from twins.ops import triton as kernels
-    from twins.ops.triton.check import fault
+    from twins.ops.triton.self_test import fault
 
     right = getattr(kernels, name)
     monkeypatch.setattr(kernels, name, lambda *args: 1.1 * right(*args))
@@ -721,7 +723,7 @@ def test_kernels_that_are_wrong_are_not(name: str, monkeypatch: pytest.MonkeyPat
 
 def test_a_kernel_that_does_not_compile_is_named_by_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from twins.ops import triton as kernels
-    from twins.ops.triton.check import fault
+    from twins.ops.triton.self_test import fault
 
     def fail(*_: object) -> Tensor:
         raise RuntimeError("ptxas fatal: no such card\nand much more")

@@ -44,7 +44,7 @@ def _fault() -> str | None:
     """The kernels are tried on the card before it is left to them; interpreted, they are what the tests ask for."""
     if os.environ.get("TRITON_INTERPRET") == "1":
         return None
-    from .triton.check import fault
+    from .triton.self_test import fault
 
     return fault()
 

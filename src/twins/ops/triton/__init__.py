@@ -19,18 +19,18 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from .. import eager, reference
 from ..geometry import pad_to_kernel, window_overhang
+from .gsa_fused import whole_summary_attention
+from .gsa_kernels import attend_to_summary
 from .launch import INTERPRETED, float32_products
-from .norm import fits_a_tile, layer_norm
-from .patches import project_patches
-from .perceptron import fits as mlp_fits
-from .perceptron import normed_mlp
-from .positions import add_positions
-from .summary import attend_to_summary
-from .summary_sublayer import whole_summary_attention
-from .window_sublayer import MAX_WIDTH as MAX_SUBLAYER_WIDTH
-from .window_sublayer import whole_window_attention
-from .windows import attend_in_windows
-from .windows import fits as window_fits
+from .lsa_fused import MAX_WIDTH as MAX_SUBLAYER_WIDTH
+from .lsa_fused import whole_window_attention
+from .lsa_kernels import attend_in_windows
+from .lsa_kernels import fits as window_fits
+from .mlp_fused import fits as mlp_fits
+from .mlp_fused import normed_mlp
+from .norm_kernels import fits_a_tile, layer_norm
+from .patch_projection import project_patches
+from .peg_kernels import add_positions
 
 __all__ = ["describe", "mlp", "patch_embed", "peg", "subsampled_attention", "window_attention"]
 

@@ -16,12 +16,12 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op
 
-from .heads import into_head, out_of_head
+from .head_projections import into_head, out_of_head
 from .launch import LOG2_E, contiguous, float32_products, on_device_of, startable
 from .linear_gradients import bias_gradient, weight_gradient
-from .norm import layer_norm, layer_norm_gradients, norm_forward
+from .lsa_kernels import attend_in_windows, exponentials, gradients_in_windows, locate
+from .norm_kernels import layer_norm, layer_norm_gradients, norm_forward
 from .tiles import power_of_two, sublayer_tile
-from .windows import attend_in_windows, exponentials, gradients_in_windows, locate
 
 __all__ = ["MAX_WIDTH", "whole_window_attention"]
 

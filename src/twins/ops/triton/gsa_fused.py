@@ -15,10 +15,10 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op
 
-from .heads import into_head, out_of_head
+from .gsa_kernels import attend_to_keys, attend_with_denominators, gradients_of_summary
+from .head_projections import into_head, out_of_head
 from .launch import LOG2_E, contiguous, float32_products, on_device_of, startable
 from .linear_gradients import bias_gradient, weight_gradient
-from .summary import attend_to_keys, attend_with_denominators, gradients_of_summary
 from .tiles import power_of_two, sublayer_tile
 
 __all__ = ["whole_summary_attention"]

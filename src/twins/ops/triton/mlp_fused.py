@@ -18,7 +18,7 @@ from torch.library import triton_op
 from .activation import gelu, gelu_and_slope
 from .launch import contiguous, float32_products, on_device_of, startable
 from .linear_gradients import bias_gradient, weight_gradient
-from .norm import load_tokens, norm_backward, norm_forward, store_tokens
+from .norm_kernels import load_tokens, norm_backward, norm_forward, store_tokens
 from .tiles import mlp_backward_tile, mlp_tile, power_of_two
 
 __all__ = ["fits", "normed_mlp"]
