@@ -1,10 +1,11 @@
 """LayerNorm of tokens, many of them a program.
 
-PyTorch's gives every token a block of threads, most of which have nothing to do where a token has 64 channels; and it
-answers autocast in float32, though the product that follows takes half of that.
+PyTorch's gives every token a block of threads, most of which have nothing to do where a token has 64 channels; and
+under autocast it returns float32, though the product that follows takes half of that.
 
-A token lies in one tile as a whole, so that its mean and deviation are computed afresh on the way back: nothing is
-saved but the input. Gradients of gain and shift are summed in parts, one a program, and those in a fixed order.
+A token lies in one tile as a whole, so that its mean and standard deviation are computed again in the backward pass:
+nothing is saved but the input. Gradients of weight and bias are summed in parts, one a program, and those in a fixed
+order.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op
 
-from .launch import contiguous, on_device_of, startable
+from .launch import contiguous, launchable, on_device_of
 from .tiles import NORM_STEPS, norm_tile, power_of_two
 
 __all__ = [
-    "fits_a_tile", "layer_norm", "layer_norm_gradients", "load_tokens", "norm_backward", "norm_forward", "store_tokens",
+    "fits_tile", "layer_norm", "layer_norm_gradients", "load_tokens", "norm_backward", "norm_forward", "store_tokens",
 ]  # fmt: skip
 
 _MAX_WIDTH = 4096
 
 
-def fits_a_tile(width: int) -> bool:
+def fits_tile(width: int) -> bool:
+    """Whether one program can hold whole tokens of so many channels."""
     return width <= _MAX_WIDTH
 
 
@@ -44,80 +46,75 @@ def store_tokens(ptr, x, row, channel, N, C):
 
 
 @triton.jit
-def norm_forward(x, gain_ptr, shift_ptr, channel, C, eps):
-    """Normed tokens (R, C) in float32, and for the way back the standardised ones, one over the deviation, the gain."""
+def norm_forward(x, weight_ptr, bias_ptr, channel, C, eps):
+    """Normed tokens (R, C) in float32; for the backward pass xhat (before weight and bias), 1 / std and the weight."""
     x = x.to(tl.float32)
     centred = tl.where((channel < C)[None, :], x - (tl.sum(x, axis=1) / C)[:, None], 0.0)
     rstd = tl.rsqrt(tl.sum(centred * centred, axis=1) / C + eps)
     xhat = centred * rstd[:, None]
-    gain = tl.load(gain_ptr + channel, mask=channel < C, other=0.0).to(tl.float32)
-    shift = tl.load(shift_ptr + channel, mask=channel < C, other=0.0).to(tl.float32)
-    return xhat * gain[None, :] + shift[None, :], xhat, rstd, gain
+    weight = tl.load(weight_ptr + channel, mask=channel < C, other=0.0).to(tl.float32)
+    bias = tl.load(bias_ptr + channel, mask=channel < C, other=0.0).to(tl.float32)
+    return xhat * weight[None, :] + bias[None, :], xhat, rstd, weight
 
 
 @triton.jit
-def norm_backward(dy, xhat, rstd, gain, C):
-    """The gradient by the tokens, from that by the normed ones; all in float32."""
-    dxhat = dy * gain[None, :]
+def norm_backward(dy, xhat, rstd, weight, C):
+    """The gradient w.r.t. the tokens, from that w.r.t. the normed ones; all in float32."""
+    dxhat = dy * weight[None, :]
     along = tl.sum(dxhat * xhat, axis=1) / C
     return (dxhat - (tl.sum(dxhat, axis=1) / C)[:, None] - xhat * along[:, None]) * rstd[:, None]
 
 
 @triton.jit
-def _forward(x_ptr, gain_ptr, shift_ptr, y_ptr, N, C, eps, WIDTH: tl.constexpr, ROWS: tl.constexpr):
+def _forward(x_ptr, weight_ptr, bias_ptr, y_ptr, N, C, eps, WIDTH: tl.constexpr, ROWS: tl.constexpr):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, WIDTH)
-    y, _, _, _ = norm_forward(load_tokens(x_ptr, row, channel, N, C), gain_ptr, shift_ptr, channel, C, eps)
+    y, _, _, _ = norm_forward(load_tokens(x_ptr, row, channel, N, C), weight_ptr, bias_ptr, channel, C, eps)
     store_tokens(y_ptr, y, row, channel, N, C)
 
 
 @triton.jit
 def _backward(
-    dy_ptr, x_ptr, gain_ptr, shift_ptr, dx_ptr, parts_ptr, N, C, eps,
+    dy_ptr, x_ptr, weight_ptr, bias_ptr, dx_ptr, parts_ptr, N, C, eps,
     STEPS: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     channel = tl.arange(0, WIDTH)
-    dgain, dshift = tl.zeros([WIDTH], tl.float32), tl.zeros([WIDTH], tl.float32)
+    dweight, dbias = tl.zeros([WIDTH], tl.float32), tl.zeros([WIDTH], tl.float32)
     first = tl.program_id(0) * STEPS * ROWS
     for start in range(first, min(first + STEPS * ROWS, N), ROWS):
         row = start + tl.arange(0, ROWS)
         x = load_tokens(x_ptr, row, channel, N, C)
-        _, xhat, rstd, gain = norm_forward(x, gain_ptr, shift_ptr, channel, C, eps)
+        _, xhat, rstd, weight = norm_forward(x, weight_ptr, bias_ptr, channel, C, eps)
         dy = load_tokens(dy_ptr, row, channel, N, C).to(tl.float32)
-        store_tokens(dx_ptr, norm_backward(dy, xhat, rstd, gain, C), row, channel, N, C)
-        dgain += tl.sum(dy * xhat, axis=0)
-        dshift += tl.sum(dy, axis=0)
+        store_tokens(dx_ptr, norm_backward(dy, xhat, rstd, weight, C), row, channel, N, C)
+        dweight += tl.sum(dy * xhat, axis=0)
+        dbias += tl.sum(dy, axis=0)
     part = parts_ptr + tl.program_id(0).to(tl.int64) * 2 * C + channel
-    tl.store(part, dgain, mask=channel < C)
-    tl.store(part + C, dshift, mask=channel < C)
-
-
-def layer_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    """Tokens (..., C) normed over their channels, computed in float32 and given in `dtype`."""
-    y: Tensor = _layer_norm(x, gain, shift, eps, dtype)
-    return y
+    tl.store(part, dweight, mask=channel < C)
+    tl.store(part + C, dbias, mask=channel < C)
 
 
 @triton_op("twins::layer_norm", mutates_args={})
-def _layer_norm(x: Tensor, gain: Tensor, shift: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
-    x, gain, shift = contiguous(x, gain, shift)
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """Tokens (..., C) normed over their channels, computed in float32 and returned in `dtype`."""
+    x, weight, bias = contiguous(x, weight, bias)
     C = x.shape[-1]
     N = x.numel() // C
     y = torch.empty_like(x, dtype=dtype)
     tile = norm_tile(C)
     with on_device_of(x):
         if N:
-            startable(_forward)[(-(-N // tile.rows),)](
-                x, gain, shift, y, N, C, eps, power_of_two(C), tile.rows,
+            launchable(_forward)[(-(-N // tile.rows),)](
+                x, weight, bias, y, N, C, eps, power_of_two(C), tile.rows,
                 num_warps=tile.warps, num_stages=tile.stages,
             )  # fmt: skip
     return y
 
 
 @triton_op("twins::layer_norm_backward", mutates_args={})
-def _layer_norm_backward(dy: Tensor, x: Tensor, gain: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The gradient by the tokens, and parts of those by gain and shift."""
-    dy, x, gain, shift = contiguous(dy, x, gain, shift)
+def _layer_norm_backward(dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The gradient w.r.t. the tokens (..., C), and those w.r.t. weight and bias in parts (parts, 2, C)."""
+    dy, x, weight, bias = contiguous(dy, x, weight, bias)
     C = x.shape[-1]
     N = x.numel() // C
     tile = norm_tile(C)
@@ -125,30 +122,30 @@ def _layer_norm_backward(dy: Tensor, x: Tensor, gain: Tensor, shift: Tensor, eps
     dx, parts = torch.empty_like(x), x.new_empty(programs, 2, C, dtype=torch.float32)
     with on_device_of(x):
         if N:
-            startable(_backward)[(programs,)](
-                dy, x, gain, shift, dx, parts, N, C, eps, NORM_STEPS, power_of_two(C), tile.rows,
+            launchable(_backward)[(programs,)](
+                dy, x, weight, bias, dx, parts, N, C, eps, NORM_STEPS, power_of_two(C), tile.rows,
                 num_warps=tile.warps, num_stages=tile.stages,
             )  # fmt: skip
     return dx, parts
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, gain, shift, ctx.eps, _ = inputs
-    ctx.save_for_backward(x, gain, shift)
+    x, weight, bias, ctx.eps, _ = inputs
+    ctx.save_for_backward(x, weight, bias)
 
 
 def layer_norm_gradients(
-    dy: Tensor, x: Tensor, gain: Tensor, shift: Tensor, eps: float
+    dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """From the gradient by the answer of `layer_norm` those by the tokens, gain and shift."""
-    dx, parts = _layer_norm_backward(dy, x, gain, shift, eps)
-    dgain, dshift = parts.sum(dim=0).unbind()
-    return dx, dgain.to(gain.dtype), dshift.to(shift.dtype)
+    """From the gradient w.r.t. the output of `layer_norm` those w.r.t. the tokens, weight and bias."""
+    dx, parts = _layer_norm_backward(dy, x, weight, bias, eps)
+    dweight, dbias = parts.sum(dim=0).unbind()
+    return dx, dweight.to(weight.dtype), dbias.to(bias.dtype)
 
 
 def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-    x, gain, shift = ctx.saved_tensors
-    return *layer_norm_gradients(dy, x, gain, shift, ctx.eps), None, None
+    x, weight, bias = ctx.saved_tensors
+    return *layer_norm_gradients(dy, x, weight, bias, ctx.eps), None, None
 
 
-_layer_norm.register_autograd(_gradients, setup_context=_save)
+layer_norm.register_autograd(_gradients, setup_context=_save)
