@@ -1,4 +1,4 @@
-"""CUDA graphs: what a machine without a GPU shows of them, and the rest marked `gpu`."""
+"""CUDA graphs: what can be checked without a GPU, and the rest marked `gpu`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def network(**settings: object) -> torch.nn.Module:
     return twins.create_model("twins_svt_small", **SMALL, **settings).eval()
 
 
-def test_images_on_a_processor_are_answered_by_the_model_which_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_images_on_a_cpu_go_through_the_model_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     model, images = network(), torch.randn(2, 3, 32, 32)
     fast = twins.graphed(model)
     with caplog.at_level(logging.WARNING, "twins"), torch.no_grad():  # training may round the last bit otherwise
@@ -42,7 +42,7 @@ def test_weights_are_the_models_own() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("features_only", [False, True])
-def test_a_recording_answers_as_the_model_does(features_only: bool) -> None:
+def test_a_recording_gives_the_outputs_of_the_model(features_only: bool) -> None:
     settings = {key: value for key, value in SMALL.items() if key != "num_classes"}
     model = twins.create_model("twins_svt_small", features_only=features_only, **settings).eval().cuda()
     fast = twins.graphed(model, max_shapes=2)
@@ -53,7 +53,7 @@ def test_a_recording_answers_as_the_model_does(features_only: bool) -> None:
             expected, found = model(images), fast(images)
         torch.testing.assert_close(found, expected)
         earlier.append((found, expected))
-    torch.testing.assert_close(*map(list, zip(*earlier, strict=True)))  # replays left earlier answers alone
+    torch.testing.assert_close(*map(list, zip(*earlier, strict=True)))  # replays did not overwrite earlier outputs
     with torch.no_grad():
         next(model.parameters()).mul_(2)
         torch.testing.assert_close(fast(images), model(images))

@@ -1,4 +1,4 @@
-"""Inference by CUDA graphs: a hundred small kernels are started at once, which is what small batches wait for."""
+"""Inference by CUDA graphs: hundreds of small kernels are launched at once, which is what small batches wait for."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _WARM_UP = 3  # calls before the recording: libraries choose algorithms and kern
 
 
 def graphed(model: nn.Module, max_shapes: int = 8) -> Graphed:
-    """The model with its kernels recorded, for inference: called alike, and it answers the same.
+    """The model as CUDA graphs, for inference: the same call, the same outputs.
 
-    Each shape and type of images is recorded when it first comes, and so is each setting of autocast; of more than
-    `max_shapes` the one unused for longest is forgotten. A recording keeps its intermediate maps: meant for small
-    batches, where starting kernels takes longer than they do. Weights may change in place, but must not be moved.
-    Images on a CPU are answered by the model itself, and that is logged once.
+    Each shape and dtype of images is recorded when it first comes, and so is each setting of autocast; of more than
+    `max_shapes` recordings the least recently used is dropped. A recording keeps its intermediate maps: meant for small
+    batches, where launching kernels takes longer than running them. Weights may change in place, but must not be moved.
+    Images on a CPU go through the model itself, which is logged once.
 
-    Raises TwinsError for a model in training mode, or fewer than one shape.
+    Raises TwinsError for fewer than one shape and, when called, for a model in training mode.
     """
     if max_shapes < 1:
         raise TwinsError(f"max_shapes must be 1 or more, not {max_shapes}")
@@ -36,14 +36,14 @@ class Graphed(nn.Module):
         super().__init__()
         self.model, self.max_shapes = model, max_shapes
         self._recordings: OrderedDict[tuple[Any, ...], _Recording] = OrderedDict()
-        self._told = False
+        self._warned = False
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Any:
         if any(module.training for module in self.model.modules()):
             raise TwinsError("graphed is for inference: call eval() on the model first")
         if not images.is_cuda:
-            self._tell("CUDA graphs: images on a CPU, which has none; the model runs as it is")
+            self._warn_once("CUDA graphs: images on a CPU, which has none; the model runs as it is")
             return self.model(images)
         key = (images.shape, images.dtype, images.device, torch.is_autocast_enabled("cuda"),
                torch.get_autocast_dtype("cuda"))  # fmt: skip
@@ -54,14 +54,14 @@ class Graphed(nn.Module):
         self._recordings.move_to_end(key)
         return self._recordings[key].replay(images)
 
-    def _tell(self, text: str) -> None:
-        if not self._told:
-            logging.getLogger(__name__).warning(text)
-        self._told = True
+    def _warn_once(self, message: str) -> None:
+        if not self._warned:
+            logging.getLogger(__name__).warning(message)
+        self._warned = True
 
 
 class _Recording:
-    """One shape: images are copied to where the graph reads, and answers from where it writes."""
+    """The graph of one shape: images are copied to where it reads, and outputs from where it writes."""
 
     def __init__(self, model: nn.Module, images: Tensor) -> None:
         self._images = images.clone()
@@ -78,7 +78,7 @@ class _Recording:
             torch.set_autocast_cache_enabled(False)
             try:
                 with torch.cuda.graph(self._graph):
-                    self._answer = model(self._images)
+                    self._output = model(self._images)
             finally:
                 torch.set_autocast_cache_enabled(cached)
 
@@ -86,9 +86,9 @@ class _Recording:
         with torch.cuda.device(images.device):
             self._images.copy_(images)
             self._graph.replay()
-            return _copy(self._answer)
+            return _copy(self._output)
 
 
-def _copy(answer: Any) -> Any:
-    """The next replay writes over the graph's own."""
-    return answer.clone() if isinstance(answer, Tensor) else [tensor.clone() for tensor in answer]
+def _copy(output: Any) -> Any:
+    """A copy, since the next replay overwrites the graph's own."""
+    return output.clone() if isinstance(output, Tensor) else [tensor.clone() for tensor in output]

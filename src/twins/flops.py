@@ -1,4 +1,4 @@
-"""What one image costs a network, counted while it runs on PyTorch's meta device: shapes flow, numbers do not."""
+"""Multiply-adds of a network for one image, counted while it runs on PyTorch's meta device: shapes without numbers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 _aten = torch.ops.aten
 _PROJECTIONS = {_aten.convolution, _aten.mm, _aten.addmm}
-_LAYER_NORM_COST = 5  # operations an element, as fvcore counts a norm with weight and bias
+_LAYER_NORM_COST = 5  # operations per element, as fvcore counts a norm with weight and bias
 
 
 class Flops(NamedTuple):
-    """Operations for one image; a multiply-add counts as one. Two conventions are in use, so name the one you cite.
+    """Operations for one image; a multiply-add counts as one. Two conventions are in use, so say which one you cite.
 
     `projections`, multiply-adds of convolutions and linear layers, is the "FLOPs" column of the public README.
     `total` adds the two matrix products of every attention and the norms, as the tool fvcore does.
@@ -33,10 +33,10 @@ class Flops(NamedTuple):
 
 
 def count_flops(model: nn.Module, size: int | tuple[int, int] = 224) -> Flops:
-    """Count what `model`, as it stands, does to one image of `size` pixels: a side, or (height, width).
+    """The operations of `model`, as it stands, for one image of `size` pixels: a side, or (height, width).
 
-    Nothing is computed and the model is left as it was. The image has `model.in_chans` channels, or 3 where the
-    model does not say. In windows that stick out of the map, padding that is computed is counted.
+    Nothing is computed and the model is left as it was. The image has `model.in_chans` channels, or 3 if there is no
+    such attribute. In windows that stick out of the map, padding that is computed is counted.
     """
     height, width = (size, size) if isinstance(size, int) else size
     tensors = {name: t.to("meta") for name, t in [*model.named_parameters(), *model.named_buffers()]}

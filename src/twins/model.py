@@ -1,10 +1,11 @@
 """Twins: spatial attention in vision transformers, revisited (Chu et al., NeurIPS 2021, arXiv 2104.13840).
 
 Read from top to bottom: the six networks as a table, the two attentions, a block, the four stages, and on top of them
-the classifier and the backbone for dense prediction. This file and the folder `ops` beside it need torch alone, and
-can be copied out together.
+the classifier and the backbone for dense prediction. Formulas of the sublayers stand in `ops/reference.py`. This file
+and the folder `ops` beside it need torch alone, and can be copied out together.
 
-Shape suffixes: B batch, H and W height and width of the map, C channels, N = H * W tokens.
+Shape suffixes: B batch, H and W height and width of the map, C channels, N = H * W tokens. Parameters are named as in
+the published checkpoints.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from . import ops
 
 
 class Variant(NamedTuple):
-    """What tells the six networks apart; one number a stage (paper, tables 1 to 3)."""
+    """In what the six networks differ: one number per stage (paper, tables 1 to 3)."""
 
     embed_dims: tuple[int, ...]
     num_heads: tuple[int, ...]
     mlp_ratios: tuple[int, ...]
     depths: tuple[int, ...]
-    window_size: int | None  # None: every block attends globally (PCPVT); a number: local and global take turns (SVT)
+    window_size: int | None  # None: GSA in every block (PCPVT); a number: LSA and GSA by turns (SVT)
 
 
 VARIANTS = {
@@ -38,12 +39,12 @@ VARIANTS = {
     "twins_svt_base": Variant((96, 192, 384, 768), (3, 6, 12, 24), (4, 4, 4, 4), (2, 2, 18, 2), 7),
     "twins_svt_large": Variant((128, 256, 512, 1024), (4, 8, 16, 32), (4, 4, 4, 4), (2, 2, 18, 2), 7),
 }
-SR_RATIOS = (8, 4, 2, 1)
-PATCH_SIZES = (4, 2, 2, 2)
+SR_RATIOS = (8, 4, 2, 1)  # of GSA's keys and values, per stage
+PATCH_SIZES = (4, 2, 2, 2)  # per stage, of the map before it
 
 
 class PatchEmbed(nn.Module):
-    """Cut the map into patches and project each to a token: (B, H, W, C) -> (B, H // patch, W // patch, dim)."""
+    """Patch embedding: a strided convolution and a norm, (B, H, W, in_chans) -> (B, H // patch, W // patch, dim)."""
 
     def __init__(self, in_chans: int, dim: int, patch: int) -> None:
         super().__init__()
@@ -55,7 +56,10 @@ class PatchEmbed(nn.Module):
 
 
 class PositionalEncodingGenerator(nn.Module):
-    """Positions from zero padding: a depthwise convolution plus identity (paper, 3.1; Chu et al., 2102.10882)."""
+    """PEG: x + a 3 x 3 depthwise convolution of x; its zero padding tells tokens where they are.
+
+    (B, H, W, C) -> (B, H, W, C). Paper, 3.1; conditional positional encoding, Chu et al., arXiv 2102.10882.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -68,7 +72,10 @@ class PositionalEncodingGenerator(nn.Module):
 
 
 class LocallyGroupedAttention(nn.Module):
-    """LSA: self-attention inside windows that do not overlap (paper, 3.2)."""
+    """LSA: self-attention within windows that do not overlap (paper, 3.2); (B, H, W, C) -> (B, H, W, C).
+
+    `norm` is applied first and belongs to the block. `padding` is one of `ops.WINDOW_PADDINGS`, see `Stages`.
+    """
 
     def __init__(self, dim: int, heads: int, window: int, padding: str, drop_rate: float) -> None:
         super().__init__()
@@ -82,7 +89,10 @@ class LocallyGroupedAttention(nn.Module):
 
 
 class GlobalSubsampledAttention(nn.Module):
-    """GSA: every token attends to a summary of the whole map, shrunk `sr_ratio` times each way (paper, 3.2)."""
+    """GSA: every token attends to keys and values of the map sub-sampled `sr_ratio` times along both axes (paper, 3.2).
+
+    (B, H, W, C) -> (B, H, W, C). `norm`, applied first, belongs to the block; `self.norm` is the sub-sampled map's.
+    """
 
     def __init__(self, dim: int, heads: int, sr_ratio: int, drop_rate: float) -> None:
         super().__init__()
@@ -101,7 +111,7 @@ class GlobalSubsampledAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between."""
+    """Two linear layers with a GELU between, on every token: (B, H, W, C) -> (B, H, W, C)."""
 
     def __init__(self, dim: int, hidden: int, drop_rate: float) -> None:
         super().__init__()
@@ -114,7 +124,10 @@ class Mlp(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: while training, leave a whole branch out for some of the batch (Huang et al., 1603.09382)."""
+    """Stochastic depth: in training, a sample's branch is dropped with probability `rate`, else divided by 1 - rate.
+
+    (B, H, W, C) -> (B, H, W, C). Huang et al., arXiv 1603.09382.
+    """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -131,7 +144,7 @@ class DropPath(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then MLP, each with its norm before it and a residual around it."""
+    """A pre-norm transformer block, (B, H, W, C) -> (B, H, W, C): x + attn(norm1(x)), then x + mlp(norm2(x))."""
 
     def __init__(
         self,
@@ -157,33 +170,35 @@ class Block(nn.Module):
 class Stages(nn.Module):
     """The four stages that the classifier and the backbone share: maps at strides 4, 8, 16 and 32.
 
-    Any height and width from 1 pixel up will do: what is left over by a convolution is dropped at the right and the
-    bottom, and only an axis shorter than a kernel is padded with zeros, to the kernel's size.
+    A stage is a patch embedding, a block, the PEG and the other blocks (paper, figures 1 and 2). Any height and width
+    from 1 pixel will do: rows and columns left over by a convolution are dropped at the bottom and the right, and only
+    an axis shorter than a kernel is zero-padded, to the kernel's size.
 
     Parameters
     ----------
     embed_dims, num_heads, mlp_ratios, depths, sr_ratios:
-        One number a stage; see `VARIANTS`.
+        One number per stage; see `VARIANTS`.
     window_size:
         Side of the LSA windows of even blocks, or None for GSA in every block.
     in_chans:
         Channels of the images.
     drop_rate, drop_path_rate:
-        Dropout of tokens, attention outputs and MLPs; stochastic depth, growing from 0 at the first block to this.
+        Dropout of embedded patches, attention outputs and MLPs; stochastic depth, which grows linearly from 0 at the
+        first block to this at the last.
     window_padding:
-        How windows that stick out of the map behave. "mask": real tokens see real tokens only, as if the window were
-        clipped (exact, the default). "zero": zeros join before the qkv projection, as in timm and the published
-        detectors. "mask-both": masks when height and width both stick out, else as "zero", as in the published
-        segmentation models.
+        What windows that stick out of the map hold. "mask": the tokens of the map alone, as if the window were clipped
+        (exact, the default). "zero": zeros before the qkv projection, which enter the softmax through its bias, as in
+        timm and the published detectors. "mask-both": as "mask" where windows stick out along both axes, else as
+        "zero", as in the published segmentation models.
     norm_eps:
         Epsilon of the norms in blocks, after stages and before the head. 1e-6 as published; OpenMMLab's own
         trainings used 1e-5.
     stage_norms:
         A LayerNorm on each stage's output, which also feeds the next stage (published SVT dense backbones).
     num_stages:
-        Build only the first stages; rates of drop-path stay those of the whole network.
+        Build only the first stages; drop-path rates stay those of the whole network.
 
-    Raises ValueError for values that make no network.
+    Raises ValueError for values that make no network, naming the argument.
     """
 
     load_report: Any = None  # of the weights that the network was created with, if any
@@ -243,7 +258,7 @@ class Stages(nn.Module):
         self.apply(_init_weights)
 
     def stage(self, s: int, x_BHWC: Tensor) -> Tensor:
-        """Run stage `s` (from 0) on the map before it."""
+        """Stage `s` (from 0) of the map before it: (B, H, W, C) -> (B, H // patch, W // patch, embed_dims[s])."""
         x_BHWC = self.drop(self.patch_embeds[s](x_BHWC))
         blocks = self.blocks[s]
         assert isinstance(blocks, nn.ModuleList)
@@ -257,7 +272,7 @@ class Stages(nn.Module):
         return x_BHWC if self.norm_list is None else self.norm_list[s](x_BHWC)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory: keep only each block's input, and compute the block again on the way back."""
+        """Trade time for memory: save only each block's input, and compute the block again in the backward pass."""
         self.grad_checkpointing = enable
 
     def freeze_stages(self, count: int) -> list[nn.Module]:
@@ -276,11 +291,11 @@ class Stages(nn.Module):
         return frozen
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters, beside norms and biases, that the published training does not decay."""
+        """Names of parameters, beside those of norms and biases, without weight decay in the published training."""
         return {f"pos_block.{name}" for name, _ in self.pos_block.named_parameters()}
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Patterns that sort parameters by depth, in timm's form, for layer-wise learning rates.
+        """Patterns that group parameters by depth, in timm's format, for layer-wise learning rates.
 
         A layer is a block, or a stage if `coarse`. The number 99999 is timm's for "with the layer before".
         """
@@ -299,15 +314,17 @@ class Stages(nn.Module):
 class Twins(Stages):
     """The classifier: four stages, a norm, the mean over all tokens, a linear head.
 
-    Called with (B, in_chans, H, W) floats it answers (B, num_classes) logits. The methods are timm's model interface,
-    so that scripts and libraries written for timm's networks can use this one. Other keywords: see `Stages`.
+    model(images): (B, in_chans, H, W) floats -> (B, num_classes) logits. The methods are timm's model interface, so
+    that scripts and libraries written for timm's networks can use this one. Other keywords: see `Stages`.
 
     Parameters
     ----------
     num_classes:
-        Width of the head; 0 leaves the head out, and the answer is the pooled (B, C) features.
+        Width of the head; 0 leaves the head out, and the output is the pooled (B, C) features.
     global_pool:
-        "avg", or "" for no pooling: then forward answers (B, N, C) tokens, through the head if there is one.
+        "avg", or "" for no pooling: then the output is (B, N, C) tokens, through the head if there is one.
+
+    Raises ValueError for values that make no network, naming the argument.
     """
 
     def __init__(self, num_classes: int = 1000, global_pool: str = "avg", **stages: Any) -> None:
@@ -320,14 +337,14 @@ class Twins(Stages):
         return self.forward_head(self.forward_features(images))
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """(B, in_chans, H, W) -> (B, N, C), the normed tokens of the last stage."""
+        """(B, in_chans, H, W) -> (B, N, C): the normed tokens of the last stage."""
         x_BHWC = images.permute(0, 2, 3, 1)
         for s in range(len(self.blocks)):
             x_BHWC = self.stage(s, x_BHWC)
         return self.norm(x_BHWC.flatten(1, 2))
 
     def forward_head(self, x_BNC: Tensor, pre_logits: bool = False) -> Tensor:
-        """(B, N, C) -> (B, num_classes); with `pre_logits` what the head would have read."""
+        """(B, N, C) tokens -> (B, num_classes) logits; with `pre_logits` the (B, C) input of the head."""
         x = x_BNC.mean(dim=1) if self.global_pool == "avg" else x_BNC
         return x if pre_logits else self.head(x)
 
@@ -342,7 +359,9 @@ class Twins(Stages):
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
         """Tokens as from `forward_features`, and the maps of the stages in `indices` (the last n, if it is a number).
 
-        `norm` norms the last stage's map too; `stop_early` leaves the stages out that no index asks for.
+        `x` is (B, in_chans, H, W); the maps are (B, C_s, H_s, W_s), or (B, H_s, W_s, C_s) for `output_fmt` "NHWC".
+        `norm` norms the last stage's map too; `stop_early` leaves out the stages after the last index; with
+        `intermediates_only` the maps alone are returned.
         Raises ValueError for an index that is not there or a format other than "NCHW" and "NHWC".
         """
         if output_fmt not in ("NCHW", "NHWC"):
@@ -364,7 +383,11 @@ class Twins(Stages):
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Remove what the stages in `indices` do not need; returns them counted from 0."""
+        """Remove the stages after the last of `indices`, and then head and final norm too; returns indices from 0.
+
+        Where no stage is removed, `prune_norm` and `prune_head` decide on norm and head. Raises ValueError for an index
+        that is not there.
+        """
         take = self._stage_indices(indices)
         kept = max(take) + 1
         shortened = kept < len(self.blocks)
@@ -381,10 +404,14 @@ class Twins(Stages):
         return take
 
     def get_classifier(self) -> nn.Module:
+        """The head: a linear layer, or an identity for no classes."""
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A fresh head for `num_classes` classes, or none for 0; the pooling stays unless it is given."""
+        """A newly initialised head for `num_classes` classes, or none for 0; `global_pool` stays unless it is given.
+
+        Raises ValueError for fewer than 0 classes or a pooling other than "avg" and "".
+        """
         if num_classes < 0:
             raise ValueError(f"num_classes must be 0 or more, not {num_classes}")
         if global_pool not in (None, "avg", ""):
@@ -413,10 +440,11 @@ class Twins(Stages):
 
 
 class TwinsBackbone(Stages):
-    """The network under detectors and segmenters: (B, in_chans, H, W) -> one (B, C, H_s, W_s) map a wanted stage.
+    """The backbone of detectors and segmentation models: (B, in_chans, H, W) -> a (B, C_s, H_s, W_s) map per stage.
 
-    `out_indices` names the stages, counted from 0; stages after the last of them are not built. There is no head and
-    no final norm. `feature_info.channels()` and `.reduction()` describe the maps. Other keywords: see `Stages`.
+    `out_indices` names the stages, counted from 0 (or from the end, if negative); stages after the last of them are
+    not built. There is no head and no final norm. `feature_info.channels()` and `.reduction()` describe the maps.
+    Other keywords: see `Stages`. Raises ValueError for values that make no network, naming the argument.
     """
 
     def __init__(self, out_indices: Sequence[int] = (0, 1, 2, 3), **stages: Any) -> None:
@@ -438,20 +466,23 @@ class TwinsBackbone(Stages):
 
 
 class FeatureInfo(list[dict[str, Any]]):
-    """What each feature map is: one dictionary a map, with timm's accessors."""
+    """Channels, stride and module of each feature map: one dictionary per map, with timm's accessors."""
 
     def channels(self) -> list[int]:
+        """C_s of each map."""
         return [info["num_chs"] for info in self]
 
     def reduction(self) -> list[int]:
-        """Pixels of the image along one side of a cell of the map."""
+        """The stride of each map in pixels of the image."""
         return [info["reduction"] for info in self]
 
     def module_name(self) -> list[str]:
+        """The blocks of each map's stage, by their name in the network."""
         return [info["module"] for info in self]
 
 
 def _init_weights(module: nn.Module) -> None:
+    """As published: linear weights from a truncated normal, convolutions' by their fan-out, biases zero."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
     elif isinstance(module, nn.Conv2d):

@@ -1,6 +1,6 @@
 """The six networks for timm: `import twins.timm`, and timm.create_model knows the names of the original repository.
 
-`alt_gvt_small`, `pcpvt_base` and their kin are made by timm's own builder out of our network, so that timm's scripts,
+`alt_gvt_small`, `pcpvt_base` and the others are made by timm's own builder from our network, so that timm's scripts,
 `features_only` and the libraries built on timm can use it. timm's `twins_*` names remain timm's.
 """
 
@@ -54,7 +54,7 @@ def _network(
     dtype: torch.dtype | None = None,
     **settings: Any,
 ) -> Twins:
-    """A classifier made with the keywords that timm gives every network; `img_size` has nothing to fix here."""
+    """A classifier made with the keywords that timm passes to every network; `img_size` is unused: any size runs."""
     with nullcontext() if device is None else torch.device(device):
         return Twins(**settings).to(dtype=dtype)
 
@@ -66,7 +66,7 @@ def _entrypoint(name: str, variant: str) -> Callable[..., nn.Module]:
         model: nn.Module = build_model_with_cfg(_network, name, pretrained, feature_cfg=features, **settings)
         return model
 
-    make.__name__ = make.__qualname__ = name  # what register_model files it under
+    make.__name__ = make.__qualname__ = name  # under which register_model lists it
     return make
 
 

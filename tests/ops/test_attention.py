@@ -23,7 +23,7 @@ SHAPES = [
 pytestmark = pytest.mark.usefixtures("nan_memory")
 
 
-def draw(B: int, h: int, N: int, M: int, D: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def random_qkv(B: int, h: int, N: int, M: int, D: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values; the latter two as views, as the sublayers hand them over."""
     q = torch.randn(B, h, N, D).to(dtype)
     kv = torch.randn(B, M, 2, h, D).to(dtype).permute(2, 0, 3, 1, 4)
@@ -45,7 +45,7 @@ def output_and_gradients(attend, q: Tensor, k: Tensor, v: Tensor) -> list[Tensor
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)], ids=str)
 def test_attention_is_the_formula(attend, shape: tuple[int, ...], dtype: torch.dtype, tolerance: float):
-    q, k, v = draw(*shape, dtype=dtype)
+    q, k, v = random_qkv(*shape, dtype=dtype)
     exact = output_and_gradients(formula, *(x.detach().double().requires_grad_() for x in (q, k, v)))
     for actual, expected in zip(output_and_gradients(attend, q, k, v), exact, strict=True):
         torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
@@ -53,12 +53,12 @@ def test_attention_is_the_formula(attend, shape: tuple[int, ...], dtype: torch.d
 
 @pytest.mark.parametrize("dtype", attention.NARROW, ids=str)
 @pytest.mark.parametrize("shape", SHAPES[:-1], ids=str)
-def test_narrow_types_err_by_their_rounding_alone(shape: tuple[int, ...], dtype: torch.dtype):
+def test_errors_of_narrow_dtypes_are_their_rounding(shape: tuple[int, ...], dtype: torch.dtype):
     """A score s is rounded by |s| u, weights and outputs by u: relative errors of the softmax are at most (|s| + 2) u.
 
     Backward, weights times their gradients are rounded again, and twice that is allowed.
     """
-    q, k, v = draw(*shape, dtype=dtype)
+    q, k, v = random_qkv(*shape, dtype=dtype)
     exact = output_and_gradients(formula, *(x.detach().double().requires_grad_() for x in (q, k, v)))
     score = float((torch.einsum("bhnd,bhmd->bhnm", q, k).detach().float() / math.sqrt(shape[-1])).abs().max())
     unit = torch.finfo(dtype).eps / 2
@@ -88,10 +88,10 @@ def test_sublayers_by_products_are_as_near_to_float32_as_the_reference(
     x = torch.randn(2, *size, 64, requires_grad=True)
     parts = [p for layer in (norm, qkv, proj, q, kv, sr, sr_norm) for p in layer.parameters()]
 
-    def run(form, autocast: bool) -> list[Tensor]:  # type: ignore[no-untyped-def]
+    def run(backend, autocast: bool) -> list[Tensor]:  # type: ignore[no-untyped-def]
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            y = form.window_attention(x, norm, qkv, proj, 2, 7, "mask")
-            y = y.float() + form.subsampled_attention(x, norm, q, kv, proj, 2, sr, sr_norm)
+            y = backend.window_attention(x, norm, qkv, proj, 2, 7, "mask")
+            y = y.float() + backend.subsampled_attention(x, norm, q, kv, proj, 2, sr, sr_norm)
         dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
         return [y, *torch.autograd.grad((y * dy).sum(), [x, *parts])]
 
@@ -107,7 +107,7 @@ def test_sublayers_by_products_are_as_near_to_float32_as_the_reference(
         assert ours <= 1.5 * theirs + 2e-3
 
 
-# ---- which runs
+# ---- which one runs
 
 
 def chosen(monkeypatch: pytest.MonkeyPatch, q: Tensor, k: Tensor) -> str:
@@ -132,10 +132,10 @@ def chosen(monkeypatch: pytest.MonkeyPatch, q: Tensor, k: Tensor) -> str:
         (torch.float64, 49, "fused"),
     ],
 )
-def test_products_where_gradients_are_computed_in_a_narrow_type_with_few_keys(
+def test_products_where_gradients_are_computed_in_a_narrow_dtype_with_few_keys(
     dtype: torch.dtype, keys: int, expected: str, monkeypatch: pytest.MonkeyPatch
 ):
-    q, k, _ = draw(1, 1, 9, keys, 32, dtype)
+    q, k, _ = random_qkv(1, 1, 9, keys, 32, dtype)
     assert chosen(monkeypatch, q, k) == expected
     assert chosen(monkeypatch, q.detach(), k.detach()) == "fused"
     with torch.no_grad():
@@ -149,7 +149,7 @@ def test_other_devices_keep_fused_attention(monkeypatch: pytest.MonkeyPatch):
     assert chosen(monkeypatch, q, q) == "fused"
 
 
-def test_the_choice_is_said(monkeypatch: pytest.MonkeyPatch):
+def test_the_choice_is_described(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(precision.IN_HARDWARE, torch.bfloat16, True)
     by_products = (
         f"PyTorch {torch.__version__}, attention on folded windows by batched products up to 256 keys while training, "

@@ -1,22 +1,25 @@
-"""The sublayers, in every form, against loops and formulas written here: answers and gradients, in double precision."""
+"""The sublayers in plain PyTorch against loops and formulas written here: outputs and gradients, in float64."""
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers.grids import every_pair
 from twins import ops
 from twins.ops import precision
 
-FORMS = ("eager", "reference")
+BACKENDS = ("eager", "reference")
 WINDOW = 7
 HEAD_SIZES = (32, 64)
 pytestmark = pytest.mark.usefixtures("nan_memory")
@@ -35,7 +38,7 @@ def image(*shape: int) -> Tensor:
 
 
 def gradients(y: Tensor, x: Tensor, *layers: nn.Module | None) -> dict[str, Tensor]:
-    """Of one fixed weighted sum of y, by the input and every parameter."""
+    """Of one fixed weighted sum of y, w.r.t. the input and every parameter."""
     weights = torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(1))
     tensors = {"x": x}
     for i, module in enumerate(layers):
@@ -89,11 +92,13 @@ def slow_window_attention(x: Tensor, norm: nn.Module, qkv: nn.Module, proj: nn.M
     return proj(attend_in_loops(x, qkv, heads)[:, :H, :W])
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("padding", ops.WINDOW_PADDINGS)
-@pytest.mark.parametrize("size", [(14, 14), (15, 9), (14, 9), (3, 7), (1, 1), (2, 16)], ids=str)
-@pytest.mark.parametrize("head_size", HEAD_SIZES)
-def test_window_attention_is_the_loop_over_windows(form: str, padding: str, size: tuple[int, int], head_size: int):
+@every_pair(
+    backend=BACKENDS,
+    padding=ops.WINDOW_PADDINGS,
+    size=[(14, 14), (15, 9), (14, 9), (3, 7), (1, 1), (2, 16)],
+    head_size=HEAD_SIZES,
+)
+def test_window_attention_is_the_loop_over_windows(backend: str, padding: str, size: tuple[int, int], head_size: int):
     heads, channels = 2, 2 * head_size
     norm, qkv = layer(nn.LayerNorm(channels)), layer(nn.Linear(channels, 3 * channels))
     proj, x = layer(nn.Linear(channels, channels)), image(2, *size, channels)
@@ -101,7 +106,7 @@ def test_window_attention_is_the_loop_over_windows(form: str, padding: str, size
     masked = padding == "mask" or (padding == "mask-both" and both_stick_out)
 
     def actual() -> Tensor:
-        with ops.use(form):
+        with ops.use(backend):
             return ops.window_attention(x, norm, qkv, proj, heads, WINDOW, padding)
 
     assert_same(actual, lambda: slow_window_attention(x, norm, qkv, proj, heads, masked), x, norm, qkv, proj)
@@ -111,15 +116,15 @@ def test_paddings_differ_where_they_should():
     channels = 32
     norm, qkv, proj = nn.Identity(), layer(nn.Linear(channels, 3 * channels)), nn.Identity()
 
-    def answers(*size: int) -> list[Tensor]:
+    def outputs(*size: int) -> list[Tensor]:
         x = image(1, *size, channels)
         return [ops.window_attention(x, norm, qkv, proj, 1, WINDOW, padding) for padding in ops.WINDOW_PADDINGS]
 
-    mask, zero, mask_both = answers(9, 9)
+    mask, zero, mask_both = outputs(9, 9)
     assert torch.equal(mask, mask_both)
     assert (mask - zero)[:, :7, :7].abs().max() == 0
     assert (mask - zero).abs().max() > 1e-2
-    mask, zero, mask_both = answers(9, 14)
+    mask, zero, mask_both = outputs(9, 14)
     assert torch.equal(zero, mask_both)
     assert (mask - zero).abs().max() > 1e-2
 
@@ -127,9 +132,9 @@ def test_paddings_differ_where_they_should():
 # ---- the other sublayers
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("size", [(8, 8), (11, 6), (13, 17), (3, 9), (1, 1)], ids=str)
-def test_patch_embed_is_a_linear_layer_on_whole_patches(form: str, size: tuple[int, int]):
+def test_patch_embed_is_a_linear_layer_on_whole_patches(backend: str, size: tuple[int, int]):
     patch, channels, dim = 4, 3, 16
     proj, norm, x = layer(nn.Conv2d(channels, dim, patch, patch)), layer(nn.LayerNorm(dim)), image(2, *size, channels)
     rows, columns = (max(side // patch, 1) for side in size)
@@ -141,16 +146,16 @@ def test_patch_embed_is_a_linear_layer_on_whole_patches(form: str, size: tuple[i
         return norm(patches @ proj.weight.flatten(1).T + proj.bias)
 
     def actual() -> Tensor:
-        with ops.use(form):
+        with ops.use(backend):
             return ops.patch_embed(x, proj, norm)
 
     assert actual().shape == (2, rows, columns, dim)
     assert_same(actual, expected, x, proj, norm)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("size", [(5, 8), (1, 4), (1, 1)], ids=str)
-def test_peg_adds_nine_shifted_maps(form: str, size: tuple[int, int]):
+def test_peg_adds_nine_shifted_maps(backend: str, size: tuple[int, int]):
     H, W = size
     conv, x = layer(nn.Conv2d(6, 6, 3, padding=1, groups=6)), image(2, H, W, 6)
 
@@ -160,14 +165,14 @@ def test_peg_adds_nine_shifted_maps(form: str, size: tuple[int, int]):
         return x + conv.bias + sum(shifts)
 
     def actual() -> Tensor:
-        with ops.use(form):
+        with ops.use(backend):
             return ops.peg(x, conv)
 
     assert_same(actual, expected, x, conv)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_mlp_has_the_exact_gelu(form: str):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_mlp_has_the_exact_gelu(backend: str):
     norm, fc1 = layer(nn.LayerNorm(8)), layer(nn.Linear(8, 32))
     fc2, x = layer(nn.Linear(32, 8)), image(2, 3, 5, 8)
 
@@ -176,18 +181,21 @@ def test_mlp_has_the_exact_gelu(form: str):
         return fc2(hidden * 0.5 * (1 + torch.erf(hidden / math.sqrt(2))))
 
     def actual() -> Tensor:
-        with ops.use(form):
+        with ops.use(backend):
             return ops.mlp(x, norm, fc1, fc2)
 
     assert_same(actual, expected, x, norm, fc1, fc2)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("head_size", HEAD_SIZES)
-@pytest.mark.parametrize(("size", "sr_ratio"), [((16, 8), 8), ((13, 9), 4), ((3, 5), 2), ((3, 1), 8), ((4, 3), 1)])
-def test_subsampled_attention_is_softmax_over_the_summary(
-    form: str, head_size: int, size: tuple[int, int], sr_ratio: int
+@every_pair(
+    backend=BACKENDS,
+    head_size=HEAD_SIZES,
+    size_and_ratio=[((16, 8), 8), ((13, 9), 4), ((3, 5), 2), ((3, 1), 8), ((4, 3), 1)],
+)
+def test_subsampled_attention_is_softmax_over_the_subsampled_map(
+    backend: str, head_size: int, size_and_ratio: tuple[tuple[int, int], int]
 ):
+    size, sr_ratio = size_and_ratio
     heads, channels = 2, 2 * head_size
     norm, q = layer(nn.LayerNorm(channels)), layer(nn.Linear(channels, channels))
     kv, proj = layer(nn.Linear(channels, 2 * channels)), layer(nn.Linear(channels, channels))
@@ -195,26 +203,26 @@ def test_subsampled_attention_is_softmax_over_the_summary(
     sr_norm, x = layer(nn.LayerNorm(channels)) if sr_ratio > 1 else None, image(2, *size, channels)
 
     def expected() -> Tensor:
-        answers = []
+        outputs = []
         for x_HWC in norm(x):
-            summary = x_HWC if sr is None else ops.patch_embed(x_HWC[None], sr, sr_norm)[0]
-            queries, keys_values = q(x_HWC).flatten(0, 1), kv(summary).flatten(0, 1)
+            x_sr = x_HWC if sr is None else ops.patch_embed(x_HWC[None], sr, sr_norm)[0]
+            queries, keys_values = q(x_HWC).flatten(0, 1), kv(x_sr).flatten(0, 1)
             heads_of = [part.chunk(heads, dim=-1) for part in (queries, *keys_values.chunk(2, dim=-1))]
             y = [(q_ @ k_.T / math.sqrt(head_size)).softmax(dim=-1) @ v_ for q_, k_, v_ in zip(*heads_of, strict=True)]
-            answers.append(torch.cat(y, dim=-1).reshape(x_HWC.shape))
-        return proj(torch.stack(answers))
+            outputs.append(torch.cat(y, dim=-1).reshape(x_HWC.shape))
+        return proj(torch.stack(outputs))
 
     def actual() -> Tensor:
-        with ops.use(form):
+        with ops.use(backend):
             return ops.subsampled_attention(x, norm, q, kv, proj, heads, sr, sr_norm)
 
     assert_same(actual, expected, x, norm, q, kv, proj, sr, sr_norm)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_dropout_rate_reaches_every_branch(form: str):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_dropout_rate_reaches_every_branch(backend: str):
     identity, x, c = nn.Identity(), image(1, 8, 8, 32), 32
-    with ops.use(form):
+    with ops.use(backend):
         branches = [
             ops.window_attention(x, identity, layer(nn.Linear(c, 3 * c)), identity, 1, WINDOW, "mask", 0.5),
             ops.subsampled_attention(
@@ -226,10 +234,10 @@ def test_dropout_rate_reaches_every_branch(form: str):
     assert dropped == pytest.approx([0.5, 0.5, 0.75], abs=0.05)  # an MLP drops its hidden layer, then its output
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_batch_may_be_empty(form: str):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_batch_may_be_empty(backend: str):
     identity, x, c = nn.Identity(), image(0, 9, 9, 32), 32
-    with ops.use(form):
+    with ops.use(backend):
         local = ops.window_attention(x, identity, layer(nn.Linear(c, 3 * c)), identity, 1, WINDOW, "mask")
         subsampled = ops.subsampled_attention(
             x, identity, identity, layer(nn.Linear(c, 2 * c)), identity, 1, None, None
@@ -265,7 +273,7 @@ SUBLAYERS = ("patch_embed", "peg", "window_attention", "subsampled_attention", "
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("name", SUBLAYERS)
-def test_autocast_to_a_type_that_the_processor_lacks_stays_in_float32(
+def test_autocast_to_a_dtype_that_the_cpu_lacks_stays_in_float32(
     name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setitem(precision.IN_HARDWARE, dtype, False)
@@ -280,7 +288,7 @@ def test_autocast_to_a_type_that_the_processor_lacks_stays_in_float32(
     assert all(torch.equal(grad, expected[key]) for key, grad in gradients(y, x, *modules).items())
 
 
-def test_a_map_in_that_type_is_widened(monkeypatch: pytest.MonkeyPatch):
+def test_a_map_in_that_dtype_is_cast_to_float32(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(precision.IN_HARDWARE, torch.bfloat16, False)
     x = torch.randn(1, 5, 5, 32).bfloat16()
     for name, (sublayer, _) in sublayers(x).items():
@@ -289,7 +297,7 @@ def test_a_map_in_that_type_is_widened(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("name", ["patch_embed", "mlp"])
-def test_autocast_to_a_type_that_the_processor_has_is_kept(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_autocast_to_a_dtype_that_the_cpu_has_is_kept(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(precision.IN_HARDWARE, torch.bfloat16, True)
     sublayer, _ = sublayers(torch.randn(2, 9, 5, 32))[name]
     exact = sublayer()
@@ -299,8 +307,8 @@ def test_autocast_to_a_type_that_the_processor_has_is_kept(name: str, monkeypatc
     torch.testing.assert_close(rounded.float(), exact, rtol=0.05, atol=0.05)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_sublayers_under_autocast_compile_to_one_graph(form: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sublayers_under_autocast_compile_to_one_graph(backend: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(precision.IN_HARDWARE, torch.bfloat16, False)
     norm, fc1, fc2 = nn.LayerNorm(8), nn.Linear(8, 32), nn.Linear(32, 8)
 
@@ -309,11 +317,33 @@ def test_sublayers_under_autocast_compile_to_one_graph(form: str, monkeypatch: p
             return ops.mlp(x, norm, fc1, fc2)
 
     x = torch.randn(1, 2, 3, 8)
-    with ops.use(form):
+    with ops.use(backend):
         torch.testing.assert_close(torch.compile(mlp, backend="eager", fullgraph=True)(x), mlp(x))
 
 
-# ---- the choice of a form
+# ---- one signature, several backends
+
+
+@pytest.mark.parametrize("name", SUBLAYERS)
+def test_every_backend_has_the_public_signature(name: str):
+    public = getattr(ops, name)
+    assert all(shape in public.__doc__ for shape in ("(B, H, W, C) ->", "Source: paper, 3."))
+    backends = [ops.reference, ops.eager]
+    if find_spec("triton") is not None:
+        from twins.ops import triton
+
+        backends.append(triton)
+    signature = inspect.signature(public)
+    assert [inspect.signature(getattr(backend, name)) for backend in backends] == [signature] * len(backends)
+    assert signature.return_annotation == "Tensor"
+
+
+def test_a_map_may_be_given_by_its_name():
+    conv, x = layer(nn.Conv2d(6, 6, 3, padding=1, groups=6)), image(1, 4, 5, 6)
+    assert torch.equal(ops.peg(x_BHWC=x, conv=conv), ops.peg(x, conv))
+
+
+# ---- the choice of a backend
 
 
 def test_use_chooses_inside_the_block_only():
@@ -336,24 +366,29 @@ def test_an_error_inside_the_block_ends_the_choice_too():
 
 def test_unknown_names_are_refused():
     with (
-        pytest.raises(ValueError, match="run as one of auto, eager, reference, triton, not as 'quick'"),
-        ops.use("quick"),
+        pytest.raises(ValueError, match="run as one of auto, eager, reference, triton, not as 'fast'"),
+        ops.use("fast"),
     ):
         pass
     x, identity = image(1, 7, 7, 32), nn.Identity()
-    for form in FORMS:
+    for backend in BACKENDS:
         with (
-            ops.use(form),
+            ops.use(backend),
             pytest.raises(ValueError, match="window_padding must be one of mask, zero, mask-both, not 'reflect'"),
         ):
             ops.window_attention(x, identity, identity, identity, 1, WINDOW, "reflect")
 
 
 @pytest.mark.parametrize(
-    ("value", "answer"),
-    [(None, "fused"), ("auto", "fused"), ("reference", "one operator"), ("quick", "not as 'quick'")],
+    ("value", "printed"),
+    [
+        (None, "fused"),
+        pytest.param("auto", "fused", marks=pytest.mark.slow),
+        ("reference", "one operator"),
+        ("fast", "not as 'fast'"),
+    ],
 )
-def test_environment_variable_chooses_the_form(value: str | None, answer: str):
+def test_environment_variable_chooses_the_backend(value: str | None, printed: str):
     environment = {name: text for name, text in os.environ.items() if name != "TWINS_OPS"}
     if value is not None:
         environment["TWINS_OPS"] = value
@@ -364,5 +399,5 @@ def test_environment_variable_chooses_the_form(value: str | None, answer: str):
         text=True,
         check=False,
     )
-    assert done.returncode == (1 if value == "quick" else 0)
-    assert answer in done.stdout + done.stderr
+    assert done.returncode == (1 if value == "fast" else 0)
+    assert printed in done.stdout + done.stderr

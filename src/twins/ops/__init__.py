@@ -1,22 +1,25 @@
-"""The seam between the network and whatever computes it: five sublayers, one signature each.
+"""The seam between the network and what computes it: five sublayers, each of one signature in every backend.
 
-Every function takes a channels-last map `x_BHWC` (batch, height, width, channels) and the modules that hold the
-sublayer's parameters, so that a kernel may fuse the whole of it. Residual additions and drop-path stay with the
-caller. Three forms exist: `reference` says what is computed, `eager` computes the same quicker, and `triton` quicker
-still on a GPU. The environment variable `TWINS_OPS` (`auto`, `eager`, `reference` or `triton`) or `use()` chooses one;
-`auto` is `triton` for maps on a GPU and `eager` elsewhere. The choice is logged once, when it is made.
+Every sublayer takes a channels-last map `x_BHWC` (batch, height, width, channels) and the modules that hold its
+parameters, so that a kernel may fuse the whole of it. Residual additions and drop-path stay with the caller. Formulas,
+shapes and signatures stand in `reference.py`, the backend that says what is computed; `eager` computes the same faster,
+and `triton` faster still on a GPU. The environment variable `TWINS_OPS` (`auto`, `eager`, `reference` or `triton`) or
+`use()` chooses one; `auto` is `triton` for maps on a GPU and `eager` elsewhere. The choice is logged once, when it is
+made.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from types import ModuleType
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import eager, reference
 from .geometry import WINDOW_PADDINGS
@@ -33,103 +36,70 @@ __all__ = [
 ]
 
 _NAMES = ("auto", "eager", "reference", "triton")
+Sublayer = TypeVar("Sublayer", bound=Callable[..., Tensor])
 
 
 def _choose(name: str) -> ModuleType | None:
-    """A form by its name; None where each map's device decides."""
+    """A backend by its name; None where each map's device decides."""
     if name not in _NAMES:
         raise ValueError(f"sublayers (TWINS_OPS) run as one of {', '.join(_NAMES)}, not as {name!r}")
     if name == "auto":
         return None
-    form = _kernels() if name == "triton" else {"eager": eager, "reference": reference}[name]
-    logging.getLogger(__name__).info("sublayers run as: %s", form.describe())
-    return form
+    chosen = _gpu_backend() if name == "triton" else {"eager": eager, "reference": reference}[name]
+    logging.getLogger(__name__).info("sublayers run as: %s", chosen.describe())
+    return chosen
 
 
-def _kernels() -> ModuleType:
+def _gpu_backend() -> ModuleType:
     """Imported when first needed: Triton is heavy, and looking for a GPU would start CUDA."""
-    from .gpu_backend import form
+    from .gpu_backend import chosen
 
-    return form
-
-
-def _form_for(x: Tensor) -> ModuleType:
-    if _form is not None:
-        return _form
-    return _kernels() if x.is_cuda else eager
+    return chosen
 
 
-_form = _choose(os.environ.get("TWINS_OPS", "auto"))
+_chosen = _choose(os.environ.get("TWINS_OPS", "auto"))
 
 
 def backend(device: str | None = None, dtype: torch.dtype | None = None) -> str:
-    """Which form computes the sublayers, in words; of maps on a `device` (cpu or cuda), where one is named.
+    """Which backend computes the sublayers, in words; of maps on a `device` ("cpu" or "cuda"), where one is named.
 
     `dtype` is what autocast computes in, on which the attention of a training step depends.
     """
-    if _form is None and device is None:
+    if _chosen is None and device is None:
         return f"{eager.describe()}; kernels for maps on a GPU"
-    form = _form or (_kernels() if device == "cuda" else eager)
-    return eager.describe(device, dtype) if form is eager else str(form.describe())
+    chosen = _chosen or (_gpu_backend() if device == "cuda" else eager)
+    return eager.describe(device, dtype) if chosen is eager else str(chosen.describe())
 
 
 @contextmanager
 def use(name: str) -> Iterator[None]:
-    """Compute with the named form inside a `with` block. Raises ValueError for an unknown name."""
-    global _form
-    before, _form = _form, _choose(name)
+    """Compute by the named backend inside a `with` block. Raises ValueError for an unknown name."""
+    global _chosen
+    before, _chosen = _chosen, _choose(name)
     try:
         yield
     finally:
-        _form = before
+        _chosen = before
 
 
-def patch_embed(x_BHWC: Tensor, proj: nn.Conv2d, norm: nn.Module) -> Tensor:
-    """norm(proj(x)) for a convolution whose kernel equals its stride k: (B, H, W, C) -> (B, H // k, W // k, C')."""
-    return _form_for(x_BHWC).patch_embed(x_BHWC, proj, norm)
+def _by_backend(sublayer: Sublayer) -> Sublayer:
+    """The sublayer, signature and docstring, by the backend that is chosen, or else that of its map's device.
 
-
-def peg(x_BHWC: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Positional encoding generator: x + a 3x3 depthwise convolution of x, zeros around the map (paper, 3.1)."""
-    return _form_for(x_BHWC).peg(x_BHWC, conv)
-
-
-def window_attention(
-    x_BHWC: Tensor,
-    norm: nn.Module,
-    qkv: nn.Module,
-    proj: nn.Module,
-    heads: int,
-    window: int,
-    padding: str,
-    dropout: float = 0.0,
-) -> Tensor:
-    """Locally-grouped self-attention (paper, 3.2): proj(attention(qkv(norm(x)))) inside windows, same shape as x.
-
-    `padding` says what fills the last windows of a map that `window` does not divide: one of WINDOW_PADDINGS.
+    Arguments are passed on as they come, since taking x_BHWC out of them would copy the others at every call.
     """
-    return _form_for(x_BHWC).window_attention(x_BHWC, norm, qkv, proj, heads, window, padding, dropout)
+    name = sublayer.__name__
+
+    @wraps(sublayer)
+    def run(*args: Any, **kwargs: Any) -> Tensor:
+        x_BHWC = args[0] if args else kwargs["x_BHWC"]
+        y: Tensor = getattr(_chosen or (_gpu_backend() if x_BHWC.is_cuda else eager), name)(*args, **kwargs)
+        return y
+
+    return cast(Sublayer, run)
 
 
-def subsampled_attention(
-    x_BHWC: Tensor,
-    norm: nn.Module,
-    q: nn.Module,
-    kv: nn.Module,
-    proj: nn.Module,
-    heads: int,
-    sr: nn.Conv2d | None,
-    sr_norm: nn.Module | None,
-    dropout: float = 0.0,
-) -> Tensor:
-    """Global sub-sampled attention (paper, 3.2), same shape as x.
-
-    Queries come from every token of norm(x), keys and values from sr_norm(sr(norm(x))), a map shrunk by a strided
-    convolution, or from norm(x) itself where `sr` is None.
-    """
-    return _form_for(x_BHWC).subsampled_attention(x_BHWC, norm, q, kv, proj, heads, sr, sr_norm, dropout)
-
-
-def mlp(x_BHWC: Tensor, norm: nn.Module, fc1: nn.Module, fc2: nn.Module, dropout: float = 0.0) -> Tensor:
-    """fc2(gelu(fc1(norm(x)))), same shape as x, with the exact GELU."""
-    return _form_for(x_BHWC).mlp(x_BHWC, norm, fc1, fc2, dropout)
+patch_embed = _by_backend(reference.patch_embed)
+peg = _by_backend(reference.peg)
+window_attention = _by_backend(reference.window_attention)
+subsampled_attention = _by_backend(reference.subsampled_attention)
+mlp = _by_backend(reference.mlp)

@@ -1,4 +1,4 @@
-"""Attention among queries, keys and values, and the one place that chooses how PyTorch computes it.
+"""Attention among queries, keys and values, and the choice of how PyTorch computes it.
 
 PyTorch's fused attention never holds a matrix of scores and is the faster almost everywhere. On a CPU, though, its
 backward pass in bfloat16 or float16 runs at a fraction of the speed of matrix products, most of all with few keys: a
@@ -34,11 +34,12 @@ def attend(q_BhND: Tensor, k_BhMD: Tensor, v_BhMD: Tensor) -> Tensor:
 
 
 def fused(q_BhND: Tensor, k_BhMD: Tensor, v_BhMD: Tensor) -> Tensor:
+    """The same by PyTorch's fused attention, of which no score reaches memory."""
     return F.scaled_dot_product_attention(q_BhND, k_BhMD, v_BhMD)
 
 
 def products(q_BhND: Tensor, k_BhMD: Tensor, v_BhMD: Tensor) -> Tensor:
-    """Scores are rounded to the inputs' dtype, as autocast does; the softmax computes in float32 inside."""
+    """The same by two batched products. Scores are rounded to the inputs' dtype; the softmax computes in float32."""
     B, h, N, D = q_BhND.shape
     q, k, v = (x.flatten(0, 1) for x in (q_BhND, k_BhMD, v_BhMD))
     scores = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=D**-0.5)
@@ -46,7 +47,7 @@ def products(q_BhND: Tensor, k_BhMD: Tensor, v_BhMD: Tensor) -> Tensor:
 
 
 def describe(device: str | None, dtype: torch.dtype | None) -> str:
-    """Which of both a training step runs on maps of a device, computing in a dtype (None where that is not known)."""
+    """Which of both a training step runs on maps of a device, computing in a dtype (None: not known), in words."""
     if device != "cpu" or dtype not in NARROW:
         return "fused attention on folded windows"
     return (

@@ -1,10 +1,10 @@
-"""The quickest form of every sublayer that plain PyTorch operators allow, on any device.
+"""The fastest implementation of every sublayer that plain PyTorch operators allow, on any device.
 
-What makes it quick: windows are folded into the batch, since fused attention takes four dimensions and falls back to
+What makes it fast: windows are folded into the batch, since fused attention takes four dimensions and falls back to
 the slow path on five; windows at the border are clipped, so that a mask is never built and no padding is multiplied;
-autocast to a type that the CPU lacks is left aside; attention is fused or by products (`attention.py`); a few
+autocast to a dtype that the CPU lacks is left aside; attention is fused or by products (`attention.py`); a few
 patches are embedded by a linear layer when training on a CPU, where a convolution takes two to three times as long. For
-the rest the plain form is the quickest already.
+the rest the reference is the fastest already.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .precision import IN_HARDWARE, without_emulation
 
 __all__ = ["describe", "mlp", "patch_embed", "peg", "subsampled_attention", "window_attention"]
 
-FEW_PATCHES = 4  # an image; with more, cutting them out costs what the convolution does
+FEW_PATCHES = 4  # per image; with more, cutting them out costs what the convolution does
 
 peg = without_emulation(reference.peg)
 mlp = without_emulation(reference.mlp)
@@ -75,14 +75,15 @@ def subsampled_attention(
 ) -> Tensor:
     B, H, W, C = x_BHWC.shape
     x = norm(x_BHWC)
-    summary = x if sr is None or sr_norm is None else patch_embed(x, sr, sr_norm)
+    x_sr = x if sr is None or sr_norm is None else patch_embed(x, sr, sr_norm)
     queries = q(x).reshape(B, H * W, heads, C // heads).transpose(1, 2)
-    keys, values = kv(summary).flatten(1, 2).unflatten(2, (2, heads, C // heads)).permute(2, 0, 3, 1, 4).unbind(0)
+    keys, values = kv(x_sr).flatten(1, 2).unflatten(2, (2, heads, C // heads)).permute(2, 0, 3, 1, 4).unbind(0)
     y = attend(queries, keys, values)
     return F.dropout(proj(y.transpose(1, 2).reshape(B, H, W, C)), dropout)
 
 
 def describe(device: str | None = None, dtype: torch.dtype | None = None) -> str:
+    """This backend in words, with the attention of a training step on a device under autocast to a dtype."""
     if dtype is not None and not IN_HARDWARE.get(dtype, True):
         dtype = torch.float32
     return f"PyTorch {torch.__version__}, {attention.describe(device, dtype)}"

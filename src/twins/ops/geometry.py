@@ -1,4 +1,4 @@
-"""Where a map's edge meets a kernel or a window: the two rules of padding, shared by every form."""
+"""Where a map's edge meets a kernel or a window: the two rules of padding, shared by every backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form for maps on a GPU: the kernels where they run, else plain PyTorch. Decided, and said, when imported."""
+"""The backend for maps on a GPU: the kernels where they run, else plain PyTorch. Decided, and logged, when imported."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def why_no_kernels() -> str | None:
 
 def _decide() -> ModuleType:
     log = logging.getLogger(__package__)
-    reason = why_no_kernels() or _fault()
+    reason = why_no_kernels() or _failure()
     if reason is not None:
         log.warning("sublayers run in plain PyTorch, not as Triton kernels: %s", reason)
         return eager
@@ -40,13 +40,13 @@ def _decide() -> ModuleType:
     return triton
 
 
-def _fault() -> str | None:
-    """The kernels are tried on the card before it is left to them; interpreted, they are what the tests ask for."""
+def _failure() -> str | None:
+    """What the self-test finds; interpreted kernels go without it, since they are what the tests ask for."""
     if os.environ.get("TRITON_INTERPRET") == "1":
         return None
-    from .triton.check import fault
+    from .triton.self_test import failure
 
-    return fault()
+    return failure()
 
 
-form = _decide()
+chosen = _decide()

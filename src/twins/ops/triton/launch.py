@@ -1,4 +1,4 @@
-"""How kernels are started: as nodes that the compiler keeps, on the tensors' own device, at the precision asked for."""
+"""How kernels are launched: as nodes that the compiler keeps, on the tensors' device, at the precision asked for."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ LOG2_E = 1.4426950408889634  # exp(x) = exp2(x * LOG2_E), and exp2 is what the h
 INTERPRETED = bool(triton.knobs.runtime.interpret)  # TRITON_INTERPRET=1: step by step, on the CPU
 
 
-def startable(kernel: Any) -> Any:
+def launchable(kernel: Any) -> Any:
     """A compiled kernel as a node for tracing; an interpreted one as it is, as older releases refuse to wrap those."""
     return kernel if INTERPRETED else wrap_triton(kernel)
 
 
 def contiguous(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Kernels count places in memory, of vectors too."""
+    """Kernels index memory without strides, vectors too."""
     return tuple(tensor.contiguous() for tensor in tensors)
 
 
 def on_device_of(x: Tensor) -> AbstractContextManager[Any]:
-    """Triton starts kernels on the current device, which need not be the tensor's."""
+    """Triton launches kernels on the current device, which need not be the tensor's."""
     return torch.cuda.device(x.device) if x.is_cuda and torch.cuda.is_initialized() else nullcontext()
 
 

@@ -14,5 +14,5 @@ def weight_gradient(dy: Tensor, x: Tensor) -> Tensor:
 
 
 def bias_gradient(dy: Tensor, dtype: torch.dtype) -> Tensor:
-    """(..., C') -> (C'), summed in float32 and given in `dtype`."""
+    """(..., C') -> (C'), summed in float32 and returned in `dtype`."""
     return dy.flatten(0, -2).sum(dim=0, dtype=torch.float32).to(dtype)

@@ -1,4 +1,4 @@
-"""Tile shapes by width and type. Reckoned from registers and shared memory; no card has been asked yet.
+"""Tile shapes by width and dtype. Reckoned from registers and shared memory; no card has been asked yet.
 
 A table, not a search at run time: a program starts at once, and runs the same everywhere.
 """
@@ -11,7 +11,7 @@ import torch
 
 
 class Tile(NamedTuple):
-    """What one program takes: rows of the result, columns (keys, hidden units or channels) at a time, and its means."""
+    """Rows and columns (keys, hidden units, channels) that one program computes at a time; its warps and stages."""
 
     rows: int
     columns: int
@@ -53,7 +53,7 @@ def norm_tile(width: int) -> Tile:
     return Tile(max(1, 4096 // power_of_two(width)), width, 4, 1)
 
 
-NORM_STEPS = 8  # blocks of rows whose share in the gradients of gain and shift one program sums
+NORM_STEPS = 8  # blocks of rows whose share in the gradients of weight and bias one program sums
 PEG_TILE = Tile(rows=32, columns=64, warps=4, stages=1)
 PEG_STEPS = 32  # blocks of rows whose share in the weights' gradient one program sums
 

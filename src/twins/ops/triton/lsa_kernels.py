@@ -1,9 +1,9 @@
-"""Attention inside windows, straight on the map: no copy into windows, and no padding in memory.
+"""LSA's attention within windows, straight on the map: no copy into windows, and no padding in memory.
 
 One program is one window of one head. It finds its tokens by their coordinates in a (B, H, W, 3C) map of queries, keys
 and values and writes where a (B, H, W, C) map wants them. 49 tokens are padded to 64 rows of the tile, in registers.
 
-All keys of a window fit one tile, so that its softmax is computed afresh on the way back: nothing is saved but the
+All keys of a window fit one tile, so that its softmax is computed again in the backward pass: nothing is saved but the
 input. Each token lies in one window, so that its gradient is written once.
 """
 
@@ -17,13 +17,13 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op
 
-from .launch import LOG2_E, float32_products, on_device_of, startable
+from .launch import LOG2_E, float32_products, launchable, on_device_of
 from .tiles import Tile, power_of_two, window_tile
 
-__all__ = ["attend_in_windows", "exponentials", "fits", "gradients_in_windows", "locate"]
+__all__ = ["exponentials", "fits", "locate_tokens", "lsa", "lsa_gradients"]
 
 _MAX_TOKENS = 64  # of a window, whose probabilities are held at once
-_MAX_BYTES = 128  # of a token in a head: five tiles of them share 100 KB on the way back (CUDA 8.6, 8.9)
+_MAX_BYTES = 128  # of a token in a head: five tiles of them share 100 KB in the backward pass (CUDA 8.6, 8.9)
 
 
 def fits(window: int, head_size: int, dtype: torch.dtype) -> bool:
@@ -32,20 +32,20 @@ def fits(window: int, head_size: int, dtype: torch.dtype) -> bool:
 
 
 @triton.jit
-def locate(window, H, W, rows, columns, WINDOW: tl.constexpr, TOKENS: tl.constexpr):
-    """Each token of a window: its place among all tokens, whether it lies on the map, whether in the window at all."""
+def locate_tokens(window, H, W, rows, columns, WINDOW: tl.constexpr, TOKENS: tl.constexpr):
+    """Each token of a window: its index among all tokens, whether it lies on the map, whether in the window at all."""
     token = tl.arange(0, TOKENS)
     row = window // columns % rows * WINDOW + token // WINDOW
     column = window % columns * WINDOW + token % WINDOW
-    place = ((window // (columns * rows)).to(tl.int64) * H + row) * W + column
+    index = ((window // (columns * rows)).to(tl.int64) * H + row) * W + column
     in_window = token < WINDOW * WINDOW
-    return place, in_window & (row < H) & (column < W), in_window
+    return index, in_window & (row < H) & (column < W), in_window
 
 
 @triton.jit
-def _load(ptr, fill_ptr, place, on_map, in_window, stride, column, FILLED: tl.constexpr):
+def _load(ptr, fill_ptr, index, on_map, in_window, stride, column, FILLED: tl.constexpr):
     """Rows of q, k or v (T, D); beyond the map the fill, where there is one, else zeros."""
-    x = tl.load(ptr + place[:, None] * stride + column[None, :], mask=on_map[:, None], other=0.0)
+    x = tl.load(ptr + index[:, None] * stride + column[None, :], mask=on_map[:, None], other=0.0)
     if FILLED:
         fill = tl.load(fill_ptr + column)
         x = tl.where((in_window & ~on_map)[:, None], fill[None, :], x)
@@ -53,11 +53,11 @@ def _load(ptr, fill_ptr, place, on_map, in_window, stride, column, FILLED: tl.co
 
 
 @triton.jit
-def _load_head(qkv_ptr, fill_ptr, place, on_map, in_window, C, column, FILLED: tl.constexpr):
+def _load_head(qkv_ptr, fill_ptr, index, on_map, in_window, C, column, FILLED: tl.constexpr):
     """Queries, keys and values (T, D) of the head at these columns."""
-    q = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, column, False)
-    k = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, C + column, FILLED)
-    v = _load(qkv_ptr, fill_ptr, place, on_map, in_window, 3 * C, 2 * C + column, FILLED)
+    q = _load(qkv_ptr, fill_ptr, index, on_map, in_window, 3 * C, column, False)
+    k = _load(qkv_ptr, fill_ptr, index, on_map, in_window, 3 * C, C + column, FILLED)
+    v = _load(qkv_ptr, fill_ptr, index, on_map, in_window, 3 * C, 2 * C + column, FILLED)
     return q, k, v
 
 
@@ -77,12 +77,12 @@ def _forward(
 ):  # fmt: skip
     head, window = tl.program_id(0) % heads, tl.program_id(0) // heads
     C = heads * D
-    place, on_map, in_window = locate(window, H, W, rows, columns, WINDOW, TOKENS)
+    index, on_map, in_window = locate_tokens(window, H, W, rows, columns, WINDOW, TOKENS)
     column = head * D + tl.arange(0, D)
-    q, k, v = _load_head(qkv_ptr, fill_ptr, place, on_map, in_window, C, column, FILLED)
+    q, k, v = _load_head(qkv_ptr, fill_ptr, index, on_map, in_window, C, column, FILLED)
     p, total = exponentials(q, k, in_window if FILLED else on_map, scale, PRECISION)
     y = tl.dot(p.to(v.dtype), v, input_precision=PRECISION) / total[:, None]
-    tl.store(y_ptr + place[:, None] * C + column[None, :], y.to(y_ptr.dtype.element_ty), mask=on_map[:, None])
+    tl.store(y_ptr + index[:, None] * C + column[None, :], y.to(y_ptr.dtype.element_ty), mask=on_map[:, None])
 
 
 @triton.jit
@@ -92,10 +92,10 @@ def _backward(
 ):  # fmt: skip
     head, window = tl.program_id(0) % heads, tl.program_id(0) // heads
     C = heads * D
-    place, on_map, in_window = locate(window, H, W, rows, columns, WINDOW, TOKENS)
+    index, on_map, in_window = locate_tokens(window, H, W, rows, columns, WINDOW, TOKENS)
     column = head * D + tl.arange(0, D)
-    q, k, v = _load_head(qkv_ptr, fill_ptr, place, on_map, in_window, C, column, FILLED)
-    dy = _load(dy_ptr, fill_ptr, place, on_map, in_window, C, column, False)
+    q, k, v = _load_head(qkv_ptr, fill_ptr, index, on_map, in_window, C, column, FILLED)
+    dy = _load(dy_ptr, fill_ptr, index, on_map, in_window, C, column, False)
 
     p, total = exponentials(q, k, in_window if FILLED else on_map, score_scale, PRECISION)
     p = p / total[:, None]
@@ -105,7 +105,7 @@ def _backward(
     dk = tl.dot(tl.trans(ds), q, input_precision=PRECISION)
     dv = tl.dot(tl.trans(p.to(dy.dtype)), dy, input_precision=PRECISION)
 
-    out = dqkv_ptr + place[:, None] * 3 * C + column[None, :]
+    out = dqkv_ptr + index[:, None] * 3 * C + column[None, :]
     dtype = dqkv_ptr.dtype.element_ty
     tl.store(out, dq.to(dtype), mask=on_map[:, None])
     tl.store(out + C, dk.to(dtype), mask=on_map[:, None])
@@ -117,25 +117,20 @@ def _backward(
         tl.store(part + C, tl.sum(tl.where(beyond, dv, 0.0), axis=0))
 
 
-def attend_in_windows(qkv_BHWX: Tensor, fill_X: Tensor | None, heads: int, window: int) -> Tensor:
-    """Softmax attention inside windows of a map of queries, keys and values: (B, H, W, 3C) -> (B, H, W, C).
+@triton_op("twins::lsa", mutates_args={})
+def lsa(qkv: Tensor, fill: Tensor | None, heads: int, window: int) -> Tensor:
+    """Softmax attention within windows of a map of queries, keys and values: (B, H, W, 3C) -> (B, H, W, C).
 
-    Windows that stick out of the map are clipped, or `fill_X` (3C), where given, stands for tokens beyond it. Heads
+    Windows that stick out of the map are clipped, or `fill` (3C), where given, stands for tokens beyond it. Heads
     of 16, 32 or 64 channels that `fits`.
     """
-    y: Tensor = _attend(qkv_BHWX, fill_X, heads, window)
-    return y
-
-
-@triton_op("twins::attend_in_windows", mutates_args={})
-def _attend(qkv: Tensor, fill: Tensor | None, heads: int, window: int) -> Tensor:
     qkv = qkv.contiguous()
     B, H, W, X = qkv.shape
     y = qkv.new_empty(B, H, W, X // 3)
     rows, columns, tile = _windows(H, W, X // 3 // heads, window, qkv.dtype)
     with on_device_of(qkv):
         if y.numel():
-            startable(_forward)[(B * rows * columns * heads,)](
+            launchable(_forward)[(B * rows * columns * heads,)](
                 qkv, qkv if fill is None else fill.contiguous(), y, H, W, rows, columns, heads,
                 _scale(X, heads) * LOG2_E, window, power_of_two(window * window), X // 3 // heads, fill is not None,
                 float32_products(), num_warps=tile.warps, num_stages=tile.stages,
@@ -143,9 +138,9 @@ def _attend(qkv: Tensor, fill: Tensor | None, heads: int, window: int) -> Tensor
     return y
 
 
-@triton_op("twins::attend_in_windows_backward", mutates_args={})
-def _attend_backward(dy: Tensor, qkv: Tensor, fill: Tensor | None, heads: int, window: int) -> tuple[Tensor, Tensor]:
-    """Gradients by qkv, and by the fill: a part a window, keys then values; they are summed outside, in order."""
+@triton_op("twins::lsa_backward", mutates_args={})
+def _lsa_backward(dy: Tensor, qkv: Tensor, fill: Tensor | None, heads: int, window: int) -> tuple[Tensor, Tensor]:
+    """Gradients w.r.t. qkv, and w.r.t. the fill in parts (windows, 2C), keys then values, which the caller sums."""
     dy, qkv = dy.contiguous(), qkv.contiguous()
     B, H, W, X = qkv.shape
     dqkv = torch.empty_like(qkv)
@@ -154,7 +149,7 @@ def _attend_backward(dy: Tensor, qkv: Tensor, fill: Tensor | None, heads: int, w
     dfill = qkv.new_empty(B * rows * columns if filled else 0, 2 * X // 3, dtype=torch.float32)
     with on_device_of(qkv):
         if qkv.numel():
-            startable(_backward)[(B * rows * columns * heads,)](
+            launchable(_backward)[(B * rows * columns * heads,)](
                 dy, qkv, qkv if fill is None else fill.contiguous(), dqkv, dfill, H, W, rows, columns, heads,
                 _scale(X, heads), _scale(X, heads) * LOG2_E, window, power_of_two(window * window), X // 3 // heads,
                 filled, float32_products(), num_warps=tile.warps, num_stages=tile.stages,
@@ -175,11 +170,11 @@ def _save(ctx: Any, inputs: tuple[Tensor, Tensor | None, int, int], output: Tens
     ctx.save_for_backward(qkv, fill)
 
 
-def gradients_in_windows(
+def lsa_gradients(
     dy: Tensor, qkv: Tensor, fill: Tensor | None, heads: int, window: int
 ) -> tuple[Tensor, Tensor | None]:
-    """From the gradient by the answer of `attend_in_windows` those by its map and its fill."""
-    dqkv, parts = _attend_backward(dy, qkv, fill, heads, window)
+    """From the gradient w.r.t. the output of `lsa` those w.r.t. its map and its fill."""
+    dqkv, parts = _lsa_backward(dy, qkv, fill, heads, window)
     if fill is None:
         return dqkv, None
     keys_values = parts.sum(dim=0)
@@ -188,7 +183,7 @@ def gradients_in_windows(
 
 def _gradients(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
     qkv, fill = ctx.saved_tensors
-    return *gradients_in_windows(dy, qkv, fill, ctx.heads, ctx.window), None, None
+    return *lsa_gradients(dy, qkv, fill, ctx.heads, ctx.window), None, None
 
 
-_attend.register_autograd(_gradients, setup_context=_save)
+lsa.register_autograd(_gradients, setup_context=_save)

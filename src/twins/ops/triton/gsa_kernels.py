@@ -1,4 +1,4 @@
-"""Attention of every token to a summary of the map, with a running softmax, so that any number of keys will do.
+"""GSA's attention of every token to sub-sampled keys and values, by a running softmax, for any number of keys.
 
 Forward and the queries' gradient: a program takes a block of queries of one head and goes through the keys. The
 gradient of keys and values: a program takes a block of keys and goes through a share of the queries; shares are summed
@@ -15,10 +15,10 @@ import triton.language as tl
 from torch import Tensor
 from torch.library import triton_op
 
-from .launch import LOG2_E, float32_products, on_device_of, startable
+from .launch import LOG2_E, float32_products, launchable, on_device_of
 from .tiles import key_tile
 
-__all__ = ["attend_to_keys", "attend_to_summary", "attend_with_denominators", "gradients_of_summary"]
+__all__ = ["attend_to_keys", "gsa", "gsa_gradients"]
 
 _PROGRAMS = 512  # that keep a large card busy; with fewer, the queries are shared out
 
@@ -26,20 +26,20 @@ _PROGRAMS = 512  # that keep a large card busy; with fewer, the queries are shar
 @triton.jit
 def _load(ptr, image, length, index, stride, column):
     """Rows `index` of an image's (length, stride) matrix at some columns; zeros behind its end."""
-    place = image.to(tl.int64) * length + index
-    return tl.load(ptr + place[:, None] * stride + column[None, :], mask=(index < length)[:, None], other=0.0)
+    offset = image.to(tl.int64) * length + index
+    return tl.load(ptr + offset[:, None] * stride + column[None, :], mask=(index < length)[:, None], other=0.0)
 
 
 @triton.jit
 def _store(ptr, x, image, length, index, stride, column):
-    place = image.to(tl.int64) * length + index
+    offset = image.to(tl.int64) * length + index
     mask = (index < length)[:, None]
-    tl.store(ptr + place[:, None] * stride + column[None, :], x.to(ptr.dtype.element_ty), mask=mask)
+    tl.store(ptr + offset[:, None] * stride + column[None, :], x.to(ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit
-def _own_queries(heads, blocks, D: tl.constexpr, ROWS: tl.constexpr):
-    """Which block of queries this program has: image, head, tokens, and the head's columns."""
+def _queries_of_program(heads, blocks, D: tl.constexpr, ROWS: tl.constexpr):
+    """The block of queries of this program: image, head, tokens, and the head's columns."""
     head, block = tl.program_id(0) % heads, tl.program_id(0) // heads % blocks
     image = tl.program_id(0) // (heads * blocks)
     return image, head, block * ROWS + tl.arange(0, ROWS), head * D + tl.arange(0, D)
@@ -74,18 +74,18 @@ def _forward(
     q_ptr, kv_ptr, y_ptr, lse_ptr, N, M, heads, blocks, scale,
     D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    image, head, row, column = _own_queries(heads, blocks, D, ROWS)
+    image, head, row, column = _queries_of_program(heads, blocks, D, ROWS)
     C = heads * D
     q = _load(q_ptr, image, N, row, C, column)
     y, highest, total = attend_to_keys(q, kv_ptr, image, M, C, column, scale, ROWS, D, KEYS, PRECISION)
     _store(y_ptr, y / total[:, None], image, N, row, C, column)
-    place = (image.to(tl.int64) * N + row) * heads + head
-    tl.store(lse_ptr + place, highest + tl.log2(total), mask=row < N)
+    offset = (image.to(tl.int64) * N + row) * heads + head
+    tl.store(lse_ptr + offset, highest + tl.log2(total), mask=row < N)
 
 
 @triton.jit
 def _probabilities(q, k, lse, is_pair, scale, PRECISION: tl.constexpr):
-    """Again, from the logarithm (of base 2) of what the forward pass divided by."""
+    """Attention weights again, from the logarithm (of base 2) of what the forward pass divided by."""
     scores = tl.dot(q, tl.trans(k), input_precision=PRECISION) * scale
     return tl.where(is_pair, tl.exp2(scores - lse[:, None]), 0.0)
 
@@ -95,15 +95,15 @@ def _backward_queries(
     dy_ptr, q_ptr, kv_ptr, y_ptr, lse_ptr, dq_ptr, delta_ptr, N, M, heads, blocks, scale, score_scale,
     D: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    image, head, row, column = _own_queries(heads, blocks, D, ROWS)
+    image, head, row, column = _queries_of_program(heads, blocks, D, ROWS)
     C = heads * D
     q = _load(q_ptr, image, N, row, C, column)
     dy = _load(dy_ptr, image, N, row, C, column)
     y = _load(y_ptr, image, N, row, C, column)
-    place = (image.to(tl.int64) * N + row) * heads + head
-    lse = tl.load(lse_ptr + place, mask=row < N, other=0.0)
+    offset = (image.to(tl.int64) * N + row) * heads + head
+    lse = tl.load(lse_ptr + offset, mask=row < N, other=0.0)
     delta = tl.sum(dy.to(tl.float32) * y.to(tl.float32), axis=1)  # = the sum of p * dp over the keys
-    tl.store(delta_ptr + place, delta, mask=row < N)
+    tl.store(delta_ptr + offset, delta, mask=row < N)
     dq = tl.zeros([ROWS, D], tl.float32)
     for first in range(0, M, KEYS):
         key = first + tl.arange(0, KEYS)
@@ -135,9 +135,9 @@ def _backward_keys(
         row = first + tl.arange(0, ROWS)
         q = _load(q_ptr, image, N, row, C, column)
         dy = _load(dy_ptr, image, N, row, C, column)
-        place = (image.to(tl.int64) * N + row) * heads + head
-        lse = tl.load(lse_ptr + place, mask=row < N, other=0.0)
-        delta = tl.load(delta_ptr + place, mask=row < N, other=0.0)
+        offset = (image.to(tl.int64) * N + row) * heads + head
+        lse = tl.load(lse_ptr + offset, mask=row < N, other=0.0)
+        delta = tl.load(delta_ptr + offset, mask=row < N, other=0.0)
         p = _probabilities(q, k, lse, (row < N)[:, None] & (key < M)[None, :], score_scale, PRECISION)
         dv += tl.dot(tl.trans(p.to(dy.dtype)), dy, input_precision=PRECISION)
         dp = tl.dot(dy, tl.trans(v), input_precision=PRECISION)
@@ -147,30 +147,13 @@ def _backward_keys(
     _store(dkv_ptr, dv, part * B + image, M, key, 2 * C, C + column)
 
 
-def attend_to_summary(q_BNC: Tensor, kv_BMX: Tensor, heads: int) -> Tensor:
+@triton_op("twins::gsa", mutates_args={})
+def gsa(q: Tensor, kv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     """Softmax attention of N queries to M keys, heads side by side: (B, N, C) and (B, M, 2C) -> (B, N, C).
 
-    X holds every head's keys, then every head's values. Heads of 16, 32 or 64 channels; M is 1 or more.
+    `kv` holds every head's keys, then every head's values. Heads of 16, 32 or 64 channels; M is 1 or more. Second,
+    for the backward pass, comes the logarithm (of base 2) of each softmax's denominator: (B, N, heads) in float32.
     """
-    return attend_with_denominators(q_BNC, kv_BMX, heads)[0]
-
-
-def attend_with_denominators(q: Tensor, kv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """The same, and for the way back the logarithm of each softmax's denominator (B, N, heads)."""
-    y, denominators = _attend(q, kv, heads)
-    return y, denominators
-
-
-def gradients_of_summary(
-    dy: Tensor, q: Tensor, kv: Tensor, y: Tensor, denominators: Tensor, heads: int
-) -> tuple[Tensor, Tensor]:
-    """From the gradient by the answer those by the queries, and by keys and values."""
-    dq, parts = _attend_backward(dy, q, kv, y, denominators, heads)
-    return dq, parts.sum(dim=0).to(kv.dtype)
-
-
-@triton_op("twins::attend_to_summary", mutates_args={})
-def _attend(q: Tensor, kv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     q, kv = q.contiguous(), kv.contiguous()
     (B, N, _), M, D = q.shape, kv.shape[1], q.shape[2] // heads
     y, lse = torch.empty_like(q), q.new_empty(B, N, heads, dtype=torch.float32)
@@ -178,16 +161,16 @@ def _attend(q: Tensor, kv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     blocks = -(-N // tile.rows)
     with on_device_of(q):
         if q.numel():
-            startable(_forward)[(B * heads * blocks,)](
+            launchable(_forward)[(B * heads * blocks,)](
                 q, kv, y, lse, N, M, heads, blocks, D**-0.5 * LOG2_E, D, tile.rows, tile.columns, float32_products(),
                 num_warps=tile.warps, num_stages=tile.stages,
             )  # fmt: skip
     return y, lse
 
 
-@triton_op("twins::attend_to_summary_backward", mutates_args={})
-def _attend_backward(dy: Tensor, q: Tensor, kv: Tensor, y: Tensor, lse: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """Gradients by the queries, and by keys and values in parts (parts, B, M, 2C)."""
+@triton_op("twins::gsa_backward", mutates_args={})
+def _gsa_backward(dy: Tensor, q: Tensor, kv: Tensor, y: Tensor, lse: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Gradients w.r.t. the queries, and w.r.t. keys and values in parts (parts, B, M, 2C)."""
     dy, q, kv, y = dy.contiguous(), q.contiguous(), kv.contiguous(), y.contiguous()
     (B, N, _), M, D = q.shape, kv.shape[1], q.shape[2] // heads
     tile = key_tile(D, q.dtype)
@@ -200,11 +183,11 @@ def _attend_backward(dy: Tensor, q: Tensor, kv: Tensor, y: Tensor, lse: Tensor, 
     sizes = (D**-0.5, D**-0.5 * LOG2_E, D, tile.rows, tile.columns, float32_products())
     with on_device_of(q):
         if q.numel():
-            startable(_backward_queries)[(B * heads * blocks,)](
+            launchable(_backward_queries)[(B * heads * blocks,)](
                 dy, q, kv, y, lse, dq, delta, N, M, heads, blocks, *sizes,
                 num_warps=tile.warps, num_stages=tile.stages,
             )  # fmt: skip
-            startable(_backward_keys)[(B * heads * key_blocks * parts,)](
+            launchable(_backward_keys)[(B * heads * key_blocks * parts,)](
                 dy, q, kv, lse, delta, dkv, B, N, M, heads, key_blocks, share, *sizes,
                 num_warps=tile.warps, num_stages=tile.stages,
             )  # fmt: skip
@@ -217,9 +200,15 @@ def _save(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Te
     ctx.mark_non_differentiable(output[1])
 
 
+def gsa_gradients(dy: Tensor, q: Tensor, kv: Tensor, y: Tensor, lse: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """From the gradient w.r.t. the first output of `gsa` those w.r.t. the queries, and w.r.t. keys and values."""
+    dq, parts = _gsa_backward(dy, q, kv, y, lse, heads)
+    return dq, parts.sum(dim=0).to(kv.dtype)
+
+
 def _gradients(ctx: Any, dy: Tensor, _: Tensor | None) -> tuple[Tensor, Tensor, None]:
-    q, kv, y, denominators = ctx.saved_tensors
-    return *gradients_of_summary(dy, q, kv, y, denominators, ctx.heads), None
+    q, kv, y, lse = ctx.saved_tensors
+    return *gsa_gradients(dy, q, kv, y, lse, ctx.heads), None
 
 
-_attend.register_autograd(_gradients, setup_context=_save)
+gsa.register_autograd(_gradients, setup_context=_save)
