@@ -22,7 +22,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     ("errors",),
     ("ops", "optional_dependencies"),
-    ("class_names", "model", "preprocessing", "progress"),
+    ("atomic_write", "class_names", "model", "preprocessing", "progress"),
     ("checkpoints", "cuda_graphs", "distributed", "flops", "timm"),
     ("zoo",),
     ("heads", "recipes"),
