@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as published
 
-from twins.class_names import check_classes
 from twins.data.boxes.coco import annotation_files, read_coco
 from twins.data.boxes.dataset import BoxedImages
 from twins.data.boxes.layouts import open_boxed
@@ -261,15 +260,6 @@ def test_a_category_that_stands_for_the_others_is_no_class(tmp_path: Path) -> No
         {"id": 1, "name": "cat", "supercategory": "animal"},
     ]
     assert both_parts(tmp_path, person, person)[0].classes == ("person", "cat")
-
-
-def test_classes_of_a_network(tmp_path: Path) -> None:
-    check_classes(("cat", "dog"), ("cat", "dog"), "here")
-    message = (
-        "here: its 2 classes are not the 1 that the network knows: the one numbered 1 is 'dog' here and None there"
-    )
-    with pytest.raises(TwinsError, match=message):
-        check_classes(("cat", "dog"), ("cat",), "here")
 
 
 # What is refused

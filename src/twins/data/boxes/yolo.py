@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...class_names import read_names
 from ...errors import TwinsError
 from ...optional_dependencies import need
 from ..annotation_errors import FEW, Named
@@ -87,9 +88,8 @@ def _from_names(file: Path) -> tuple[tuple[str, ...], Parts]:
     images = file.parent / "images"
     val = next((images / name for name in VAL_FOLDERS if (images / name).is_dir()), None)
     train = images / "train" if (images / "train").is_dir() else None if val else images
-    lines = [line.strip() for line in _text(file).splitlines() if line.strip()]
     parts = (images_under(folder) if folder else None for folder in (train, val))
-    return _names(file, lines, None), (next(parts), next(parts))
+    return _names(file, list(read_names(file)), None), (next(parts), next(parts))
 
 
 def _top_keys(file: Path) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...class_names import numbered, read_names
 from ...errors import TwinsError
 from ..images import ImageSet
 
@@ -43,8 +44,8 @@ def _read_list(path: Path) -> list[tuple[str, int]]:
 
 def _class_names(path: Path, count: int) -> tuple[str, ...]:
     if not path.is_file():
-        return tuple(str(label) for label in range(count))
-    names = tuple(path.read_text(encoding="utf-8").splitlines())
+        return numbered(count)
+    names = read_names(path)
     if len(names) < count:
         raise TwinsError(f"{path}: {len(names)} names, but the lists use labels up to {count - 1}")
     return names

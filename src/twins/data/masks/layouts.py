@@ -7,11 +7,11 @@ ADE20K keeps `images/training` and `annotations/training`, Cityscapes `leftImg8b
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ...class_names import Colour, read_names_and_colours
 from ...errors import TwinsError
 from ...recipes import SegmentRecipe
 from ..annotation_errors import FEW, a_few
@@ -26,7 +26,6 @@ MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "gtFine", "Segmentatio
 
 LAYOUT = "--data takes a folder with images/train and masks/train, train/images and train/masks, or images and masks"
 
-Colour = tuple[int, int, int]
 Folders = tuple[Path, Path]  # of images, of masks
 
 
@@ -161,64 +160,15 @@ def _counted(files: list[str], folder: Path, kind: str, other: str) -> tuple[str
 
 def _class_names(recipe: SegmentRecipe, root: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
     """Names and colours of the classes, each empty where no file tells them."""
-    if recipe.classes_file is not None:
-        return read_class_names(Path(recipe.classes_file))
-    for path in (root / "classes.txt", root / "objectInfo150.txt"):
-        if path.is_file():
-            return read_class_names(path)
-    return (), ()
-
-
-def read_class_names(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
-    """(names, colours) from a file with a line for each class: `name`, or `name,R,G,B`; or from ADE20K's table.
-
-    Colours are empty where the file has none. Raises TwinsError with file and line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TwinsError(f"{path}: cannot read names of classes ({error}); --classes takes a text file") from error
-    rows = [(f"{path}:{number}", line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
-    if rows and rows[0][1].split("\t")[0] == "Idx":
-        rows = [(place, _ade_name(place, line)) for place, line in rows[1:]]
-    if not 2 <= len(rows) <= MOST_CLASSES:
-        raise TwinsError(f"{path}: {len(rows)} lines with names of classes; expected 2 to {MOST_CLASSES}")
-    coloured = [_name_and_colour(place, line) for place, line in rows]
-    for (place, _), (_, colour) in zip(rows, coloured, strict=True):
-        if (colour is None) != (coloured[0][1] is None):
-            raise TwinsError(f"{place}: expected `name,R,G,B` on every line or on none")
-    names = tuple(name for name, _ in coloured)
-    colours = tuple(colour for _, colour in coloured if colour is not None)
-    _refuse_twice(rows, names)
-    _refuse_twice(rows, colours)
+    usual = (root / "classes.txt", root / "objectInfo150.txt")
+    named = Path(recipe.classes_file) if recipe.classes_file is not None else None
+    path = named or next((path for path in usual if path.is_file()), None)
+    if path is None:
+        return (), ()
+    names, colours = read_names_and_colours(path)
+    if not 2 <= len(names) <= MOST_CLASSES:
+        raise TwinsError(f"{path}: {len(names)} lines with names of classes; expected 2 to {MOST_CLASSES}")
     return names, colours
-
-
-def _ade_name(place: str, line: str) -> str:
-    """The first synonym in a line of objectInfo150.txt: Idx, Ratio, Train, Val, Stuff, Name."""
-    columns = line.split("\t")
-    if len(columns) != 6:
-        raise TwinsError(f"{place}: expected six columns, Idx Ratio Train Val Stuff Name, with tabs between them")
-    return columns[5].split(",")[0].strip()
-
-
-def _name_and_colour(place: str, line: str) -> tuple[str, Colour | None]:
-    match = re.fullmatch(r"(.+?)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)", line)
-    if match is None:
-        return line, None
-    red, green, blue = (int(value) for value in match.groups()[1:])
-    if not all(0 <= value <= 255 for value in (red, green, blue)):
-        raise TwinsError(f"{place}: a colour is three numbers from 0 to 255, not {red},{green},{blue}")
-    return match[1], (red, green, blue)
-
-
-def _refuse_twice(rows: list[tuple[str, str]], values: Sequence[str | Colour]) -> None:
-    first: dict[str | Colour, str] = {}
-    for (place, _), value in zip(rows, values, strict=False):
-        if value in first:
-            shown = repr(value) if isinstance(value, str) else "colour " + ",".join(map(str, value))
-            raise TwinsError(f"{place}: {shown} again, after {first[value]}; each class has its own")
-        first[value] = place
 
 
 def open_masked(recipe: SegmentRecipe, evaluation_only: bool = False) -> tuple[MaskedImages | None, MaskedImages]:
