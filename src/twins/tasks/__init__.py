@@ -17,6 +17,7 @@ class Task(Protocol):
     """A recipe made into data, network, losses, metrics and images."""
 
     classes: tuple[str, ...]
+    best_metric: str  # the one of `evaluate` that decides which epoch is best; more is better
     columns: tuple[tuple[str, str, int], ...]  # metrics as a line shows them: name, title, digits; after `datasets`
     plots: tuple[str, ...]  # what `draw` and `draw_batch` leave in the run's folder
     notes: list[str]  # what is to be said about the data before anything else happens
@@ -34,7 +35,7 @@ class Task(Protocol):
         """Named losses of a batch; the loop adds them up."""
 
     def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:
-        """Named metrics, summed over all ranks; the first decides which epoch is best (more is better)."""
+        """Named metrics, over all ranks: `best_metric`, those in `columns`, and `images`, how many were counted."""
 
     def survey(self) -> Survey:
         """What a look through all the data finds; raises TwinsError only for what is no data set at all."""

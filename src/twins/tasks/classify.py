@@ -42,6 +42,7 @@ class Prediction(NamedTuple):
 class Classification:
     """A recipe made into data, network, loss and metrics."""
 
+    best_metric = "acc1"
     columns: tuple[tuple[str, str, int], ...] = (("acc1", "Acc@1", 2), ("acc5", "Acc@5", 2), ("loss", "test loss", 3))
     plots: tuple[str, ...] = ("confusion.png", "predictions.png", "train_batch.png")
 

@@ -36,6 +36,7 @@ MASK_RCNN_ALONE = {"box_channels", "masks", "proposals", "rpn_samples", "box_sam
 class Detection:
     """A recipe made into data, network, losses and metrics."""
 
+    best_metric = "ap"
     columns: tuple[tuple[str, str, int], ...] = (("ap", "AP", 1), ("ap50", "AP50", 1))
     plots: tuple[str, ...] = ("detections.png", "ap.png", "train_batch.png")
 

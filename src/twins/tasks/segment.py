@@ -39,6 +39,7 @@ SHOWN = 8  # validation images whose prediction is drawn, always the same ones
 class Segmentation:
     """A recipe made into data, network, losses and metrics."""
 
+    best_metric = "miou"
     columns: tuple[tuple[str, str, int], ...] = (("miou", "mIoU", 2), ("macc", "mAcc", 2), ("aacc", "aAcc", 2))
     plots: tuple[str, ...] = ("predictions.png", "iou.png", "train_batch.png")
 
