@@ -115,8 +115,9 @@ def test_no_two_modules_need_one_another():
 
 
 def test_tasks_do_not_import_each_other():
+    """But for the base that segmentation and detection share."""
     tasks = [i for i in INSIDE if i.importer.startswith("tasks.") and i.target.startswith("tasks")]
-    assert [i for i in tasks if i.target != i.importer] == []
+    assert {i.target for i in tasks if i.target != i.importer} == {"tasks.dense_prediction"}
 
 
 def test_nobody_outside_ops_names_a_backend():

@@ -8,7 +8,7 @@ one's size. Whatever is resized is resized bilinearly to an exact size, so that 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,19 +207,24 @@ def semantic_fpn(
     num_classes: int = 150,
     channels: int | None = None,
     head_drop: float = 0.1,
+    auxiliary: bool = True,
     weights: str | Path | None = None,
     **backbone: Any,
 ) -> Segmenter:
     """Semantic FPN on one of the six networks, by name or alias.
 
-    `channels` is the width of the head, 128 as published if not given; the neck always has 256. Everything else, and
-    what is raised, as in `upernet`.
+    `channels` is the width of the head, 128 as published if not given; the neck always has 256. There is no auxiliary
+    head, whatever `auxiliary` says: the argument is there so that both segmenters are called alike. Everything else,
+    and what is raised, as in `upernet`.
     """
     channels = 128 if channels is None else channels
     trunk = _backbone(name, backbone, num_classes=num_classes, channels=channels, head_drop=head_drop)
     neck = FeaturePyramid(trunk.embed_dims)
     decode_head = SemanticFPNHead(neck.channels, num_classes, channels, head_drop)
     return Segmenter(trunk, decode_head, neck).with_weights(weights)
+
+
+SEGMENTERS: dict[str, Callable[..., Segmenter]] = {"upernet": upernet, "semantic_fpn": semantic_fpn}
 
 
 def _backbone(name: str, settings: dict[str, Any], num_classes: int, channels: int, head_drop: float) -> TwinsBackbone:

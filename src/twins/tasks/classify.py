@@ -31,19 +31,19 @@ from ..zoo import create_model, model_name
 
 
 class Prediction(NamedTuple):
-    """What the network said of one validation image."""
+    """The network's for one validation image."""
 
-    place: int
-    truth: int
-    answer: int
-    confidence: float
+    image: int  # its index
+    truth: int  # its label
+    label: int  # the predicted one
+    confidence: float  # its probability, from 0 to 1
 
 
 class Classification:
     """A recipe made into data, network, loss and metrics."""
 
     best_metric = "acc1"
-    columns: tuple[tuple[str, str, int], ...] = (("acc1", "Acc@1", 2), ("acc5", "Acc@5", 2), ("loss", "test loss", 3))
+    columns: tuple[tuple[str, str, int], ...] = (("acc1", "Acc@1", 2), ("acc5", "Acc@5", 2), ("loss", "val loss", 3))
     plots: tuple[str, ...] = ("confusion.png", "predictions.png", "train_batch.png")
 
     def __init__(self, recipe: ClassifyRecipe, classes: tuple[str, ...] = ()) -> None:
@@ -107,7 +107,7 @@ class Classification:
 
     @torch.inference_mode()
     def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:
-        """Accuracy first; summed over all ranks."""
+        """Accuracy first; every image counts once over all ranks."""
         device = next(model.parameters()).device
         self.metrics = ClassificationMetrics(len(self.classes), device)
         self.predictions = []
@@ -116,8 +116,8 @@ class Classification:
                 continue
             logits = model(batch.images).float()
             self.metrics.update(logits, batch.labels)
-            confidence, answer = logits.softmax(dim=1).cpu().max(dim=1)
-            rows = zip(batch.indices, batch.labels.tolist(), answer.tolist(), confidence.tolist(), strict=True)
+            confidence, predicted = logits.softmax(dim=1).cpu().max(dim=1)
+            rows = zip(batch.indices, batch.labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
             self.predictions += [Prediction(*row) for row in rows]
         self.metrics.reduce()
         yield from self.metrics.compute()
@@ -144,7 +144,7 @@ class Classification:
 
     def draw_samples(self, path: Path) -> None:
         """Some validation images under their classes, as the network sees them."""
-        views = [self.val.at(place) for place in evenly(len(self.val), 32)]
+        views = [self.val.at(index) for index in evenly(len(self.val), 32)]
         readable = [view for view in views if view.image is not None]
         images = torch.stack([view.image for view in readable])
         images = denormalise(images, self.preprocessing.mean, self.preprocessing.std)
@@ -160,30 +160,28 @@ class Classification:
         draw_image_grid(images, titles, folder / "train_batch.png", "first training batch, augmented")
 
     def draw(self, folder: Path) -> None:
-        """Of the last evaluation: the confusion matrix, the surest mistakes, and a table by class."""
+        """Of the last evaluation: the confusion matrix, the most confident mistakes, and a table of classes."""
         if len(self.metrics.confusion):
             draw_confusion(self.metrics.confusion, self.classes, folder / "confusion.png")
-        mistakes = sorted((p for p in self.predictions if p.answer != p.truth), key=lambda p: -p.confidence)
-        right = [p for p in self.predictions if p.answer == p.truth]
+        mistakes = sorted((p for p in self.predictions if p.label != p.truth), key=lambda p: -p.confidence)
+        right = [p for p in self.predictions if p.label == p.truth]
         shown = [*mistakes[:16], *right][:32]
-        views = [self.val.at(p.place) for p in shown]
+        views = [self.val.at(p.image) for p in shown]
         images = torch.stack([view.image for view in views if view.image is not None])
         titles = [
-            self.classes[p.answer] if p.answer == p.truth else f"{self.classes[p.answer]}, not {self.classes[p.truth]}"
+            self.classes[p.label] if p.label == p.truth else f"{self.classes[p.label]}, not {self.classes[p.truth]}"
             for p in shown
         ]
         draw_image_grid(
             denormalise(images, self.preprocessing.mean, self.preprocessing.std),
             titles,
             folder / "predictions.png",
-            "validation images: mistakes first, surest first",
-            wrong=[p.answer != p.truth for p in shown],
+            "predictions on validation images: mistakes first, the most confident ones first",
+            wrong=[p.label != p.truth for p in shown],
         )
-        table = [
-            (name, count, hits, f"{100 * hits / count:.2f}" if count else "")
-            for name, count, hits in zip(self.classes, *self.metrics.per_class.tolist(), strict=True)
-        ]
-        write_per_class(folder / "per_class.csv", ("class", "images", "right", "accuracy"), table)
+        count, right_count = self.metrics.per_class
+        columns = {"images": count, "right": right_count, "accuracy": 100 * right_count.double() / count}
+        write_per_class(folder / "per_class.csv", self.classes, columns)
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint tells of itself, so that evaluation and prediction need nothing else."""

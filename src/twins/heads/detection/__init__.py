@@ -111,7 +111,7 @@ def mask_rcnn(
     return MaskRCNN(trunk, channels, rpn_head, roi_head, transform, selection).with_weights(weights)
 
 
-DETECTORS: dict[str, Callable[..., Detector]] = {"mask_rcnn": mask_rcnn, "retinanet": retinanet}
+DETECTORS: dict[str, Callable[..., Detector]] = {"retinanet": retinanet, "mask_rcnn": mask_rcnn}
 
 
 def _check(name: str, **counts: int) -> None:
