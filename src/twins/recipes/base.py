@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import TwinsError, nearest
+from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 ANY = (-math.inf, math.inf)
 SOME = (1, math.inf)
@@ -82,8 +83,8 @@ class Recipe:
         "stop", "an unreadable image: stop, or skip and count it", group="data", choices=("stop", "skip")
     )
     in_chans: int = flag(3, "3 for colour, 1 for grey", group="data")
-    mean: tuple[float, ...] = flag((0.485, 0.456, 0.406), "mean that images are normalised by", group="data")
-    std: tuple[float, ...] = flag((0.229, 0.224, 0.225), "deviation that images are normalised by", group="data")
+    mean: tuple[float, ...] = flag(IMAGENET_MEAN, "mean that images are normalised by", group="data")
+    std: tuple[float, ...] = flag(IMAGENET_STD, "deviation that images are normalised by", group="data")
 
     epochs: int = flag(100, "passes over the training images, each with an evaluation", group="loop", within=SOME)
     steps_per_epoch: int | None = flag(

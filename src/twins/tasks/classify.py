@@ -24,7 +24,6 @@ from ..model import Twins, TwinsBackbone
 from ..optional_dependencies import need
 from ..plots.confusion import draw_confusion
 from ..plots.image_grid import draw_image_grid
-from ..preprocessing import denormalise
 from ..progress import Progress
 from ..recipes import ClassifyRecipe, one_number_a_class
 from ..zoo import create_model, model_name
@@ -147,7 +146,7 @@ class Classification:
         views = [self.val.at(index) for index in evenly(len(self.val), 32)]
         readable = [view for view in views if view.image is not None]
         images = torch.stack([view.image for view in readable])
-        images = denormalise(images, self.preprocessing.mean, self.preprocessing.std)
+        images = self.preprocessing.denormalise(images)
         draw_image_grid(images, [self.classes[view.label] for view in readable], path, self.recipe.data)
 
     def draw_batch(self, batch: Batch, folder: Path) -> None:
@@ -156,7 +155,7 @@ class Classification:
             titles = [_mixture(row, self.classes) for row in batch.labels.cpu()]
         else:
             titles = [self.classes[label] for label in batch.labels.tolist()]
-        images = denormalise(batch.images.cpu(), self.preprocessing.mean, self.preprocessing.std)
+        images = self.preprocessing.denormalise(batch.images.cpu())
         draw_image_grid(images, titles, folder / "train_batch.png", "first training batch, augmented")
 
     def draw(self, folder: Path) -> None:
@@ -173,7 +172,7 @@ class Classification:
             for p in shown
         ]
         draw_image_grid(
-            denormalise(images, self.preprocessing.mean, self.preprocessing.std),
+            self.preprocessing.denormalise(images),
             titles,
             folder / "predictions.png",
             "predictions on validation images: mistakes first, the most confident ones first",

@@ -102,14 +102,14 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Those of the detector's heads. Images have the size that augmentation gave them."""
-        return model([image.float() / 255 for image in batch.images], batch.labels, resize=False)
+        return model([self.preprocessing.to_float(image) for image in batch.images], batch.labels, resize=False)
 
     def new_metrics(self, device: torch.device) -> DetectionMetrics:
         return DetectionMetrics(self.truth, self.masks)
 
     def evaluate_image(self, model: nn.Module, image: Tensor, annotation: Objects, index: int) -> Objects:
         """`image` is (C, H, W) of bytes; the metrics look its annotation up themselves."""
-        detections = model([image.float() / 255])[0]
+        detections = model([self.preprocessing.to_float(image)])[0]
         self.metrics.update(index, detections)
         return detections
 

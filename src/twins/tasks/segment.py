@@ -23,7 +23,6 @@ from ..heads.segmentation import SEGMENTERS, Segmenter
 from ..heads.sliding_window import class_probabilities
 from ..metrics.segmentation import SegmentationMetrics
 from ..plots.masks import Masked, draw_masks
-from ..preprocessing import denormalise
 from ..recipes import SegmentRecipe, one_number_a_class
 from .dense_prediction import DensePrediction, by_part
 
@@ -125,7 +124,7 @@ class Segmentation(DensePrediction[MaskedImages, Tensor, Masked]):
         return prediction.to(torch.uint8).cpu()
 
     def displayed(self, image: Tensor) -> Tensor:
-        return denormalise(image[None].cpu(), self.preprocessing.mean, self.preprocessing.std)[0]
+        return self.preprocessing.denormalise(image.cpu())
 
     def annotated(self, image: Tensor, annotation: Tensor) -> Masked:
         return Masked(image, {"mask": annotation.cpu()})

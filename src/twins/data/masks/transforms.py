@@ -112,7 +112,7 @@ def _train_view(
     if recipe.photometric:
         pixels = photometric_distortion(pixels)
     missing = (0, recipe.img_size - labels.shape[1], 0, recipe.img_size - labels.shape[0])
-    return pad(_normalised(pixels, preprocessing), missing), pad(labels.long(), missing, value=IGNORED)
+    return pad(preprocessing.normalise(pixels), missing), pad(labels.long(), missing, value=IGNORED)
 
 
 def _eval_views(
@@ -120,16 +120,12 @@ def _eval_views(
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     pixels = F.pil_to_tensor(image)
     sizes = [fitted_size(image.size, preprocessing.resize, scale) for scale in scales]
-    return tuple(_normalised(_resized(pixels, *size), preprocessing) for size in sizes), mask
+    return tuple(preprocessing.normalise(_resized(pixels, *size)) for size in sizes), mask
 
 
 def _resized(pixels: Tensor, height: int, width: int) -> Tensor:
     """Bilinear without antialias, which samples where OpenCV does, by which the published networks learned."""
     return F.resize(pixels, [height, width], antialias=False)
-
-
-def _normalised(pixels: Tensor, preprocessing: SegmentPreprocessing) -> Tensor:
-    return F.normalize(F.to_dtype(pixels, torch.float32, scale=True), preprocessing.mean, preprocessing.std)
 
 
 def _varied_crop(labels: Tensor, size: int, cat_max_ratio: float) -> tuple[slice, slice]:

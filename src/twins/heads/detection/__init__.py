@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import TwinsError
+from ...preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from ..base import dense_backbone
 from .detector import Detector, MaskRCNN, RetinaNet, Selection
 from .roi_head import RoIHead
@@ -20,7 +21,6 @@ from .transform import DetectorTransform
 __all__ = ["DETECTORS", "SURE", "Detector", "MaskRCNN", "RetinaNet", "mask_rcnn", "retinanet"]
 
 SURE = 0.3  # score from which a detection is shown to people
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def retinanet(
