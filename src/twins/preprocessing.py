@@ -18,14 +18,14 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of red, green and blue in [0, 1]
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def fitted_size(size: tuple[int, int], resize: tuple[int, int], factor: float = 1.0) -> tuple[int, int]:
-    """(height, width) of an image of `size` = (width, height) once it fits (longest, shortest) times `factor`.
+def fitted_size(size: Size, resize: tuple[int, int], factor: float = 1.0) -> Size:
+    """The size of an image of `size` once it fits `resize` = (longest side, shortest side) times `factor`.
 
     What it has to fit is cut to whole pixels, and what comes of it rounded, as in the published runs.
     """
     longest, shortest = (max(int(side * factor), 1) for side in resize)
     shrink = min(longest / max(size), shortest / min(size))
-    width, height = (max(int(side * shrink + 0.5), 1) for side in size)
+    height, width = (max(int(side * shrink + 0.5), 1) for side in size)
     return height, width
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data.boxes.dataset import BoxedImages
-from ..data.boxes.object_masks import Outline
+from ..data.boxes.segmentations import Segmentation
 from ..distributed.collectives import gather
 from ..optional_dependencies import need
 from .coco_format import Found
@@ -118,7 +118,7 @@ class DetectionMetrics:
         """The truth of all images seen, as annotations."""
         ids = count(1)  # in a match COCO takes 0 for nothing
         for place in self.found:
-            for box, label, crowd, area, outline in zip(*self.truth.objects[place], strict=True):
+            for box, label, crowd, area, segmentation in zip(*self.truth.objects[place], strict=True):
                 annotation = {
                     "id": next(ids),
                     "image_id": self.truth.image_ids[place],
@@ -128,7 +128,7 @@ class DetectionMetrics:
                     "iscrowd": int(crowd),
                 }
                 if kind == "segm":
-                    annotation["segmentation"] = _segmentation(outline, box)
+                    annotation["segmentation"] = _written(segmentation, box)
                 yield annotation
 
     def _detections(self, kind: str) -> Iterator[dict[str, Any]]:
@@ -163,9 +163,9 @@ def _over_recalls(precision: np.ndarray) -> Tensor:
     return torch.where(means < 0, torch.nan, 100 * means)
 
 
-def _segmentation(outline: Outline | None, box: np.ndarray) -> Any:
-    """An outline in the form of COCO's files; without one, as crowds may be, the whole box."""
-    if outline is None:
+def _written(segmentation: Segmentation | None, box: np.ndarray) -> Any:
+    """A segmentation as COCO's files have it; without one, as crowds may be, the whole box."""
+    if segmentation is None:
         x, y, width, height = box.tolist()
         return [[x, y, x, y + height, x + width, y + height, x + width, y]]
-    return dict(outline) if isinstance(outline, dict) else [polygon.tolist() for polygon in outline]
+    return dict(segmentation) if isinstance(segmentation, dict) else [polygon.tolist() for polygon in segmentation]

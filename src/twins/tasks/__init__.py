@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ..data.loading import Batch, ImageDataset
-from ..data.statistics import Survey
+from ..data.statistics import DatasetStatistics
 from ..recipes import ClassifyRecipe, DetectRecipe, Recipe, SegmentRecipe
 
 
@@ -37,8 +37,8 @@ class Task(Protocol):
     def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:
         """Named metrics, over all ranks: `best_metric`, those in `columns`, and `images`, how many were counted."""
 
-    def survey(self) -> Survey:
-        """What a look through all the data finds; raises TwinsError only for what is no data set at all."""
+    def dataset_statistics(self) -> DatasetStatistics:
+        """The outcome of a check of all the data; raises TwinsError only for what is no data set at all."""
 
     def draw_samples(self, path: Path) -> None:
         """An image of samples with their annotations; after `datasets`."""

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.classify.layouts import ImageSet, open_labelled
+from ..data.classify.dataset import LabelledImages
+from ..data.classify.layouts import open_labelled
 from ..data.classify.partial_jpeg import OpenedImages
 from ..data.classify.transforms import SMALL, ImageOnly, eval_transform, train_transform
 from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
 from ..data.randomness import keyed_randomness
-from ..data.sampling import EvaluationSampler
-from ..data.statistics import Survey, evenly
+from ..data.sampling import EvaluationSampler, evenly
+from ..data.statistics import DatasetStatistics
 from ..errors import TwinsError
 from ..metrics.classification import ClassificationMetrics
 from ..metrics.per_class_table import write_per_class
@@ -121,8 +122,8 @@ class Classification:
         self.metrics.reduce()
         yield from self.metrics.compute()
 
-    def survey(self) -> Survey:
-        """What a look at all images finds."""
+    def dataset_statistics(self) -> DatasetStatistics:
+        """The outcome of a check of all images."""
         parts = dict(zip(("training", "validation"), open_labelled(self.recipe), strict=True))
         counts, errors = {}, []
         for part, images in parts.items():
@@ -133,7 +134,7 @@ class Classification:
         empty = [
             f"{part}: no image of {self.classes[i]}" for part, ns in counts.items() for i, n in enumerate(ns) if not n
         ]
-        return Survey(
+        return DatasetStatistics(
             parts=tuple(f"{part}: {sum(ns)} images" for part, ns in counts.items()),
             columns=("class", *counts),
             rows=tuple((name, *(str(ns[i]) for ns in counts.values())) for i, name in enumerate(self.classes)),
@@ -198,24 +199,24 @@ class Classification:
             "preprocessing": self.preprocessing.to_dict(),
         }
 
-    def _unreadable(self, part: str, images: ImageSet) -> list[str]:
+    def _unreadable(self, part: str, images: LabelledImages) -> list[str]:
         tensors = self._tensors(images, training=False)
         loader = make_loader(
             tensors, EvaluationSampler(len(tensors), 0, 1), 32, self.recipe.workers, torch.device("cpu")
         )
-        batches = Progress(f"looking at images, {part}", len(loader)).over(loader)
+        batches = Progress(f"checking images, {part}", len(loader)).over(loader)
         unreadable = UnreadableImages("skip")
         for batch in batches:
             unreadable.note(batch)
         return sorted(unreadable.names)
 
-    def _tensors(self, images: ImageSet, training: bool) -> ImageDataset:
+    def _tensors(self, images: LabelledImages, training: bool) -> ImageDataset:
         r, turbo = self.recipe, self._turbo(images)
         transform = train_transform(r, turbo) if training else eval_transform(self.preprocessing)
         source = OpenedImages(images) if turbo else images
         return ImageDataset(source, ImageOnly(transform), r.in_chans, r.seed, training)
 
-    def _turbo(self, images: ImageSet) -> bool:
+    def _turbo(self, images: LabelledImages) -> bool:
         """Whether JPEG files are decoded as the crop needs them. Raises TwinsError where the library is missing."""
         r = self.recipe
         if r.decoder_at_hand() == "pillow" or images.in_memory or r.in_chans != 3 or r.img_size <= SMALL:
@@ -224,7 +225,7 @@ class Classification:
         return True
 
 
-def _class_weights(wanted: tuple[str, ...] | None, train: ImageSet) -> Tensor | None:
+def _class_weights(wanted: tuple[str, ...] | None, train: LabelledImages) -> Tensor | None:
     """One weight a class; `auto` weighs every class alike, however many images it has, with mean 1 over images."""
     if wanted is None:
         return None

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
 from ..data.loading import AnnotatedImages, Batch, ImageDataset
-from ..data.statistics import TRAINING, VALIDATION, Findings, evenly
+from ..data.sampling import evenly
+from ..data.statistics import TRAINING, VALIDATION, CheckedPart, part_warnings, raise_first_error
 from ..distributed.collectives import gather
 from ..metrics.detection import DetectionMetrics
 from ..metrics.per_class_table import write_per_class
@@ -50,12 +51,15 @@ class DensePrediction(ABC, Generic[Images, Prediction, Row]):
         self.predictions: dict[int, Prediction] = {}  # of the validation images that are shown, by index
 
     def datasets(self, evaluation_only: bool = False) -> tuple[ImageDataset | None, ImageDataset]:
-        """(training, validation) tensors; also looks through the annotations and settles the classes.
+        """(training, validation) tensors; also checks the annotations and settles the classes.
 
         Raises TwinsError for data that cannot be used.
         """
         parts = self.open_parts(evaluation_only)
-        self.settle(parts, self.look_through(parts) if self.recipe.check else {}, evaluation_only)
+        checked = self.check(parts) if self.recipe.check else {}
+        raise_first_error(checked)
+        self.notes += part_warnings(checked)
+        self.settle(parts, checked, evaluation_only)
         tensors = {part: self.tensors(images, training=part == TRAINING) for part, images in parts.items()}
         self.training, self.val = tensors.get(TRAINING), tensors[VALIDATION]
         return self.training, self.val
@@ -132,12 +136,12 @@ class DensePrediction(ABC, Generic[Images, Prediction, Row]):
         """
 
     @abstractmethod
-    def look_through(self, parts: dict[str, Images]) -> Mapping[str, Findings]:
-        """What is found in each part, its warnings noted. Raises TwinsError for what makes training impossible."""
+    def check(self, parts: dict[str, Images]) -> Mapping[str, CheckedPart[Any]]:
+        """The outcome of checking each part."""
 
     @abstractmethod
-    def settle(self, parts: dict[str, Images], found: Mapping[str, Any], evaluation_only: bool) -> None:
-        """What the network or the loss takes from the data, and from what was found there if anybody looked."""
+    def settle(self, parts: dict[str, Images], checked: Mapping[str, Any], evaluation_only: bool) -> None:
+        """Take from the data what the network or the loss needs; `checked` is empty where nothing was checked."""
 
     @abstractmethod
     def tensors(self, images: Images, training: bool) -> ImageDataset:

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
 from ..class_names import check_classes
-from ..data.boxes.checks import BoxFindings
+from ..data.boxes.checks import BoxTally, box_statistics, check_boxes
 from ..data.boxes.dataset import BoxedImages
 from ..data.boxes.layouts import open_boxed
-from ..data.boxes.survey import look_through, survey_boxes
 from ..data.boxes.transforms import box_eval_transform, box_train_transform
 from ..data.loading import Batch, ImageDataset
 from ..data.palette import object_colours
-from ..data.statistics import VALIDATION, Survey, oddities
+from ..data.statistics import VALIDATION, CheckedPart, DatasetStatistics
 from ..errors import TwinsError
 from ..heads.detection import DETECTORS, SURE, Detector
 from ..metrics.detection import DetectionMetrics
@@ -55,18 +54,18 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
         check_classes(val.classes, self.classes, self.recipe.data)
         return by_part(train, val, evaluation_only)
 
-    def look_through(self, parts: dict[str, BoxedImages]) -> dict[str, BoxFindings]:
-        found = look_through(parts, self.recipe)
-        self.notes += oddities(found)
-        return found
+    def check(self, parts: dict[str, BoxedImages]) -> dict[str, CheckedPart[BoxTally]]:
+        return check_boxes(parts, self.recipe)
 
-    def settle(self, parts: dict[str, BoxedImages], found: Mapping[str, BoxFindings], evaluation_only: bool) -> None:
+    def settle(
+        self, parts: dict[str, BoxedImages], checked: Mapping[str, CheckedPart[BoxTally]], evaluation_only: bool
+    ) -> None:
         """Whether there are masks to learn."""
         without = [part for part, images in parts.items() if not images.has_masks]
         if self.masks and without:
-            lacking = f"objects without an outline ({' and '.join(without)})"
+            lacking = f"objects without a segmentation ({' and '.join(without)})"
             if "masks" in self.recipe.model_kwargs:
-                raise TwinsError(f"{self.recipe.data}: {lacking}: leave masks=true out, or outline them all")
+                raise TwinsError(f"{self.recipe.data}: {lacking}: leave masks=true out, or annotate all masks")
             self.notes.append(f"{lacking}: boxes alone")
             self.masks = False
         if self.masks:
@@ -74,9 +73,9 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
         self.truth = parts[VALIDATION]
         self.category_ids = next(iter(parts.values())).category_ids
 
-    def survey(self) -> Survey:
-        """What a look through all annotations finds."""
-        return survey_boxes(self.open_parts(), self.recipe)
+    def dataset_statistics(self) -> DatasetStatistics:
+        """The outcome of a check of all images and annotations."""
+        return box_statistics(self.open_parts(), self.recipe)
 
     def tensors(self, images: BoxedImages, training: bool) -> ImageDataset:
         r = self.recipe

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from ..class_names import check_classes, numbered
 from ..data.loading import Batch, ImageDataset
-from ..data.masks.checks import MaskFindings
+from ..data.masks.checks import MaskTally, check_masks, mask_statistics
 from ..data.masks.dataset import IGNORED, MaskedImages
 from ..data.masks.layouts import open_masked
-from ..data.masks.survey import look_through, survey_masks
-from ..data.masks.transforms import crop_problem, mask_eval_transform, mask_train_transform
+from ..data.masks.transforms import crop_error, mask_eval_transform, mask_train_transform
 from ..data.palette import class_colours
-from ..data.statistics import TRAINING, Survey, oddities
+from ..data.statistics import TRAINING, CheckedPart, DatasetStatistics
 from ..errors import TwinsError
 from ..heads.segmentation import SEGMENTERS, Segmenter
 from ..heads.sliding_window import class_probabilities
@@ -59,24 +58,25 @@ class Segmentation(DensePrediction[MaskedImages, Tensor, Masked]):
         parts = by_part(train, val, evaluation_only)
         return {part: images.with_classes(self.classes) for part, images in parts.items()}
 
-    def look_through(self, parts: dict[str, MaskedImages]) -> dict[str, MaskFindings]:
-        self.classes, found = look_through(parts, self.recipe)
-        self.notes += oddities(found)
-        if TRAINING in found and (problem := crop_problem(self.recipe, found[TRAINING].extremes)):
-            raise TwinsError(problem)
-        return found
+    def check(self, parts: dict[str, MaskedImages]) -> dict[str, CheckedPart[MaskTally]]:
+        self.classes, checked = check_masks(parts, self.recipe)
+        return checked
 
-    def settle(self, parts: dict[str, MaskedImages], found: Mapping[str, MaskFindings], evaluation_only: bool) -> None:
+    def settle(
+        self, parts: dict[str, MaskedImages], checked: Mapping[str, CheckedPart[MaskTally]], evaluation_only: bool
+    ) -> None:
+        if TRAINING in checked and (error := crop_error(self.recipe, checked[TRAINING].tally.sizes.extremes)):
+            raise TwinsError(error)
         if not self.classes:
             raise TwinsError(f"{self.recipe.data}: classes without names: pass --classes, or let --check count them")
         if evaluation_only:
             self.auxiliary = False
         else:
-            self.class_weights = _class_weights(self.recipe.class_weights, found.get(TRAINING), self.classes)
+            self.class_weights = _class_weights(self.recipe.class_weights, checked.get(TRAINING), self.classes)
 
-    def survey(self) -> Survey:
-        """What a look through all masks finds."""
-        return survey_masks(self.open_parts(), self.recipe)
+    def dataset_statistics(self) -> DatasetStatistics:
+        """The outcome of a check of all images and masks."""
+        return mask_statistics(self.open_parts(), self.recipe)
 
     def tensors(self, images: MaskedImages, training: bool) -> ImageDataset:
         r = self.recipe
@@ -147,7 +147,7 @@ class Segmentation(DensePrediction[MaskedImages, Tensor, Masked]):
 
 
 def _class_weights(
-    wanted: tuple[str, ...] | None, training: MaskFindings | None, classes: tuple[str, ...]
+    wanted: tuple[str, ...] | None, training: CheckedPart[MaskTally] | None, classes: tuple[str, ...]
 ) -> Tensor | None:
     """One weight a class; `auto` weighs by one over the root of a class's share of the pixels, with mean 1."""
     if wanted is None:
@@ -156,6 +156,6 @@ def _class_weights(
         return torch.tensor(one_number_a_class(wanted, classes))
     if training is None:
         raise TwinsError("--class-weights auto counts the masks' pixels: leave --check on, or pass numbers")
-    pixels = torch.tensor(training.pixels, dtype=torch.float64)
+    pixels = torch.tensor([training.tally.pixels[label] for label in range(len(classes))], dtype=torch.float64)
     weights = (pixels.sum() / pixels.clamp(min=1)).sqrt() * (pixels > 0)
     return (weights / weights[pixels > 0].mean()).float()

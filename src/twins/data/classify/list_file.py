@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ...class_names import numbered, read_names
 from ...errors import TwinsError
-from ..images import ImageSet
+from .dataset import LabelledImages
 
 
-def read_lists(root: Path) -> tuple[ImageSet | None, ImageSet | None]:
+def read_lists(root: Path) -> tuple[LabelledImages | None, LabelledImages | None]:
     """(training, validation) from `meta/train.txt` and `meta/val.txt`; paths are relative to `train/`, `val/` or root.
 
     Names of classes come from `meta/classes.txt`, a name a line, or are the labels' numbers. Raises TwinsError for
@@ -22,7 +22,7 @@ def read_lists(root: Path) -> tuple[ImageSet | None, ImageSet | None]:
     count = 1 + max(label for rows in entries.values() for _, label in rows)
     classes = _class_names(root / "meta" / "classes.txt", count)
     sets = {
-        part: ImageSet([_locate(root, part, name) for name, _ in rows], [label for _, label in rows], classes)
+        part: LabelledImages([_locate(root, part, name) for name, _ in rows], [label for _, label in rows], classes)
         for part, rows in entries.items()
     }
     return sets.get("train"), sets.get("val")

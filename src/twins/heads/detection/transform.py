@@ -56,7 +56,7 @@ class DetectorTransform(NamedTuple):
 
     def size_of(self, image: Tensor) -> Size:
         """What an image is resized to."""
-        return fitted_size((image.shape[2], image.shape[1]), (self.max_size, self.min_size))
+        return fitted_size((image.shape[1], image.shape[2]), (self.max_size, self.min_size))
 
 
 def resized_targets(targets: Sequence[Target], image_list: ImageList) -> list[Target]:
