@@ -19,7 +19,7 @@ from torch import Tensor
 
 from twins.data.boxes.dataset import BoxedImages, Objects
 from twins.data.boxes.segmentations import Segmentation
-from twins.metrics import detection as coco_figures
+from twins.metrics import detection as coco_metrics
 from twins.metrics.detection import AVERAGES, DetectionMetrics
 
 Detections = dict[str, Tensor]
@@ -109,7 +109,7 @@ def test_classes_by_hand() -> None:
     assert objects.tolist() == [2, 1, 0, 0]
 
 
-def test_without_masks_there_are_only_figures_of_boxes() -> None:
+def test_without_masks_there_are_only_metrics_of_boxes() -> None:
     boxes_alone = {name: value for name, value in ONE_RIGHT.items() if name != "masks"}
     truth = boxed_images(HALF_FOUND)
     metrics = counted(truth, {0: boxes_alone}, masks=False)
@@ -328,7 +328,7 @@ def test_the_truth_and_what_was_found_stay_as_they_are(capfd: pytest.CaptureFixt
 
 def test_what_is_kept_lies_in_its_own_memory() -> None:
     truth, found = random_set(2)
-    kept = counted(truth, found).found.values()
+    kept = counted(truth, found).detections.values()
     assert all(array.flags.owndata for one in kept for array in (one.boxes, one.scores, one.labels))
 
 
@@ -355,8 +355,8 @@ def test_several_processes_count_each_image_once(monkeypatch: pytest.MonkeyPatch
     shares = [list(found)[rank::3] for rank in range(3)]
     shares[2].append(shares[0][0])
     ranks = [counted(truth, {place: found[place] for place in share}) for share in shares]
-    sent = [pickle.dumps(rank.found) for rank in ranks]
-    monkeypatch.setattr(coco_figures, "gather", lambda _: [pickle.loads(share) for share in sent])  # noqa: S301
+    sent = [pickle.dumps(rank.detections) for rank in ranks]
+    monkeypatch.setattr(coco_metrics, "gather", lambda _: [pickle.loads(share) for share in sent])  # noqa: S301
     for rank in ranks:
         list(rank.compute())  # of its own share, which must not stay
         rank.reduce()

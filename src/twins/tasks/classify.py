@@ -55,7 +55,10 @@ class Classification:
         self.notes: list[str] = []
 
     def datasets(self, evaluation_only: bool = False) -> tuple[ImageDataset | None, ImageDataset]:
-        """(training, validation) tensors; also settles the classes, unless they were given, and their weights."""
+        """(training, validation) tensors; also settles the classes, unless they were given, and their weights.
+
+        Raises TwinsError for data that cannot be used.
+        """
         train, val = open_labelled(self.recipe, evaluation_only)
         if self.classes:
             val = val.relabelled(self.classes)
@@ -65,7 +68,7 @@ class Classification:
         if self._turbo(val):
             self.notes.append("JPEG files are decoded by simplejpeg, as far as each crop needs them")
         elif self.recipe.decoder == "auto" and not val.in_memory:
-            self.notes.append('JPEG files are decoded by Pillow; pip install "twins-vit[turbo]" makes that quicker')
+            self.notes.append('JPEG files are decoded by Pillow; pip install "twins-vit[turbo]" makes that faster')
         self.val = self._tensors(val, training=False)
         return None if train is None else self._tensors(train, training=True), self.val
 

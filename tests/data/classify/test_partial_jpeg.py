@@ -322,4 +322,4 @@ def test_a_missing_library_is_named_or_left_alone(monkeypatch: pytest.MonkeyPatc
     task = Classification(recipe)
     _, val = task.datasets()
     assert val.at(0).image.shape == (3, 48, 48)
-    assert task.notes == ['JPEG files are decoded by Pillow; pip install "twins-vit[turbo]" makes that quicker']
+    assert task.notes == ['JPEG files are decoded by Pillow; pip install "twins-vit[turbo]" makes that faster']
