@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .figure import CORRECT, INK, WRONG, new_figure
+from .figure import CORRECT, INK, WRONG, hide_axes, new_figure
 
 MAX_IMAGES = 32
 
@@ -22,7 +22,7 @@ def draw_image_grid(
     figure = new_figure(1.35 * columns, 1.55 * rows + 0.4)
     cells = figure.subplots(rows, columns, squeeze=False).flatten()
     for cell in cells:
-        cell.axis("off")
+        hide_axes(cell)
     for i, cell in enumerate(cells[:shown]):
         cell.imshow(images[i].permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
         color = INK if wrong is None else WRONG if wrong[i] else CORRECT

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data.masks.dataset import IGNORED
 from ..data.palette import class_colours
 from ..optional_dependencies import need
-from .figure import INK, new_figure
+from .figure import INK, hide_axes, new_figure
 from .lettering import letter_size, line_height, load_font, shortened, write_on_patch
 
 NAMED = 23  # colours in a legend
@@ -40,7 +40,7 @@ def draw_masks(rows: Sequence[Masked], classes: Sequence[str], path: Path, headl
     figure = new_figure(width, (1.9 * tallest + 0.25) * lines + 0.4 + 0.18 * -(-len(handles) // names))
     cells = figure.subplots(lines, across * columns, squeeze=False).reshape(-1, across)
     for cell in cells.flatten():
-        cell.axis("off")
+        hide_axes(cell)
     for row, line in zip(rows, cells, strict=False):
         image = row.image.permute(1, 2, 0).expand(-1, -1, 3).numpy()
         line[0].imshow(image)
