@@ -11,11 +11,11 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
 from .model import VARIANTS, Twins
+from .preprocessing import IMAGENET_MEAN, IMAGENET_STD
 
 ORIGINAL_NAMES = {
     "pcpvt_small_v0": "twins_pcpvt_small",
@@ -34,8 +34,8 @@ _PREPROCESSING = {
     "input_size": (3, 224, 224),
     "crop_pct": 224 / 256,
     "interpolation": "bicubic",
-    "mean": IMAGENET_DEFAULT_MEAN,
-    "std": IMAGENET_DEFAULT_STD,
+    "mean": IMAGENET_MEAN,
+    "std": IMAGENET_STD,
     "num_classes": 1000,
     "pool_size": None,
     "first_conv": "patch_embeds.0.proj",

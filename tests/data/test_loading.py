@@ -34,7 +34,7 @@ def keys(count: int, batch: int, ranks: int = 1, drop_last: bool = False, views:
 def test_an_epoch_is_whole_batches(count: int, drop_last: bool, length: int) -> None:
     (seen,) = keys(count, 4, drop_last=drop_last)
     assert len(seen) == length
-    assert len({key.place for key in seen}) == min(count, length)
+    assert len({key.image_index for key in seen}) == min(count, length)
     assert len(set(seen)) == length  # what comes twice comes in another view
 
 
@@ -50,7 +50,7 @@ def test_every_update_sees_the_same_samples_on_any_number_of_processes() -> None
 def test_repeated_augmentation_shows_three_views_in_a_row_to_neighbouring_ranks() -> None:
     shares = keys(24, 6, ranks=3, views=3)
     for views in zip(*shares, strict=True):
-        assert len({key.place for key in views}) == 1
+        assert len({key.image_index for key in views}) == 1
         assert {key.repeat for key in views} == {0, 1, 2}
     assert sum(len(share) for share in shares) == 24
 
@@ -60,7 +60,7 @@ def test_epochs_shuffle_differently_and_can_be_entered_in_the_middle() -> None:
     sampler.set_epoch(4)
     whole = list(sampler)
     sampler.set_epoch(5)
-    assert [key.place for key in sampler] != [key.place for key in whole]
+    assert [key.image_index for key in sampler] != [key.image_index for key in whole]
     sampler.set_epoch(4, skip=6)
     assert list(sampler) == whole[6:]
     assert len(sampler) == 9
@@ -68,8 +68,8 @@ def test_epochs_shuffle_differently_and_can_be_entered_in_the_middle() -> None:
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_evaluation_sees_each_sample_once(ranks: int) -> None:
-    places = [key.place for rank in range(ranks) for key in EvaluationSampler(11, rank, ranks)]
-    assert sorted(places) == list(range(11))
+    indices = [key.image_index for rank in range(ranks) for key in EvaluationSampler(11, rank, ranks)]
+    assert sorted(indices) == list(range(11))
 
 
 def batches(recipe: ClassifyRecipe, workers: int, epoch: int = 0) -> list[Batch]:
@@ -213,7 +213,7 @@ def broken(recipe: ClassifyRecipe, training: bool) -> ImageDataset:
 def test_training_takes_the_next_readable_image(tiny_recipe: ClassifyRecipe) -> None:
     dataset = broken(tiny_recipe, training=True)
     sample = dataset.at(12)
-    assert sample.place == 14
+    assert sample.image_index == 14
     assert len(sample.unreadable) == 2
     assert "bee/00.png" in sample.unreadable[0]
     assert sample.image is not None
@@ -222,7 +222,7 @@ def test_training_takes_the_next_readable_image(tiny_recipe: ClassifyRecipe) -> 
 def test_evaluation_leaves_unreadable_images_out(tiny_recipe: ClassifyRecipe) -> None:
     dataset = broken(tiny_recipe, training=False)
     found = list(make_loader(dataset, EvaluationSampler(15, 0, 1), 4, 0, CPU))
-    assert [place for batch in found for place in batch.indices] == [0, 1, 2, 3, 4, *range(7, 15)]
+    assert [index for batch in found for index in batch.indices] == [0, 1, 2, 3, 4, *range(7, 15)]
     skipping, stopping = UnreadableImages("skip"), UnreadableImages("stop")
     for batch in found:
         skipping.note(batch)

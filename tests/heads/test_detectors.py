@@ -13,8 +13,8 @@ from torch.func import functional_call
 
 import twins
 from helpers import plain_detectors as plain
-from twins.heads.detection.boxes import assign, best_apart, decode, encode, make_anchors, pyramid_level, sample
-from twins.heads.detection.roi_extractor import pool_regions
+from twins.heads.detection.boxes import assign, decode, encode, make_anchors, nms, pyramid_level, sample
+from twins.heads.detection.roi_extractor import roi_align
 
 SMALL: dict[str, Any] = {"embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8), "depths": (1, 1, 2, 1)}
 CLASSES = 4
@@ -74,7 +74,7 @@ def images_of(*sizes: tuple[int, int], channels: int = 3) -> list[Tensor]:
 
 
 def targets_of(images: list[Tensor], *counts: int) -> list[dict[str, Tensor]]:
-    """Objects at places between the pixels, and for each an ellipse that fills its box."""
+    """Objects that begin between the pixels, and for each an ellipse that fills its box."""
     targets = []
     for image, count in zip(images, counts, strict=True):
         height, width = image.shape[1:]
@@ -90,12 +90,12 @@ def targets_of(images: list[Tensor], *counts: int) -> list[dict[str, Tensor]]:
     return targets
 
 
-def settled(answer: dict[str, Tensor]) -> dict[str, Tensor]:
-    """By falling score, as answers are; where slivers at the border score the same, by place."""
-    scores, boxes = answer["scores"].tolist(), answer["boxes"].tolist()
+def settled(detections: dict[str, Tensor]) -> dict[str, Tensor]:
+    """By falling score, as outputs are; where slivers at the border score the same, by box."""
+    scores, boxes = detections["scores"].tolist(), detections["boxes"].tolist()
     assert scores == sorted(scores, reverse=True)
     order = sorted(range(len(scores)), key=lambda i: (-round(scores[i], 9), boxes[i]))
-    return {key: value[order] for key, value in answer.items()}
+    return {key: value[order] for key, value in detections.items()}
 
 
 def assert_same_detections(
@@ -113,13 +113,13 @@ def assert_same_detections(
             assert (a["masks"] != b["masks"]).double().mean() < 1e-3
 
 
-def assert_telling(answers: list[dict[str, Tensor]], at_least: int = 80) -> None:
+def assert_telling(outputs: list[dict[str, Tensor]], at_least: int = 80) -> None:
     """There is something to compare: boxes of several classes and sizes, and masks neither empty nor full."""
-    for answer in answers:
-        assert len(answer["boxes"]) >= at_least
-        assert len(answer["labels"].unique()) >= min(3, at_least)
-        if "masks" in answer:
-            share = answer["masks"].double().mean()
+    for detections in outputs:
+        assert len(detections["boxes"]) >= at_least
+        assert len(detections["labels"].unique()) >= min(3, at_least)
+        if "masks" in detections:
+            share = detections["masks"].double().mean()
             assert 0.001 < share < 0.9
 
 
@@ -159,7 +159,7 @@ def test_settings_are_those_of_the_plain_formulation(make: Any, settings: dict[s
     known = {key: value for key, value in settings.items() if key != "in_chans"}
     with torch.no_grad():
         found, expected = model(images), PLAIN[make](plainly(model, **known), images)
-    assert all(len(answer["boxes"]) > 2 for answer in expected)
+    assert all(len(detections["boxes"]) > 2 for detections in expected)
     assert_same_detections(found, expected)
 
 
@@ -169,7 +169,7 @@ def test_proposals_are_as_many_as_the_plain_formulation_keeps(proposals: int) ->
     with torch.no_grad():
         found = model(images)
         expected = plain.mask_rcnn(plainly(model, proposals=proposals), images, masks=False)
-    assert all("masks" not in answer and len(answer["boxes"]) >= 5 for answer in expected)
+    assert all("masks" not in detections and len(detections["boxes"]) >= 5 for detections in expected)
     assert_same_detections(found, expected)
 
 
@@ -194,7 +194,7 @@ def test_boxes_that_leave_the_image_are_those_of_the_plain_formulation() -> None
         model.rpn_head.rpn_reg.weight *= 6
         model.roi_head.bbox_head.fc_reg.weight *= 30
         found, expected = model(images), plain.mask_rcnn(plainly(model), images)
-    assert all((plain.area(answer["boxes"]) == 0).sum() > 5 for answer in expected)  # nothing is left of some
+    assert all((plain.area(detections["boxes"]) == 0).sum() > 5 for detections in expected)  # nothing is left of some
     assert_same_detections(found, expected)
 
 
@@ -211,7 +211,7 @@ def test_losses_and_gradients_are_those_of_the_plain_formulation(make: Any, name
 
 
 @BOTH_HEADS
-def test_each_of_two_objects_in_one_place_is_learnt(make: Any) -> None:
+def test_each_of_two_objects_with_the_same_box_is_learnt(make: Any) -> None:
     model, images = detector(make), images_of((61, 97))
     (target,) = targets_of(images, 3)
     target["boxes"][1], target["labels"][:2] = target["boxes"][0], torch.tensor([2, 1])
@@ -272,7 +272,7 @@ def test_anchors_of_retinanet_are_the_published_ones() -> None:
     close(level[3], [-16, -16, 16, 16])
     close(level[4], [-20.1587, -20.1587, 20.1587, 20.1587])
     close(level[6], [-11.3137, -22.6274, 11.3137, 22.6274])
-    close(level[9 * 2 + 3], [0, -16, 32, 16])  # the third place of the first row
+    close(level[9 * 2 + 3], [0, -16, 32, 16])  # the third position of the first row
     close(level[9 * 3 + 3], [-16, -8, 16, 24])  # the first of the second
 
 
@@ -311,14 +311,14 @@ def test_offsets_are_counted_in_sizes_of_the_anchor() -> None:
     close(encode(box, anchor, (0.1, 0.1, 0.2, 0.2)), [[2.5, -6.25, 0, math.log(0.25) / 0.2]])
 
 
-@pytest.mark.parametrize("deviations", [(1, 1, 1, 1), (0.1, 0.1, 0.2, 0.2)])
-def test_what_was_encoded_is_decoded(deviations: tuple[float, ...]) -> None:
+@pytest.mark.parametrize("stds", [(1, 1, 1, 1), (0.1, 0.1, 0.2, 0.2)])
+def test_what_was_encoded_is_decoded(stds: tuple[float, ...]) -> None:
     anchors, boxes = (torch.rand(2, 50, 4, dtype=torch.float64) * 40).unbind()
     for corners in (anchors, boxes):
         corners[:, 2:] += corners[:, :2] + 1
-    close(decode(encode(boxes, anchors, deviations), anchors, (200, 200), deviations), boxes, 1e-9)
+    close(decode(encode(boxes, anchors, stds), anchors, (200, 200), stds), boxes, 1e-9)
     both = torch.stack([boxes, anchors], 1)  # two for each anchor, as a box for each class
-    close(decode(encode(both, anchors[:, None], deviations), anchors[:, None], None, deviations), both, 1e-9)
+    close(decode(encode(both, anchors[:, None], stds), anchors[:, None], None, stds), both, 1e-9)
 
 
 def test_anchors_are_assigned_by_both_thresholds() -> None:
@@ -341,11 +341,11 @@ def test_without_objects_all_is_background() -> None:
 def test_of_two_boxes_the_better_stays_and_both_at_the_threshold_itself() -> None:
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 5.1], [50, 0, 60, 10], [0, 0, 10, 10]])
     scores, groups = torch.tensor([0.8, 0.7, 0.9, 0.95, 0.3]), torch.tensor([0, 0, 1, 0, 1])
-    assert best_apart(boxes, scores, groups * 0, iou=0.5, most=9).tolist() == [3, 2]  # 0.51 and 0.98 with the best here
-    assert best_apart(boxes, scores, groups, iou=0.5, most=9).tolist() == [3, 2, 0, 1]  # 0.5 is not more than 0.5
-    assert best_apart(boxes, scores, groups, iou=0.49, most=9).tolist() == [3, 2, 0]
-    assert best_apart(boxes, scores, groups, iou=0.52, most=9).tolist() == [3, 2, 0, 1, 4]
-    assert best_apart(boxes, scores, groups, iou=0.5, most=2).tolist() == [3, 2]
+    assert nms(boxes, scores, groups * 0, 0.5, max_count=9).tolist() == [3, 2]  # 0.51 and 0.98 with the best here
+    assert nms(boxes, scores, groups, 0.5, max_count=9).tolist() == [3, 2, 0, 1]  # 0.5 is not more than 0.5
+    assert nms(boxes, scores, groups, 0.49, max_count=9).tolist() == [3, 2, 0]
+    assert nms(boxes, scores, groups, 0.52, max_count=9).tolist() == [3, 2, 0, 1, 4]
+    assert nms(boxes, scores, groups, 0.5, max_count=2).tolist() == [3, 2]
 
 
 def test_positives_are_drawn_up_to_their_share_and_negatives_fill_the_rest() -> None:
@@ -378,7 +378,7 @@ def test_pooling_a_slope_gives_its_height_at_the_middle_of_each_bin() -> None:
     maps = [torch.cat([x, x * 0 + torch.tensor([10.0, 20.0])[:, None, None, None]], 1) for x in maps]
     first = torch.tensor([[40.5, 60.25, 70.5, 95], [100, 80, 300, 190.5]], dtype=torch.float64)
     second = torch.tensor([[30.0, 100, 580, 520], [17, 300, 90, 420], [33, 33, 33.5, 34]], dtype=torch.float64)
-    found = pool_regions(maps, [first, second], 7)
+    found = roi_align(maps, [first, second], 7)
     assert found.shape == (5, 6, 7, 7)
     for region, box, level, image in zip(
         found, torch.cat([first, second]), (0, 1, 3, 0, 0), (10, 10, 20, 20, 20), strict=True
@@ -393,5 +393,5 @@ def test_pooling_a_slope_gives_its_height_at_the_middle_of_each_bin() -> None:
 def test_pooling_fades_to_nothing_outside_the_map() -> None:
     ones = [torch.ones(1, 1, 64 // stride, 64 // stride, dtype=torch.float64) for stride in (4, 8, 16, 32)]
     box = torch.tensor([[-30.0, 0, 26, 28]], dtype=torch.float64)  # two points a bin, those of the fourth around -1
-    across = pool_regions(ones, [box], 7)[0, 0, 3]
+    across = roi_align(ones, [box], 7)[0, 0, 3]
     close(across, [0, 0, 0, 0.5, 1, 1, 1])

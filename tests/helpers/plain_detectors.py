@@ -1,7 +1,7 @@
 """RetinaNet and Mask R-CNN at their plainest: functions over a state dict, which the package's detectors are held to.
 
 The conventions are OpenMMLab's (mmdetection), under which the published weights were trained. Nothing is shared with
-`twins.detection`, so that a slip would have to be made twice; only the backbone is taken as it is.
+`twins.heads.detection`, so that a slip would have to be made twice; only the backbone is taken as it is.
 Losses take every candidate there is, as samplers do that may draw more than there are.
 """
 
@@ -21,7 +21,7 @@ Size = tuple[int, int]  # height, width
 RATIOS = (0.5, 1.0, 2.0)  # height over width
 RETINA = ((8, 16, 32, 64, 128), (4.0, 4 * 2 ** (1 / 3), 4 * 2 ** (2 / 3)))  # strides, scales
 RPN = ((4, 8, 16, 32, 64), (8.0,))
-BOX_HEAD_DEVIATIONS = (0.1, 0.1, 0.2, 0.2)
+BOX_STDS = (0.1, 0.1, 0.2, 0.2)
 LARGEST_LOG = math.log(1000 / 16)
 
 
@@ -55,7 +55,7 @@ def area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-def overlaps(a: Tensor, b: Tensor) -> Tensor:
+def box_iou(a: Tensor, b: Tensor) -> Tensor:
     """(N, 4), (M, 4) -> (N, M): intersection over union."""
     a = a[:, None]
     left_top, right_bottom = torch.maximum(a[..., :2], b[:, :2]), torch.minimum(a[..., 2:], b[:, 2:])
@@ -78,39 +78,39 @@ def centres(boxes: Tensor) -> tuple[Tensor, Tensor]:
     return (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
 
 
-def deltas_to(boxes: Tensor, anchors: Tensor, deviations: tuple[float, ...] = (1, 1, 1, 1)) -> Tensor:
+def deltas_to(boxes: Tensor, anchors: Tensor, stds: tuple[float, ...] = (1, 1, 1, 1)) -> Tensor:
     (at, size), (anchor_at, anchor_size) = centres(boxes), centres(anchors)
-    return torch.cat([(at - anchor_at) / anchor_size, (size / anchor_size).log()], -1) / boxes.new_tensor(deviations)
+    return torch.cat([(at - anchor_at) / anchor_size, (size / anchor_size).log()], -1) / boxes.new_tensor(stds)
 
 
-def moved(anchors: Tensor, deltas: Tensor, size: Size, deviations: tuple[float, ...] = (1, 1, 1, 1)) -> Tensor:
-    """Anchors moved by deltas, inside an image of this size."""
+def decoded(anchors: Tensor, deltas: Tensor, size: Size, stds: tuple[float, ...] = (1, 1, 1, 1)) -> Tensor:
+    """The boxes that deltas make of anchors, inside an image of this size."""
     at, anchor_size = centres(anchors)
-    deltas = deltas * deltas.new_tensor(deviations)
+    deltas = deltas * deltas.new_tensor(stds)
     at = at + deltas[..., :2] * anchor_size
     half = anchor_size * deltas[..., 2:].clamp(-LARGEST_LOG, LARGEST_LOG).exp() / 2
     height, width = size
     return torch.cat([at - half, at + half], -1).clamp(min=0).minimum(at.new_tensor([width, height, width, height]))
 
 
-def assigned(objects: Tensor, boxes: Tensor, positive: float, negative: float, low_quality: float | None) -> list[int]:
+def assigned(objects: Tensor, boxes: Tensor, positive: float, negative: float, min_pos_iou: float | None) -> list[int]:
     """For each box the object that it stands for, -1 for the background, -2 for neither."""
-    answer = [-1] * len(boxes)
+    output = [-1] * len(boxes)
     if len(objects) == 0:
-        return answer
-    ious = overlaps(objects, boxes)
+        return output
+    ious = box_iou(objects, boxes)
     for i, column in enumerate(ious.T.tolist()):
         if max(column) >= positive:
-            answer[i] = column.index(max(column))
+            output[i] = column.index(max(column))
         elif max(column) >= negative:
-            answer[i] = -2
+            output[i] = -2
     for k, row in enumerate(ious.tolist()):
         best = max(row)
-        if low_quality is not None and best >= low_quality:
+        if min_pos_iou is not None and best >= min_pos_iou:
             for i, iou in enumerate(row):
                 if iou == best:
-                    answer[i] = k
-    return answer
+                    output[i] = k
+    return output
 
 
 def best_of_each_class(net: Network, boxes: Tensor, scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -127,7 +127,7 @@ def best_of_each_class(net: Network, boxes: Tensor, scores: Tensor, labels: Tens
 
 
 def tents(at: Tensor, length: int) -> Tensor:
-    """Linear interpolation between pixels at 0, 1 ... length - 1 and zeros outside: (N,) places -> (N, length)."""
+    """Linear interpolation between pixels at 0, 1 ... length - 1 and zeros outside: (N,) positions -> (N, length)."""
     return (1 - (at[:, None] - torch.arange(length).to(at)).abs()).clamp(min=0)
 
 
@@ -219,27 +219,27 @@ class Dense(NamedTuple):
     logits: Tensor  # (B, N, classes)
     deltas: Tensor  # (B, N, 4)
     anchors: Tensor  # (N, 4)
-    places: list[tuple[int, int]]  # row and column of each anchor
+    positions: list[tuple[int, int]]  # row and column of each anchor
     stride: int
 
     def within(self, size: Size) -> Tensor:
-        """(N,) bool: whether an anchor's place lies in the image, padded for itself."""
+        """(N,) bool: whether an anchor's position lies in the image, padded for itself."""
         rows, columns = (math.ceil(round_up(side) / self.stride) for side in size)
-        return torch.tensor([row < rows and column < columns for row, column in self.places])
+        return torch.tensor([row < rows and column < columns for row, column in self.positions])
 
 
 def dense(
     setting: tuple[tuple[int, ...], tuple[float, ...]], logits: list[Tensor], deltas: list[Tensor], classes: int
 ) -> list[Dense]:
     strides, scales = setting
-    answer = []
+    output = []
     for stride, level_logits, level_deltas in zip(strides, logits, deltas, strict=True):
         height, width = level_logits.shape[2:]
         anchors = anchors_of(height, width, stride, scales, like=level_deltas)
-        places = [(row, column) for row in range(height) for column in range(width) for _ in RATIOS for _ in scales]
+        positions = [(row, column) for row in range(height) for column in range(width) for _ in RATIOS for _ in scales]
         both = per_anchor(level_logits, classes), per_anchor(level_deltas, 4)
-        answer.append(Dense(*both, anchors, places, stride))
-    return answer
+        output.append(Dense(*both, anchors, positions, stride))
+    return output
 
 
 # ---- RetinaNet
@@ -263,7 +263,7 @@ def retina_head(net: Network, batch: Tensor) -> list[Dense]:
 def retinanet(net: Network, images: list[Tensor]) -> list[dict[str, Tensor]]:
     batch, sizes = ready(net, images)
     levels = retina_head(net, batch)
-    answers = []
+    outputs = []
     for b, (size, factor) in enumerate(zip(sizes, stretch(images, sizes), strict=True)):
         found = []
         for level in levels:
@@ -271,11 +271,11 @@ def retinanet(net: Network, images: list[Tensor]) -> list[dict[str, Tensor]]:
             anchor, label = (scores > net.score_thresh).nonzero().T
             best = scores[anchor, label].argsort(descending=True)[:1000]
             anchor, label = anchor[best], label[best]
-            found.append((moved(level.anchors[anchor], level.deltas[b, anchor], size), scores[anchor, label], label))
+            found.append((decoded(level.anchors[anchor], level.deltas[b, anchor], size), scores[anchor, label], label))
         boxes, score, label = (torch.cat(parts) for parts in zip(*found, strict=True))
         boxes, real = boxes / factor, has_area(boxes)
-        answers.append(best_of_each_class(net, boxes[real], score[real], label[real]))
-    return answers
+        outputs.append(best_of_each_class(net, boxes[real], score[real], label[real]))
+    return outputs
 
 
 def has_area(boxes: Tensor) -> Tensor:
@@ -293,7 +293,7 @@ def retinanet_losses(
     for b, (target, size, factor) in enumerate(zip(targets, sizes, stretch(images, sizes), strict=True)):
         objects = target["boxes"].to(anchors) * factor
         within = torch.cat([x.within(size) for x in levels])
-        match = torch.tensor(assigned(objects, anchors[within], positive=0.5, negative=0.4, low_quality=0.0))
+        match = torch.tensor(assigned(objects, anchors[within], positive=0.5, negative=0.4, min_pos_iou=0.0))
         positive = match >= 0
         label = torch.full_like(match, net.num_classes)
         label[positive] = target["labels"][match[positive]]
@@ -310,9 +310,9 @@ def focal(logits: Tensor, truth: Tensor) -> Tensor:
     return truth * present + (1 - truth) * absent
 
 
-def distance(deltas: Tensor, objects: Tensor, anchors: Tensor, deviations: tuple[float, ...] = (1, 1, 1, 1)) -> Tensor:
+def distance(deltas: Tensor, objects: Tensor, anchors: Tensor, stds: tuple[float, ...] = (1, 1, 1, 1)) -> Tensor:
     """How far all deltas together are from those that would turn the anchors into the objects."""
-    return (deltas - deltas_to(objects, anchors, deviations)).abs().sum()
+    return (deltas - deltas_to(objects, anchors, stds)).abs().sum()
 
 
 # ---- Mask R-CNN: proposals
@@ -330,20 +330,20 @@ def features(net: Network, batch: Tensor) -> tuple[list[Tensor], list[Dense]]:
 
 
 def propose(net: Network, rpn: list[Dense], sizes: list[Size], per_level: int) -> list[Tensor]:
-    answers = []
+    outputs = []
     for b, size in enumerate(sizes):
         kept_boxes, kept_scores = [], []
         for level in rpn:
             scores = level.logits[b, :, 0].detach().sigmoid()
             best = scores.argsort(descending=True)[:per_level]
-            boxes, scores = moved(level.anchors[best], level.deltas[b, best].detach(), size), scores[best]
+            boxes, scores = decoded(level.anchors[best], level.deltas[b, best].detach(), size), scores[best]
             boxes, scores = boxes[has_area(boxes)], scores[has_area(boxes)]
             kept = nms(boxes, scores, 0.7)
             kept_boxes.append(boxes[kept])
             kept_scores.append(scores[kept])
         best = torch.cat(kept_scores).argsort(descending=True)[: net.proposals]
-        answers.append(torch.cat(kept_boxes)[best])
-    return answers
+        outputs.append(torch.cat(kept_boxes)[best])
+    return outputs
 
 
 def rpn_losses(rpn: list[Dense], objects: list[Tensor], sizes: list[Size]) -> tuple[Tensor, Tensor]:
@@ -352,7 +352,7 @@ def rpn_losses(rpn: list[Dense], objects: list[Tensor], sizes: list[Size]) -> tu
     of_classes, of_boxes, count = [], [], 0
     for b, (boxes, size) in enumerate(zip(objects, sizes, strict=True)):
         within = torch.cat([x.within(size) for x in rpn])
-        match = torch.tensor(assigned(boxes, anchors[within], positive=0.7, negative=0.3, low_quality=0.3))
+        match = torch.tensor(assigned(boxes, anchors[within], positive=0.7, negative=0.3, min_pos_iou=0.3))
         positive, negative = match >= 0, match == -1
         of_classes.append(-F.logsigmoid(logits[b, within][positive]).sum())
         of_classes.append(-F.logsigmoid(-logits[b, within][negative]).sum())
@@ -387,21 +387,21 @@ def mask_rcnn(net: Network, images: list[Tensor], masks: bool = True) -> list[di
     batch, sizes = ready(net, images)
     factors = stretch(images, sizes)
     levels, rpn = features(net, batch)
-    answers = []
+    outputs = []
     for b, regions in enumerate(propose(net, rpn, sizes, per_level=net.proposals)):
         own = [level[b : b + 1] for level in levels]
         logits, deltas = box_head(net, own, [regions])
         scores = logits.softmax(-1)[:, :-1]
-        boxes = moved(regions[:, None], deltas, sizes[b], BOX_HEAD_DEVIATIONS) / factors[b]
+        boxes = decoded(regions[:, None], deltas, sizes[b], BOX_STDS) / factors[b]
         region, label = (scores > net.score_thresh).nonzero().T
-        answer = best_of_each_class(net, boxes[region, label], scores[region, label], label)
+        output = best_of_each_class(net, boxes[region, label], scores[region, label], label)
         if masks:
-            shapes = mask_head(net, own, [answer["boxes"] * factors[b]], answer["labels"]).sigmoid()
+            shapes = mask_head(net, own, [output["boxes"] * factors[b]], output["labels"]).sigmoid()
             size = images[b].shape[1:]
-            whole = [pasted(shape, box, size) >= 0.5 for shape, box in zip(shapes, answer["boxes"], strict=True)]
-            answer["masks"] = torch.stack(whole)[:, None] if whole else torch.zeros(0, 1, *size, dtype=torch.bool)
-        answers.append(answer)
-    return answers
+            whole = [pasted(shape, box, size) >= 0.5 for shape, box in zip(shapes, output["boxes"], strict=True)]
+            output["masks"] = torch.stack(whole)[:, None] if whole else torch.zeros(0, 1, *size, dtype=torch.bool)
+        outputs.append(output)
+    return outputs
 
 
 def mask_rcnn_losses(
@@ -418,14 +418,14 @@ def mask_rcnn_losses(
     regions, labels, wanted, positive_regions, shapes = [], [], [], [], []
     proposals = propose(net, rpn, sizes, per_level=2 * net.proposals)
     for own, boxes, target, size in zip(proposals, objects, targets, sizes, strict=True):
-        match = torch.tensor(assigned(boxes, own, positive=0.5, negative=0.5, low_quality=0.5), dtype=torch.int64)
+        match = torch.tensor(assigned(boxes, own, positive=0.5, negative=0.5, min_pos_iou=0.5), dtype=torch.int64)
         match = torch.cat([torch.arange(len(boxes)), match])  # each object is a region too, and its own match
         own = torch.cat([boxes, own])
         positive = match >= 0
         regions.append(own)
         positive_regions.append(own[positive])
         wanted.append(torch.zeros_like(own))
-        wanted[-1][positive] = deltas_to(boxes[match[positive]], own[positive], BOX_HEAD_DEVIATIONS)
+        wanted[-1][positive] = deltas_to(boxes[match[positive]], own[positive], BOX_STDS)
         labels.append(torch.full((len(own),), net.num_classes))
         labels[-1][positive] = target["labels"][match[positive]]
         if masks:

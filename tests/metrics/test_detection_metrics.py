@@ -18,8 +18,8 @@ from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from twins.data.boxes.dataset import BoxedImages, Objects
-from twins.data.boxes.object_masks import Outline
-from twins.metrics import detection as coco_figures
+from twins.data.boxes.segmentations import Segmentation
+from twins.metrics import detection as coco_metrics
 from twins.metrics.detection import AVERAGES, DetectionMetrics
 
 Detections = dict[str, Tensor]
@@ -35,7 +35,7 @@ def boxed_images(*objects: Objects, classes: int = 2) -> BoxedImages:
     return BoxedImages(
         images=[Path(f"{i}.png") for i in range(count)],
         objects=objects,
-        sizes=[(WIDTH, HEIGHT)] * count,
+        sizes=[(HEIGHT, WIDTH)] * count,
         image_ids=[10**12 * (count - 1 - i) for i in range(count)],
         classes=tuple(f"class {i}" for i in range(classes)),
         category_ids=tuple(3 + 7 * i for i in range(classes)),
@@ -43,7 +43,9 @@ def boxed_images(*objects: Objects, classes: int = 2) -> BoxedImages:
     )
 
 
-def objects_at(boxes: Any, labels: Any, crowd: Any = False, outlines: tuple[Outline | None, ...] = ()) -> Objects:
+def objects_at(
+    boxes: Any, labels: Any, crowd: Any = False, segmentations: tuple[Segmentation | None, ...] = ()
+) -> Objects:
     """Boxes are x, y, width, height."""
     boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     count = len(boxes)
@@ -52,7 +54,7 @@ def objects_at(boxes: Any, labels: Any, crowd: Any = False, outlines: tuple[Outl
         np.array(labels, dtype=np.int64),
         np.broadcast_to(np.array(crowd, dtype=bool), count),
         0.8 * boxes[:, 2] * boxes[:, 3],
-        outlines or (None,) * count,
+        segmentations or (None,) * count,
     )
 
 
@@ -107,7 +109,7 @@ def test_classes_by_hand() -> None:
     assert objects.tolist() == [2, 1, 0, 0]
 
 
-def test_without_masks_there_are_only_figures_of_boxes() -> None:
+def test_without_masks_there_are_only_metrics_of_boxes() -> None:
     boxes_alone = {name: value for name, value in ONE_RIGHT.items() if name != "masks"}
     truth = boxed_images(HALF_FOUND)
     metrics = counted(truth, {0: boxes_alone}, masks=False)
@@ -128,7 +130,7 @@ def test_images_that_nobody_looked_at_are_left_out() -> None:
 
 
 def test_a_crowd_takes_any_number_of_detections() -> None:
-    """Without an outline it fills its box, for masks too; what it takes counts neither for nor against."""
+    """Without a segmentation it fills its box, for masks too; what it takes counts neither for nor against."""
     truth = boxed_images(objects_at([[10, 10, 20, 20], [50, 50, 60, 60]], [0, 0], crowd=[False, True]))
     inside = [[50 + 10 * i, 50, 58 + 10 * i, 100] for i in range(6)]
     detections = detections_at([*inside, [10, 10, 30, 30]], [0] * 7, [0.9] * 6 + [0.1])
@@ -161,21 +163,21 @@ def random_set(seed: int, images: int = 14, classes: int = 4) -> tuple[BoxedImag
 
 
 def random_objects(random: Random, number: int, classes: int) -> Objects:
-    """Of all three ranges of areas, some of no area, some of them crowds, outlined in every form there is."""
+    """Of all three ranges of areas, some of no area, some of them crowds, segmented in every form there is."""
     sides = np.exp(random.uniform(np.log(4), np.log(160), (number, 2)))
     boxes = np.hstack([random.random((number, 2)) * ([WIDTH, HEIGHT] - sides), sides])
     boxes[random.random(number) < 0.05, 2:] = 0
     crowd = random.random(number) < 0.2
-    outlines = tuple(random_outline(random, box, alone) for box, alone in zip(boxes, ~crowd, strict=True))
-    return objects_at(boxes, random.integers(0, classes, number), crowd, outlines)
+    segmentations = tuple(random_segmentation(random, box, alone) for box, alone in zip(boxes, ~crowd, strict=True))
+    return objects_at(boxes, random.integers(0, classes, number), crowd, segmentations)
 
 
-def random_outline(random: Random, box: np.ndarray, alone: bool) -> Outline | None:
+def random_segmentation(random: Random, box: np.ndarray, alone: bool) -> Segmentation | None:
     x, y, width, height = box
     mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8, order="F")
     mask[int(y) : math.ceil(y + height), int(x) : math.ceil(x + width)] = 1
     code = coco_mask.encode(mask)
-    forms: list[Outline | None] = [
+    forms: list[Segmentation | None] = [
         (polygon(random, x, y, width, height),),
         (polygon(random, x, y, width / 2, height), polygon(random, x + width / 2, y, width / 2, height)),
         code,
@@ -225,7 +227,7 @@ def pycocotools(truth: BoxedImages, found: dict[int, Detections], kind: str) -> 
             "bbox": objects.boxes[i].tolist(),
             "area": objects.areas[i],
             "iscrowd": int(objects.crowd[i]),
-            "segmentation": as_annotated(objects.outlines[i], objects.boxes[i]),
+            "segmentation": as_annotated(objects.segmentations[i], objects.boxes[i]),
         }
         for place, objects in enumerate(truth.objects)
         for i in range(len(objects))
@@ -266,10 +268,10 @@ def encoded(mask: Tensor) -> dict[str, Any]:
     return coco_mask.encode(np.asfortranarray(mask[0].numpy().astype(np.uint8)))
 
 
-def as_annotated(outline: Outline | None, box: np.ndarray) -> Any:
-    if outline is None:
+def as_annotated(segmentation: Segmentation | None, box: np.ndarray) -> Any:
+    if segmentation is None:
         return coco_mask.frPyObjects(box[None], HEIGHT, WIDTH)[0]
-    return dict(outline) if isinstance(outline, dict) else [polygon.tolist() for polygon in outline]
+    return dict(segmentation) if isinstance(segmentation, dict) else [polygon.tolist() for polygon in segmentation]
 
 
 def test_random_sets_have_all_that_the_rules_tell_apart() -> None:
@@ -277,7 +279,7 @@ def test_random_sets_have_all_that_the_rules_tell_apart() -> None:
     objects = [o for o in truth.objects if len(o)]
     crowd = np.concatenate([o.crowd for o in objects])
     areas = np.concatenate([o.areas for o in objects])
-    forms = [type(o["counts"] if isinstance(o, dict) else o) for each in objects for o in each.outlines]
+    forms = [type(o["counts"] if isinstance(o, dict) else o) for each in objects for o in each.segmentations]
     assert len(objects) < len(truth)
     assert 0 < crowd.sum() < len(crowd)
     assert [(areas == 0).any(), (areas < 32**2).any(), (areas > 96**2).any()] == [True, True, True]
@@ -326,7 +328,7 @@ def test_the_truth_and_what_was_found_stay_as_they_are(capfd: pytest.CaptureFixt
 
 def test_what_is_kept_lies_in_its_own_memory() -> None:
     truth, found = random_set(2)
-    kept = counted(truth, found).found.values()
+    kept = counted(truth, found).detections.values()
     assert all(array.flags.owndata for one in kept for array in (one.boxes, one.scores, one.labels))
 
 
@@ -353,8 +355,8 @@ def test_several_processes_count_each_image_once(monkeypatch: pytest.MonkeyPatch
     shares = [list(found)[rank::3] for rank in range(3)]
     shares[2].append(shares[0][0])
     ranks = [counted(truth, {place: found[place] for place in share}) for share in shares]
-    sent = [pickle.dumps(rank.found) for rank in ranks]
-    monkeypatch.setattr(coco_figures, "gather", lambda _: [pickle.loads(share) for share in sent])  # noqa: S301
+    sent = [pickle.dumps(rank.detections) for rank in ranks]
+    monkeypatch.setattr(coco_metrics, "gather", lambda _: [pickle.loads(share) for share in sent])  # noqa: S301
     for rank in ranks:
         list(rank.compute())  # of its own share, which must not stay
         rank.reduce()

@@ -378,7 +378,7 @@ def test_data_without_masks_trains_a_network_without(boxed_images: Path, tiny_de
     assert "test_mask_ap" not in log_of(folder)[-1]
     task = Detection(tiny_detect_recipe)
     task.datasets()
-    assert "objects without an outline (training and validation): boxes alone" in task.notes
+    assert "objects without a segmentation (training and validation): boxes alone" in task.notes
 
 
 def test_masks_that_are_asked_for_must_be_there(boxed_images: Path, tiny_detect_recipe: DetectRecipe) -> None:
@@ -388,9 +388,9 @@ def test_masks_that_are_asked_for_must_be_there(boxed_images: Path, tiny_detect_
     path.write_text(json.dumps(said))
     task = Detection(tiny_detect_recipe)
     task.datasets()
-    assert "objects without an outline (training): boxes alone" in task.notes
+    assert "objects without a segmentation (training): boxes alone" in task.notes
     wanted = tiny_detect_recipe.model_kwargs | {"masks": True}
-    with pytest.raises(TwinsError, match=r"objects without an outline \(training\): leave masks=true out"):
+    with pytest.raises(TwinsError, match=r"objects without a segmentation \(training\): leave masks=true out"):
         Detection(tiny_detect_recipe.replace(model_kwargs=wanted)).datasets()
 
 

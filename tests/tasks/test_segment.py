@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from pycocotools import mask as coco_mask
 from torch import Tensor
 
 import twins
@@ -22,11 +18,8 @@ from helpers.command_line import refusal
 from helpers.runs import StopAfter, assert_same, log_of, weights_of
 from helpers.tiny import TINY
 from twins.cli import main
-from twins.data import synthetic_scenes as canvases
-from twins.data.digits import read_digits
 from twins.data.loading import Batch
 from twins.data.palette import class_colours
-from twins.data.synthetic_scenes import CLASSES, PARTS, draw_canvas, write_boxed_canvases, write_masked_canvases
 from twins.errors import TwinsError
 from twins.flops import Flops, count_flops
 from twins.heads.segmentation import upernet
@@ -307,111 +300,6 @@ def test_legends_name_the_commonest_classes_and_what_has_none() -> None:
     ] == "and 17 more"
 
 
-# The embedded canvases
-
-
-def test_canvases_follow_from_their_number_alone(tmp_path: Path) -> None:
-    scans, val = read_digits()
-    one, two, other = (draw_canvas(scans, "training", n) for n in (3, 3, 4))
-    assert np.array_equal(one.image, two.image)
-    assert not np.array_equal(one.image, other.image)
-    counts = [len(draw_canvas(val, "validation", n).digits) for n in range(40)]
-    assert min(counts) >= 1
-    assert np.mean(counts) > 2
-    for number in range(20):
-        inks = [digit.ink for digit in draw_canvas(scans, "training", number).digits]
-        assert np.sum(inks, axis=0).max() <= 1  # no two overlap
-
-
-def test_canvases_are_read_back_by_the_ordinary_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PARTS, "training", 3)
-    monkeypatch.setitem(PARTS, "validation", 2)
-    root = write_masked_canvases(tmp_path / "canvases")
-    task = Segmentation(SegmentRecipe(data=str(root), img_size=96, workers=0))
-    train, val = task.datasets()
-    assert train is not None
-    assert (len(train), len(val), task.classes) == (3, 2, CLASSES)
-    scans = dict(zip(PARTS, read_digits(), strict=True))
-    for part, data in (("training", train), ("validation", val)):
-        for number in range(len(data)):
-            image, mask = data.images.read(number, 3)
-            canvas = draw_canvas(scans[part], part, number)
-            assert np.array_equal(np.asarray(image), canvas.image)
-            for digit in canvas.digits:
-                assert (mask.numpy()[digit.ink] == digit.label + 1).all()
-            assert int((mask > 0).sum()) == sum(digit.ink.sum() for digit in canvas.digits)
-
-
-def test_an_empty_canvas_shows_the_ground_of_the_full_one() -> None:
-    scans, _ = read_digits()
-    full, empty = (draw_canvas(scans, "training", 3, empty=empty) for empty in (False, True))
-    assert len(full.digits) > len(empty.digits) == 0
-    ground = (full.image == empty.image).all(-1)
-    assert ground.mean() > 0.3
-    assert not ground[np.any([digit.ink for digit in full.digits], axis=0)].any()
-
-
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools and NumPy 2
-def test_boxed_canvases_are_what_cocos_files_say(tmp_path: Path) -> None:
-    root = write_boxed_canvases(tmp_path / "canvases")
-    scans = dict(zip(PARTS, read_digits(), strict=True))
-    digest = hashlib.sha256()
-    for folder, part, count, empty in (("train", "training", 1000, 50), ("val", "validation", 120, 6)):
-        text = (root / "annotations" / f"instances_{folder}.json").read_bytes()
-        digest.update(text)
-        said = json.loads(text)
-        assert said["categories"] == [{"id": 1 + digit, "name": str(digit)} for digit in range(10)]
-        assert [image["file_name"] for image in said["images"]] == sorted(p.name for p in (root / folder).iterdir())
-        assert len(said["images"]) == len({image["id"] for image in said["images"]}) == count
-        assert [a["id"] for a in said["annotations"]] == list(range(1, len(said["annotations"]) + 1))
-        assert count - len({a["image_id"] for a in said["annotations"]}) == empty
-        for image in said["images"][:100]:
-            canvas = draw_canvas(scans[part], part, int(image["file_name"][:4]))
-            opened = np.asarray(Image.open(root / folder / image["file_name"]))
-            assert (image["height"], image["width"]) == opened.shape[:2]
-            objects = [a for a in said["annotations"] if a["image_id"] == image["id"]]
-            assert np.array_equal(opened, canvas.opened) == bool(objects)
-            for found, digit in zip(objects, canvas.digits if objects else (), strict=True):
-                code = coco_mask.frPyObjects(found["segmentation"], image["height"], image["width"])
-                assert np.array_equal(coco_mask.decode(code), digit.ink)
-                assert found["bbox"] == coco_mask.toBbox(code).tolist()
-                assert found["area"] == coco_mask.area(code)
-                assert (found["category_id"], found["iscrowd"]) == (1 + digit.label, 0)
-    assert digest.hexdigest() == "f01f4e7437d776bb5f3052bd93c160f55e1a6bb913c6bffc5bc46f64580f49a6"
-
-
-def test_run_lengths_go_down_the_columns_and_begin_with_no_ink() -> None:
-    ink = np.array([[0, 1, 1], [0, 1, 0], [1, 0, 0]], dtype=bool)
-    assert canvases._run_lengths(ink) == [2, 3, 1, 1, 2]
-    assert canvases._run_lengths(~ink) == [0, 2, 3, 1, 1, 2]
-
-
-@pytest.mark.parametrize("write", [write_masked_canvases, write_boxed_canvases])
-def test_canvases_are_written_once_and_whole(
-    write: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(PARTS, "training", 3)
-    monkeypatch.setitem(PARTS, "validation", 2)
-    root = write(tmp_path / "canvases")
-    assert len(list(root.rglob("*.png"))) in (5, 10)
-    (root / "0.png").touch()
-    with monkeypatch.context() as patch:
-        patch.setattr(canvases, "read_digits", None)  # nothing is drawn again
-        assert write(root) == root
-    assert (root / "0.png").is_file()
-
-    def full_disk(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", full_disk)
-    with pytest.raises(TwinsError) as error:
-        write(tmp_path / "more")
-    assert str(error.value) == (
-        f"{tmp_path / 'more'}: cannot write the embedded canvases there (No space left on device)"
-    )
-    assert [path.name for path in tmp_path.iterdir()] == ["canvases"]
-
-
 # The command line
 
 QUICK = [
@@ -663,7 +551,7 @@ def test_masks_that_nobody_checked_are_refused_in_one_line_too(
         fit(tiny_segment_recipe.replace(check=False, workers=workers))
 
 
-def test_what_is_unpaired_is_told_once(tiny_segment_recipe: SegmentRecipe) -> None:
+def test_what_is_unpaired_is_warned_of_once(tiny_segment_recipe: SegmentRecipe) -> None:
     root = Path(tiny_segment_recipe.data)
     for kind in ("images", "masks"):
         for path in (root / kind / "train").iterdir():

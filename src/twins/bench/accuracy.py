@@ -22,8 +22,7 @@ from ..checkpoints.info import classes_of
 from ..checkpoints.load import load_whole
 from ..checkpoints.read import read_checkpoint
 from ..data.loading import make_loader
-from ..data.sampling import EvaluationSampler
-from ..data.statistics import evenly
+from ..data.sampling import EvaluationSampler, evenly
 from ..errors import TwinsError
 from ..progress import Progress
 from ..recipes import ClassifyRecipe, find_recipe

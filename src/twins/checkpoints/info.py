@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -60,17 +59,6 @@ def read_trained(
     if classes is not None and len(classes) != count:
         raise TwinsError(f"{source}: tells {count} classes apart, but {len(classes)} are named; name all of them")
     return Trained(source, checkpoint, meta, tuple(classes or meta["classes"] or numbered(count)))
-
-
-def read_names(path: Path) -> tuple[str, ...]:
-    """Names of classes, one a line. Raises TwinsError where there are none to read."""
-    try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise TwinsError(f"{path}: cannot read names of classes ({error}); --classes takes a text file") from error
-    if not names:
-        raise TwinsError(f"{path}: no names of classes in it; --classes takes a text file with a name a line")
-    return names
 
 
 def _published(checkpoint: Mapping[str, Any], source: str, model: str | None) -> dict[str, Any]:

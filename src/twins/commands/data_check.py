@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..data.statistics import Survey
+from ..data.statistics import DatasetStatistics
 from ..errors import TwinsError
 from ..optional_dependencies import need
 from ..recipes import Recipe
@@ -16,9 +16,9 @@ def check_data(recipe: Recipe) -> bool:
 
     Raises TwinsError for a folder that is no data set at all.
     """
-    survey = make_task(recipe).survey()
-    print_survey(survey)
-    return not survey.errors
+    statistics = make_task(recipe).dataset_statistics()
+    print_statistics(statistics)
+    return not statistics.errors
 
 
 def preview_data(recipe: Recipe, path: Path) -> None:
@@ -35,19 +35,19 @@ def preview_data(recipe: Recipe, path: Path) -> None:
     print(f"look   {path}")
 
 
-def print_survey(survey: Survey) -> None:
+def print_statistics(statistics: DatasetStatistics) -> None:
     rich = need("rich.console", extra="train")
     table = need("rich.table", extra="train").Table(box=None, pad_edge=False)
-    for place, column in enumerate(survey.columns):
-        table.add_column(column, justify="right" if place else "left")
-    for row in survey.rows:
+    for index, column in enumerate(statistics.columns):
+        table.add_column(column, justify="right" if index else "left")
+    for row in statistics.rows:
         table.add_row(*row)
     console = rich.Console(soft_wrap=True, highlight=False, markup=False)
-    for part in survey.parts:
+    for part in statistics.parts:
         console.print(part)
     console.print(table)
-    for kind, lines in (("warning", survey.warnings), ("error", survey.errors)):
+    for kind, lines in (("warning", statistics.warnings), ("error", statistics.errors)):
         for line in lines:
             console.print(f"{kind}: {line}")
-    if not survey.errors:
+    if not statistics.errors:
         console.print("nothing here keeps a network from learning")

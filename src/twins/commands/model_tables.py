@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ..flops import count_flops
-from ..heads.segmentation import semantic_fpn, upernet
+from ..heads.segmentation import SEGMENTERS
 from ..optional_dependencies import need
 from ..zoo import PUBLISHED, PUBLISHED_SEGMENTERS, create_model, list_models
 
@@ -50,7 +50,7 @@ def segmenter_table(img_size: int = 512) -> list[dict[str, Any]]:
     rows = []
     for (head, name), published in PUBLISHED_SEGMENTERS.items():
         with torch.device("meta"):
-            model = upernet(name) if head == "upernet" else semantic_fpn(name)
+            model = SEGMENTERS[head](name)
         rows.append(
             {
                 "head": head,
@@ -89,10 +89,10 @@ def detector_table() -> list[dict[str, Any]]:
     """One row a detector for COCO's 80 classes: its parameters, and with the unused ones that the paper counts too."""
     import torch
 
-    from ..heads.detection import mask_rcnn, retinanet
+    from ..heads.detection import DETECTORS
 
     rows = []
-    for detector, build in (("retinanet", retinanet), ("mask_rcnn", mask_rcnn)):
+    for detector, build in DETECTORS.items():
         for name in list_models():
             with torch.device("meta"):
                 model, classifier = build(name), create_model(name)

@@ -1,4 +1,4 @@
-"""Batches: which sample comes when, and how samples become tensors."""
+"""From annotated images to batches of tensors: the dataset that reads and transforms, the batch, and the loader."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from ..distributed.collectives import gather
 from ..errors import TwinsError
 from .images import UnreadableImageError
 from .randomness import keyed_randomness
-from .sampling import SampleKey
-from .statistics import evenly
+from .sampling import SampleKey, evenly
 
 
 class AnnotatedImages(Protocol):
-    """Images with what is known of each: a label, a mask, its objects."""
+    """Images with an annotation each: a label, a mask, or objects."""
 
     @property
     def in_memory(self) -> bool: ...
@@ -41,49 +40,20 @@ class AnnotatedImages(Protocol):
 
 
 class Sample(NamedTuple):
-    image: Any  # (C, H, W), or several such views; None: unreadable, and nothing taken in its place
+    """One image and its annotation, transformed; or, where `image` is None, why there is none."""
+
+    image: Any  # (C, H, W), or a tuple of such views
     label: Any
-    place: int
-    unreadable: tuple[str, ...]
-    refusal: str | None = None  # a TwinsError, in words: raised in a worker it would come wrapped in its traceback
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B images with what is known of each. Tensors are stacked where all are of one size, else a list of B."""
-
-    images: Any  # (B, C, H, W); a list where sizes or numbers of views differ
-    labels: Any  # classes: (B,), or (B, classes) once mixed; masks: (B, H, W) or a list; objects: a list
-    indices: tuple[int, ...]
-    unreadable: tuple[str, ...] = ()
-    refusals: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def to(self, device: torch.device) -> Batch:
-        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> Batch:
-        return self._with_tensors(torch.Tensor.pin_memory)
-
-    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        return replace(self, images=_changed(self.images, change), labels=_changed(self.labels, change))
-
-
-def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The tensors in nested lists, tuples and dictionaries, changed."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, dict):
-        return {name: _changed(item, change) for name, item in value.items()}
-    return type(value)(_changed(item, change) for item in value)
+    image_index: int  # among those of the dataset
+    unreadable: tuple[str, ...]  # the images, and why they cannot be decoded, that were to be here
+    error: str | None = None  # a TwinsError's text: raised in a worker it would come wrapped in its traceback
 
 
 class ImageDataset(Dataset[Sample]):
-    """Decode and transform. In training an unreadable image's place is taken by the next readable one.
+    """Images, read and transformed. In training an unreadable image is replaced by the next readable one.
 
-    `transform` makes of an image, most often a PIL image, and its annotation what the network and the loss take.
+    `transform` takes an image, most often a PIL image, and its annotation, and returns what the network and the loss
+    take. Its randomness follows from `seed` and the sample's key alone.
     """
 
     def __init__(
@@ -100,12 +70,27 @@ class ImageDataset(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.images)
 
+    def __getitem__(self, key: SampleKey) -> Sample:
+        unreadable: list[str] = []
+        candidates = len(self.images) if self.training else 1
+        for index in ((key.image_index + offset) % len(self.images) for offset in range(candidates)):
+            try:
+                image, annotation = self.images.read(index, self.channels)
+                with keyed_randomness("sample", self.seed, key.epoch, key.image_index, key.repeat):
+                    return Sample(*self.transform(image, annotation), index, tuple(unreadable))
+            except UnreadableImageError as error:
+                unreadable.append(str(error))
+                continue
+            except TwinsError as error:
+                return Sample(None, None, index, tuple(unreadable), str(error))
+        return Sample(None, None, key.image_index, tuple(unreadable))
+
     def at(self, index: int) -> Sample:
         """One image, in its first view."""
         return self[SampleKey(index)]
 
     def samples(self, wanted: int) -> list[tuple[Image.Image, Any]]:
-        """Some images, evenly spread, with what is known of each, as they are on disk; broken ones are left out.
+        """Up to `wanted` images, evenly spaced, with their annotations, as they are on disk; without broken ones.
 
         Raises TwinsError where none of them can be read.
         """
@@ -117,30 +102,48 @@ class ImageDataset(Dataset[Sample]):
             raise TwinsError(f"none of the images can be read, as {self.images.name(0)}")
         return found
 
-    def __getitem__(self, key: SampleKey) -> Sample:
-        unreadable: list[str] = []
-        candidates = len(self.images) if self.training else 1
-        for index in ((key.place + offset) % len(self.images) for offset in range(candidates)):
-            try:
-                image, annotation = self.images.read(index, self.channels)
-                with keyed_randomness("sample", self.seed, key.epoch, key.place, key.repeat):
-                    return Sample(*self.transform(image, annotation), index, tuple(unreadable))
-            except UnreadableImageError as error:
-                unreadable.append(str(error))
-                continue
-            except TwinsError as error:
-                return Sample(None, None, index, tuple(unreadable), str(error))
-        return Sample(None, None, key.place, tuple(unreadable))
+
+@dataclass(frozen=True)
+class Batch:
+    """B images with their annotations. Tensors are stacked where all have one shape, else a list of B."""
+
+    images: Any  # (B, C, H, W); a list where sizes or numbers of views differ
+    labels: Any  # classes: (B,) int64, or (B, classes) once mixed; masks: (B, H, W) or a list; objects: a list
+    indices: tuple[int, ...]  # among the dataset's images
+    unreadable: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def to(self, device: torch.device) -> Batch:
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        return self._with_tensors(torch.Tensor.pin_memory)
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return replace(self, images=_changed(self.images, change), labels=_changed(self.labels, change))
+
+
+def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same nested lists, tuples and dictionaries with `change` of each tensor."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: _changed(item, change) for name, item in value.items()}
+    return type(value)(_changed(item, change) for item in value)
 
 
 def collate(samples: list[Sample]) -> Batch:
+    """The batch of the samples that have an image, and what is wrong with the others."""
     readable = [sample for sample in samples if sample.image is not None]
     return Batch(
         images=_stacked([sample.image for sample in readable]),
         labels=_stacked([sample.label for sample in readable]),
-        indices=tuple(sample.place for sample in readable),
+        indices=tuple(sample.image_index for sample in readable),
         unreadable=tuple(name for sample in samples for name in sample.unreadable),
-        refusals=tuple(sample.refusal for sample in samples if sample.refusal is not None),
+        errors=tuple(sample.error for sample in samples if sample.error is not None),
     )
 
 
@@ -153,22 +156,22 @@ def _stacked(values: list[Any]) -> Any:
 
 
 class UnreadableImages:
-    """What to do about unreadable images, and how many there were."""
+    """Counts the unreadable images of a run, or stops at the first: `policy` is "skip" or "stop"."""
 
     def __init__(self, policy: str) -> None:
         self.policy = policy
         self.names: set[str] = set()
 
     def note(self, batch: Batch) -> None:
-        """Raises TwinsError for a refusal, and under the policy `stop`, naming the image."""
-        if batch.refusals:
-            raise TwinsError(batch.refusals[0])
+        """Raises TwinsError for an annotation that cannot be used, and under the policy "stop", naming the image."""
+        if batch.errors:
+            raise TwinsError(batch.errors[0])
         if batch.unreadable and self.policy == "stop":
             raise TwinsError(f"unreadable image {batch.unreadable[0]}; fix it, or pass --bad-images skip")
         self.names.update(batch.unreadable)
 
     def over_all_ranks(self) -> list[str]:
-        """What any rank met, each once; every rank must ask."""
+        """Those of all ranks, each once; every rank must call."""
         return sorted({name for names in gather(self.names) for name in names})
 
 
@@ -179,7 +182,12 @@ def make_loader(
     workers: int | None,
     device: torch.device,
 ) -> DataLoader[Batch]:
-    workers = _default_workers(dataset) if workers is None else workers
+    """Batches in the sampler's order. Without a number of `workers` there is one a core, but none for images in memory.
+
+    Images in memory are tiny: to load one costs less than to hand it over from another process.
+    """
+    if workers is None:
+        workers = 0 if dataset.images.in_memory else default_workers()
     return DataLoader(
         dataset,  # type: ignore[arg-type]  # indexed by SampleKey, which torch's stubs do not foresee
         batch_size=batch_size,
@@ -188,21 +196,16 @@ def make_loader(
         collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
-        worker_init_fn=leave_stopping_to_the_main_process,
+        worker_init_fn=ignore_stop_signals,
     )
 
 
-def leave_stopping_to_the_main_process(worker: int) -> None:
-    """Schedulers send SIGTERM to a whole group of processes: workers must live until the main one has saved."""
+def ignore_stop_signals(worker: int) -> None:
+    """For workers, which must live until the main process has saved: schedulers send SIGTERM to the whole group."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def workers_at_hand() -> int:
-    """This process's share of the machine's cores, up to 8."""
+def default_workers() -> int:
+    """This rank's share of the machine's cores, up to 8."""
     return min((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 8)
-
-
-def _default_workers(dataset: ImageDataset) -> int:
-    """None for tiny images in memory, which cost less than handing them over."""
-    return 0 if dataset.images.in_memory else workers_at_hand()

@@ -1,4 +1,4 @@
-"""Which sample comes when: every rank's share of an epoch, and of an evaluation."""
+"""Which sample comes when: every rank's share of an epoch, of an evaluation, and the few that are drawn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .randomness import seed_of
 class SampleKey(NamedTuple):
     """Names one view of one sample; its randomness follows from this and the seed."""
 
-    place: int
+    image_index: int
     epoch: int = 0
     repeat: int = 0
 
@@ -55,11 +55,11 @@ class TrainingSampler(Sampler[SampleKey]):
 
     def __iter__(self) -> Iterator[SampleKey]:
         current, order = -1, [0]
-        for place in range(self.rank + self.skip * self.ranks, self.total, self.ranks):
-            lap, place = divmod(place, self.count)
+        for position in range(self.rank + self.skip * self.ranks, self.total, self.ranks):
+            lap, position = divmod(position, self.count)
             if lap != current:
                 current, order = lap, self._order(lap)
-            index, view = order[place // self.views], place % self.views
+            index, view = order[position // self.views], position % self.views
             yield SampleKey(index, self.epoch, lap * self.views + view)
 
     def _order(self, lap: int) -> list[int]:
@@ -71,10 +71,15 @@ class EvaluationSampler(Sampler[SampleKey]):
     """Every sample exactly once over all ranks; shares differ by one where they must."""
 
     def __init__(self, count: int, rank: int, ranks: int) -> None:
-        self.places = range(rank, count, ranks)
+        self.indices = range(rank, count, ranks)
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     def __iter__(self) -> Iterator[SampleKey]:
-        return (SampleKey(index) for index in self.places)
+        return (SampleKey(index) for index in self.indices)
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """Up to `wanted` indices below `count`, evenly spaced: those of the samples to draw."""
+    return sorted({number * count // wanted for number in range(wanted)}) if count else []

@@ -1,4 +1,4 @@
-"""What segmenters and detectors share: a backbone under their heads, and timm's model interface for it."""
+"""What segmenters and detectors share: a backbone under their heads, and timm's model interface."""
 
 from __future__ import annotations
 
@@ -7,48 +7,54 @@ from typing import Any, Self
 
 from torch import nn
 
-from ..checkpoints.load import load_weights
+from ..checkpoints.load import LoadReport, load_weights
 from ..errors import TwinsError
 from ..model import VARIANTS, TwinsBackbone
 from ..zoo import create_model, model_name
 
 
 class DenseModel(nn.Module):
-    """A network that holds a `backbone` with heads beside it. The methods are timm's model interface."""
+    """A network of a `backbone` and heads. The methods are those by which timm and the training loop set a model up."""
 
     backbone: TwinsBackbone
-    load_report: Any = None  # of the weights that the network was created with, if any
+    load_report: LoadReport | None = None  # of the weights that the network was created with, if any
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """See `Stages.set_grad_checkpointing`; the heads keep their maps."""
+        """See `Stages.set_grad_checkpointing`; the heads keep their activations."""
         self.backbone.set_grad_checkpointing(enable)
 
     def freeze_stages(self, count: int) -> list[nn.Module]:
-        """See `Stages.freeze_stages`, which raises ValueError for more stages than there are."""
+        """See `Stages.freeze_stages`. Returns the frozen modules. Raises ValueError for more stages than there are."""
         return self.backbone.freeze_stages(count)
 
     def no_weight_decay(self) -> set[str]:
-        """Parameters, beside norms and biases, that the published training does not decay."""
+        """Names of the parameters, beside norms and biases, that the published training does not decay."""
         return {f"backbone.{name}" for name in self.backbone.no_weight_decay()}
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """The backbone's patterns; timm puts what none of them matches, here neck and heads, into the last layer."""
+        """The backbone's patterns for layer-wise learning rates: `stem`, a regular expression, and a list of `blocks`.
+
+        timm puts what none of them matches, here neck and heads, into the last layer.
+        """
         matcher = self.backbone.group_matcher(coarse)
         blocks = [(_in_backbone(pattern), order) for pattern, order in matcher["blocks"]]
         return {"stem": _in_backbone(matcher["stem"]), "blocks": blocks}
 
     def with_weights(self, weights: str | Path | None) -> Self:
-        """The same network once a checkpoint, if one is named, is loaded; the report is kept as `load_report`."""
+        """This network, with the weights of a checkpoint if one is named; the report is kept as `load_report`.
+
+        Raises TwinsError for a file that cannot be read or does not fit.
+        """
         if weights is not None:
             self.load_report = load_weights(self, weights)
         return self
 
 
 def dense_backbone(name: str, settings: dict[str, Any], stages: tuple[int, ...] = (0, 1, 2, 3)) -> TwinsBackbone:
-    """The backbone that answers the maps of these stages, by keywords of `create_model`.
+    """The backbone with the maps of these stages as outputs, (B, C_s, H_s, W_s) at strides 4, 8, 16, 32.
 
-    Stage norms are on for SVT and off for PCPVT, as published, unless `stage_norms` says otherwise. Raises TwinsError
-    for an unknown name or keyword, and for values that make no network.
+    `settings` are keywords of `create_model`. Stage norms are on for SVT and off for PCPVT, as published, unless
+    `stage_norms` says otherwise. Raises TwinsError for an unknown name or keyword, and for values that make no network.
     """
     for keyword in ("features_only", "out_indices", "num_stages"):
         if keyword in settings:

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 
 class FeaturePyramid(nn.Module):
-    """Give every map what the coarser ones have seen: B,C_s,H_s,W_s maps, finest first -> B,channels,H_s,W_s maps.
+    """(B, C_s, H_s, W_s) maps of S stages, finest first -> S levels, (B, channels, H_s, W_s), and perhaps coarser ones.
 
-    A 1x1 convolution brings each map to `channels`; from the coarsest down each is enlarged to the size of the next
-    finer one and added to it; a 3x3 convolution smooths the sum. There is no norm and no activation.
+    With lateral 1x1 convolutions l_s and 3x3 convolutions f_s, and no norm and no activation:
+    p_S = l_S(map_S), p_s = l_s(map_s) + enlarge(p_(s+1)) to the size of map_s, level_s = f_s(p_s).
 
     Coarser levels may follow, each half as large as the one before: `strided` ones by 3x3 convolutions, of which the
-    first reads the last map itself (RetinaNet's), or a `pooled` one, every other cell of the last level (Mask R-CNN's).
+    first reads the last map itself (RetinaNet's), or a `pooled` one, every other position of the last level
+    (Mask R-CNN's).
 
     Raises ValueError for another number of maps than `in_channels` names.
     """

@@ -1,14 +1,15 @@
 """Segmenters: a Twins backbone with UPerNet or Semantic FPN on top (paper, table 5).
 
 Read from top to bottom: a convolution as these heads use it, the three heads, the model that joins a head with a
-backbone, and the two networks by name. Every head reads four maps, finest first, and answers logits at the finest
-one's size. Whatever is resized is resized bilinearly to an exact size, so that images of any size will do.
+backbone, and the two networks by name. Every head reads four maps, (B, C_s, H_s, W_s), finest first, and outputs
+logits at the finest one's size. Whatever is resized is resized bilinearly to an exact size, so that images of any size
+will do.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from .base import DenseModel, dense_backbone
 from .fpn import FeaturePyramid
 
 POOL_SCALES = (1, 2, 3, 6)
-AUXILIARY_STAGE = 2  # the third: at stride 16
+AUXILIARY_STAGE = 2  # at stride 16
 AUXILIARY_CHANNELS = 256
 
 
@@ -50,10 +51,9 @@ class ConvNormReLU(nn.Sequential):
 
 
 class Head(nn.Module):
-    """What every head ends with: dropout of whole channels, and a 1x1 convolution to one logit a class.
+    """Four maps -> (B, num_classes, H_0, W_0) logits; the auxiliary head's are as large as the one map it reads.
 
-    Called with the four maps it answers (B, num_classes, H_0, W_0) logits, computed from what `features` makes of
-    them; the auxiliary head's are as large as the one map it reads.
+    Subclasses say how the maps become `features`; then follow dropout of whole channels and a 1x1 convolution.
     """
 
     def __init__(self, channels: int, num_classes: int, drop_rate: float) -> None:
@@ -65,6 +65,7 @@ class Head(nn.Module):
         nn.init.zeros_(self.conv_seg.bias)
 
     def features(self, maps: Sequence[Tensor]) -> Tensor:
+        """(B, channels, H_0, W_0)."""
         raise NotImplementedError
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
@@ -74,8 +75,8 @@ class Head(nn.Module):
 class UPerHead(Head):
     """Unified perceptual parsing (Xiao et al., 1807.10221).
 
-    The last map is summarised at four scales (pyramid pooling), a feature pyramid carries that down to the finer
-    maps, and all four levels are joined at the size of the finest.
+    The last map is pooled to POOL_SCALES cells a side (pyramid pooling, Zhao et al., 1612.01105), a feature pyramid
+    carries that down to the finer maps, and all four levels are concatenated at the size of the finest.
     """
 
     def __init__(self, in_channels: Sequence[int], num_classes: int, channels: int = 512, drop_rate: float = 0.1):
@@ -101,7 +102,10 @@ class UPerHead(Head):
 
 
 class FCNHead(Head):
-    """The auxiliary head: one convolution over the third map, for a second loss halfway up the backbone."""
+    """The auxiliary head, for a second loss halfway up the backbone: one convolution over the third map.
+
+    Called with the four maps it outputs (B, num_classes, H_2, W_2) logits.
+    """
 
     def __init__(self, in_channels: Sequence[int], num_classes: int, drop_rate: float = 0.1) -> None:
         super().__init__(AUXILIARY_CHANNELS, num_classes, drop_rate)
@@ -137,9 +141,9 @@ class SemanticFPNHead(Head):
 class Segmenter(DenseModel):
     """A backbone, perhaps a neck, and heads: (B, in_chans, H, W) -> (B, num_classes, H, W) logits.
 
-    With `all_heads` the answer is a dictionary with the logits of each head there is, "decode_head" and
-    "auxiliary_head", all at the images' size: what training needs, in one call so that DistributedDataParallel sees
-    every parameter used. Otherwise the auxiliary head is left out.
+    Images are floats, normalised, of any size from 1 x 1 up. With `all_heads` the output is a dictionary of the logits
+    of each head there is, "decode_head" and "auxiliary_head", all at the images' size: what training needs, in one call
+    so that DistributedDataParallel sees every parameter used. Otherwise the auxiliary head is left out.
     """
 
     def __init__(
@@ -161,10 +165,10 @@ class Segmenter(DenseModel):
         logits = _resize(self.decode_head(maps), like=images)
         if not all_heads:
             return logits
-        answers = {"decode_head": logits}
+        outputs = {"decode_head": logits}
         if self.auxiliary_head is not None:
-            answers["auxiliary_head"] = _resize(self.auxiliary_head(maps), like=images)
-        return answers
+            outputs["auxiliary_head"] = _resize(self.auxiliary_head(maps), like=images)
+        return outputs
 
 
 def upernet(
@@ -176,12 +180,12 @@ def upernet(
     weights: str | Path | None = None,
     **backbone: Any,
 ) -> Segmenter:
-    """UPerNet on one of the six networks, by name or alias.
+    """UPerNet on one of the six networks, by name or alias. See `Segmenter` for how it is called.
 
     Parameters
     ----------
     channels:
-        Width of the decoding head; 512 as published if not given. The auxiliary head always has 256.
+        Width of the decode head; 512 as published if not given. The auxiliary head always has 256.
     head_drop:
         Dropout of whole channels before the last layer of each head.
     auxiliary:
@@ -207,19 +211,24 @@ def semantic_fpn(
     num_classes: int = 150,
     channels: int | None = None,
     head_drop: float = 0.1,
+    auxiliary: bool = True,
     weights: str | Path | None = None,
     **backbone: Any,
 ) -> Segmenter:
     """Semantic FPN on one of the six networks, by name or alias.
 
-    `channels` is the width of the head, 128 as published if not given; the neck always has 256. Everything else, and
-    what is raised, as in `upernet`.
+    `channels` is the width of the head, 128 as published if not given; the neck always has 256. There is no auxiliary
+    head, whatever `auxiliary` says: the argument is there so that both segmenters are called alike. Everything else,
+    and what is raised, as in `upernet`.
     """
     channels = 128 if channels is None else channels
     trunk = _backbone(name, backbone, num_classes=num_classes, channels=channels, head_drop=head_drop)
     neck = FeaturePyramid(trunk.embed_dims)
     decode_head = SemanticFPNHead(neck.channels, num_classes, channels, head_drop)
     return Segmenter(trunk, decode_head, neck).with_weights(weights)
+
+
+SEGMENTERS: dict[str, Callable[..., Segmenter]] = {"upernet": upernet, "semantic_fpn": semantic_fpn}
 
 
 def _backbone(name: str, settings: dict[str, Any], num_classes: int, channels: int, head_drop: float) -> TwinsBackbone:

@@ -1,1 +1,1 @@
-"""Metrics over a whole set, exact over any number of processes."""
+"""Metrics over a whole data set, exact over any number of processes."""

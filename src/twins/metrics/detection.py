@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..data.boxes.dataset import BoxedImages
-from ..data.boxes.object_masks import Outline
+from ..data.boxes.segmentations import Segmentation
 from ..distributed.collectives import gather
 from ..optional_dependencies import need
-from .coco_format import Found
+from .coco_format import CocoDetections
 
 # COCO's averages in its own order: recall is of the best 1, 10 and 100 detections of an image and class.
 AVERAGES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
@@ -22,43 +22,45 @@ AVERAGES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
 
 
 class PerClassMetrics(NamedTuple):
-    """What became of each class, (classes,) a field: in per cent, nan where undefined, and objects of the truth."""
+    """(classes,) a field; float64 ones are in per cent, NaN where a metric is not defined."""
 
-    ap: Tensor
-    ap50: Tensor
-    objects: Tensor  # crowds left out
-    mask_ap: Tensor | None
+    ap: Tensor  # float64, of boxes
+    ap50: Tensor  # float64, of boxes
+    objects: Tensor  # int64, of the truth, crowds left out
+    mask_ap: Tensor | None  # float64
 
 
 class DetectionMetrics:
     """Average precision and recall of a detector's boxes, and of its masks if asked for.
 
-    The metrics are those of pycocotools, counted by its quicker twin, faster_coco_eval. Images that were not given
-    to `update` are left out: what could not be read is not held against the detector. Raises TwinsError where
-    faster_coco_eval is not installed.
+    With detections in order of falling score, one is a true positive if its IoU with an object of its class that none
+    before it has matched is at least a threshold. AP is the mean of the precision at 101 recalls from 0 to 1, over the
+    thresholds 0.5, 0.55 ... 0.95 and over classes; AR that of the largest recall. The metrics are those of pycocotools,
+    computed by faster_coco_eval, which agrees with it and is faster.
+
+    `truth` are the annotated images. Those that were not given to `update` are left out: what could not be read is not
+    held against the detector. Raises TwinsError where faster_coco_eval is not installed.
     """
 
     def __init__(self, truth: BoxedImages, masks: bool) -> None:
         self.truth = truth
         self.masks = masks
-        self.found: dict[int, Found] = {}  # by the image's place in the truth
+        self.detections: dict[int, CocoDetections] = {}  # by the image's index in the truth
         self._coco = need("faster_coco_eval", extra="detect")
-        self._evaluations: dict[str, _Evaluation] = {}  # of what was found so far
+        self._evaluations: dict[str, _Evaluation] = {}  # of the detections so far
 
-    def update(self, place: int, detections: dict[str, Tensor]) -> None:
-        """Count image number `place` of the truth.
+    def update(self, index: int, detections: dict[str, Tensor]) -> None:
+        """Count image number `index` of the truth.
 
         Detections are `boxes` (N, 4) x0, y0, x1, y1 in pixels, `scores` (N,), `labels` (N,) and, for masks, `masks`
         (N, 1, H, W) bool, which cover the image. Of equal scores the first is judged first.
         """
-        # Copied into NumPy's memory: small tensors of torch's, kept between the large ones that masks take, each pin a
-        # large one's room.
-        self.found[place] = Found.of(detections, self.masks)
+        self.detections[index] = CocoDetections.of(detections, self.masks)
         self._evaluations.clear()
 
     def reduce(self) -> None:
-        """Bring together what all ranks found; an image that came to several of them counts once."""
-        self.found = {place: found for share in gather(self.found) for place, found in share.items()}
+        """Gather the detections of all ranks, each of which must ask; an image that several of them had counts once."""
+        self.detections = {index: of_image for share in gather(self.detections) for index, of_image in share.items()}
         self._evaluations.clear()
 
     def compute(self) -> Iterator[tuple[str, float]]:
@@ -66,13 +68,13 @@ class DetectionMetrics:
         for prefix, kind in (("", "bbox"), ("mask_", "segm")) if self.masks else (("", "bbox"),):
             for name, share in zip(AVERAGES, self._evaluation(kind).averages, strict=True):
                 yield prefix + name, 100 * share if share >= 0 else -1.0
-        yield "images", len(self.found)
+        yield "images", len(self.detections)
 
     def per_class(self) -> PerClassMetrics:
         """Precision is undefined for a class of which the truth has no object but crowds."""
         precision = self._evaluation("bbox").precision
         objects = torch.zeros(len(self.truth.classes), dtype=torch.int64)
-        for _, labels, crowd, *_ in (self.truth.objects[place] for place in self.found):
+        for _, labels, crowd, *_ in (self.truth.objects[index] for index in self.detections):
             objects += torch.from_numpy(labels[~crowd]).bincount(minlength=len(objects))
         return PerClassMetrics(
             ap=_over_recalls(precision),
@@ -88,8 +90,8 @@ class DetectionMetrics:
         """
         return [
             result
-            for place, found in sorted(self.found.items())
-            for result in found.results(self.truth.image_ids[place], self.truth.category_ids)
+            for index, detections in sorted(self.detections.items())
+            for result in detections.results(self.truth.image_ids[index], self.truth.category_ids)
         ]
 
     def _evaluation(self, kind: str) -> _Evaluation:
@@ -100,8 +102,8 @@ class DetectionMetrics:
 
     def _evaluate(self, kind: str) -> _Evaluation:
         images = [
-            {"id": self.truth.image_ids[place], "height": found.height, "width": found.width}
-            for place, found in self.found.items()
+            {"id": self.truth.image_ids[index], "height": detections.height, "width": detections.width}
+            for index, detections in self.detections.items()
         ]
         categories = [{"id": label} for label in range(len(self.truth.classes))]
         truth, detections = (
@@ -117,36 +119,37 @@ class DetectionMetrics:
     def _objects(self, kind: str) -> Iterator[dict[str, Any]]:
         """The truth of all images seen, as annotations."""
         ids = count(1)  # in a match COCO takes 0 for nothing
-        for place in self.found:
-            for box, label, crowd, area, outline in zip(*self.truth.objects[place], strict=True):
+        for index in self.detections:
+            for box, label, crowd, area, segmentation in zip(*self.truth.objects[index], strict=True):
                 annotation = {
                     "id": next(ids),
-                    "image_id": self.truth.image_ids[place],
+                    "image_id": self.truth.image_ids[index],
                     "category_id": int(label),
                     "bbox": box.tolist(),
                     "area": float(area),
                     "iscrowd": int(crowd),
                 }
                 if kind == "segm":
-                    annotation["segmentation"] = _segmentation(outline, box)
+                    annotation["segmentation"] = _in_coco_format(segmentation, box)
                 yield annotation
 
     def _detections(self, kind: str) -> Iterator[dict[str, Any]]:
-        """What was found in all images, as annotations; their areas are those of what is judged."""
+        """All detections as annotations; their areas are those of the boxes or of the masks, whichever are judged."""
         ids = count(1)
-        for place, found in self.found.items():
-            areas = found.boxes[:, 2] * found.boxes[:, 3] if kind == "bbox" else self._coco.mask.area(found.masks)
-            for i in range(len(found.scores)):
+        for index, detections in self.detections.items():
+            boxes, masks = detections.boxes, detections.masks
+            areas = boxes[:, 2] * boxes[:, 3] if kind == "bbox" else self._coco.mask.area(masks)
+            for i in range(len(boxes)):
                 annotation = {
                     "id": next(ids),
-                    "image_id": self.truth.image_ids[place],
-                    "category_id": int(found.labels[i]),
-                    "bbox": found.boxes[i].tolist(),
+                    "image_id": self.truth.image_ids[index],
+                    "category_id": int(detections.labels[i]),
+                    "bbox": boxes[i].tolist(),
                     "area": float(areas[i]),
-                    "score": float(found.scores[i]),
+                    "score": float(detections.scores[i]),
                 }
                 if kind == "segm":
-                    annotation["segmentation"] = dict(found.masks[i])
+                    annotation["segmentation"] = dict(masks[i])
                 yield annotation
 
 
@@ -154,18 +157,18 @@ class _Evaluation(NamedTuple):
     """What is kept of COCO's evaluation, from 0 to 1; -1 where the truth has no such objects."""
 
     averages: list[float]  # as AVERAGES names them
-    precision: np.ndarray  # (10, 101, classes): at overlaps from 0.5 to 0.95, at recalls from 0 to 1
+    precision: np.ndarray  # (10, 101, classes): at IoU thresholds from 0.5 to 0.95, at recalls from 0 to 1
 
 
 def _over_recalls(precision: np.ndarray) -> Tensor:
-    """(classes,) in per cent, the mean over overlaps and recalls; nan where the truth has no object."""
+    """(classes,) in per cent, the mean over IoU thresholds and recalls; NaN where the truth has no object."""
     means = torch.from_numpy(precision.mean(axis=(0, 1)))
     return torch.where(means < 0, torch.nan, 100 * means)
 
 
-def _segmentation(outline: Outline | None, box: np.ndarray) -> Any:
-    """An outline in the form of COCO's files; without one, as crowds may be, the whole box."""
-    if outline is None:
+def _in_coco_format(segmentation: Segmentation | None, box: np.ndarray) -> Any:
+    """A segmentation as COCO's files have it; without one, as crowds may be, the whole box."""
+    if segmentation is None:
         x, y, width, height = box.tolist()
         return [[x, y, x, y + height, x + width, y + height, x + width, y]]
-    return dict(outline) if isinstance(outline, dict) else [polygon.tolist() for polygon in outline]
+    return dict(segmentation) if isinstance(segmentation, dict) else [polygon.tolist() for polygon in segmentation]

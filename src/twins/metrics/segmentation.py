@@ -13,24 +13,31 @@ from ..distributed.collectives import sum_over_ranks
 
 
 class PerClassMetrics(NamedTuple):
-    """What became of each class, (classes,) a field: in percent, nan where undefined, and pixels of the truth."""
+    """(classes,) a field, on the CPU; float64 ones are in per cent, NaN where a metric is not defined."""
 
-    iou: Tensor
-    accuracy: Tensor
-    pixels: Tensor
+    iou: Tensor  # float64
+    accuracy: Tensor  # float64
+    pixels: Tensor  # int64, of the truth
 
 
 class SegmentationMetrics:
-    """Intersection over union and accuracy of a segmenter, each labelled pixel counted once and weighing the same."""
+    """Intersection over union and accuracy over the pixels of all images, each labelled pixel weighing the same.
+
+    Of class c, with true positives TP (pixels of c that are predicted as c), false positives FP and false negatives FN:
+    IoU_c = 100 x TP / (TP + FP + FN), accuracy_c = 100 x TP / (TP + FN). miou and macc are their means over the classes
+    for which they are defined, aacc = 100 x (pixels predicted as what they are) / (labelled pixels).
+
+    `confusion` is (classes, classes) int64 on the device, [truth, prediction].
+    """
 
     def __init__(self, classes: int, device: torch.device) -> None:
         self.classes = classes
-        self.confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)  # [truth, prediction]
+        self.confusion = torch.zeros(classes, classes, dtype=torch.int64, device=device)
         self.images = torch.tensor(0)
         self.device = device
 
     def update(self, prediction: Tensor, truth: Tensor) -> None:
-        """Count an image: (H, W) classes each; pixels whose truth is IGNORED are left out."""
+        """Count an image: (H, W) classes each, of any integer type; pixels whose truth is IGNORED are left out."""
         truth = truth.to(self.device)
         labelled = truth != IGNORED
         cells = truth[labelled].long() * self.classes + prediction.to(self.device)[labelled].long()
@@ -38,24 +45,26 @@ class SegmentationMetrics:
         self.images += 1
 
     def reduce(self) -> None:
-        """Add up what all ranks counted."""
+        """Add up what all ranks counted; each of them must ask."""
         for name in ("confusion", "images"):
             setattr(self, name, sum_over_ranks(getattr(self, name), self.device))
 
     def compute(self) -> Iterator[tuple[str, float]]:
-        """Means over the classes for which a metric is defined; 0 where nothing was counted."""
+        """miou, macc and aacc in per cent, 0 where nothing was counted, and images, their number."""
         iou, accuracy, pixels = self.per_class()
-        hits = self.confusion.diagonal().sum().item()
+        true_positives = self.confusion.diagonal().sum().item()
         yield "miou", _mean(iou)
         yield "macc", _mean(accuracy)
-        yield "aacc", 100 * hits / max(pixels.sum().item(), 1)
+        yield "aacc", 100 * true_positives / max(pixels.sum().item(), 1)
         yield "images", self.images.item()
 
     def per_class(self) -> PerClassMetrics:
         """IoU is undefined for a class that occurs in neither truth nor prediction, accuracy for one not in truth."""
         confusion = self.confusion.cpu()
-        hits, pixels, predicted = confusion.diagonal().double(), confusion.sum(dim=1), confusion.sum(dim=0)
-        return PerClassMetrics(100 * hits / (pixels + predicted - hits), 100 * hits / pixels, pixels)
+        true_positives = confusion.diagonal().double()
+        pixels, predicted = confusion.sum(dim=1), confusion.sum(dim=0)
+        iou = 100 * true_positives / (pixels + predicted - true_positives)
+        return PerClassMetrics(iou, 100 * true_positives / pixels, pixels)
 
 
 def _mean(metrics: Tensor) -> float:

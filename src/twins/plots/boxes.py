@@ -1,4 +1,4 @@
-"""Images with what is known of them drawn over: boxes and names of objects, tints of masks."""
+"""Boxes, names and masks of objects over images: many images in one plot, or one image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..data.palette import object_colours
-from .lettering import INK, Patch, letter_size, line_height, load_font, shortened, write_on_patch
+from .figure import INK
+from .lettering import Patch, letter_size, line_height, load_font, shortened, write_on_patch
 
 PANEL, GAP = 480, 10  # pixels: the longest side of an image in a table of them, and what lies between two
 LEGIBLE = 160  # pixels: of images with shorter sides names would hide too much
@@ -31,7 +32,7 @@ class Boxed(NamedTuple):
 
 
 def draw_boxes(rows: Sequence[Sequence[Boxed]], classes: Sequence[str], path: Path, headline: str) -> None:
-    """Rows of as many images each, such as truth and prediction, with the objects marked in them."""
+    """A plot of rows of as many images each, such as truth and prediction, with the objects marked in them."""
     beside = max(4 // len(rows[0]), 1)  # rows that share a line
     lines = [list(chain(*rows[first : first + beside])) for first in range(0, len(rows), beside)]
     panels = [[_panel(boxed, classes) for boxed in line] for line in lines]
@@ -43,8 +44,8 @@ def draw_boxes(rows: Sequence[Sequence[Boxed]], classes: Sequence[str], path: Pa
     draw.text((sheet.width / 2, GAP), headline, INK, font, anchor="ma")
     top = title_height + 2 * GAP
     for line, images, height in zip(lines, panels, heights, strict=True):
-        for place, (boxed, image) in enumerate(zip(line, images, strict=True)):
-            left = GAP + across * place
+        for column, (boxed, image) in enumerate(zip(line, images, strict=True)):
+            left = GAP + across * column
             draw.text((left, top), shortened(boxed.title), INK, font)
             sheet.paste(image, (left, top + title_height))
         top += height
@@ -54,7 +55,10 @@ def draw_boxes(rows: Sequence[Sequence[Boxed]], classes: Sequence[str], path: Pa
 def draw_detections(
     image: Image.Image, detections: dict[str, Tensor], classes: Sequence[str], min_score: float
 ) -> Image.Image:
-    """A copy of the image, in colour, with what was found in it marked: all of at least that score.
+    """A copy of the image, in colour, with the detections of at least that score marked.
+
+    `detections` are as `Detector` returns them: `boxes` (N, 4) in pixels, `labels`, `scores` (N,), perhaps `masks`
+    (N, 1, H, W).
 
     An image so small that names would cover it is enlarged.
     """
@@ -126,14 +130,14 @@ def _write_beside(
     height = line_height(font)
     taken: list[Patch] = []
     for box, text, colour in zip(boxes, texts, colours.tolist(), strict=True):
-        places = _places(box, draw.textlength(text, font) + size // 2, height, image.size)
-        patch = next((place for place in places if not any(_overlap(place, other) for other in taken)), None)
+        patches = _patches(box, draw.textlength(text, font) + size // 2, height, image.size)
+        patch = next((patch for patch in patches if not any(_overlap(patch, other) for other in taken)), None)
         if patch is not None:
             taken.append(patch)
             write_on_patch(draw, text, patch, colour, font)
 
 
-def _places(box: list[float], width: float, height: float, size: tuple[int, int]) -> Iterator[Patch]:
+def _patches(box: list[float], width: float, height: float, size: tuple[int, int]) -> Iterator[Patch]:
     """Where a text may stand at a box, the best first: above it, at the top within, below; left, then right."""
     x0, y0, x1, y1 = box
     for left in (x0, x1 - width):

@@ -12,7 +12,10 @@ from .figure import new_figure
 
 
 def draw_class_bars(values: Tensor, classes: Sequence[str], colours: np.ndarray, path: Path, title: str) -> None:
-    """One bar a class, (classes,) in per cent, highest first; classes without a figure (nan) are left out."""
+    """One bar a class, of (classes,) values in per cent, highest first; classes whose value is NaN are left out.
+
+    `colours` are (classes, 3) bytes.
+    """
     known = [i for i in range(len(classes)) if not values[i].isnan()]
     order = sorted(known, key=lambda i: float(values[i]))
     figure = new_figure(7, max(2.0, 0.2 * len(order) + 1))

@@ -9,21 +9,26 @@ from torch import Tensor
 
 from .figure import INK, new_figure
 
+NAMED_CLASSES = 40
+
 
 def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path) -> None:
-    """[truth, prediction] counts, shaded by the share of the truth; cells are numbered where they are large enough."""
+    """(classes, classes) int64 counts, [truth, prediction], shaded by their share of the truth.
+
+    Up to NAMED_CLASSES classes are named, and the counts written into their cells.
+    """
     shares = confusion / confusion.sum(dim=1, keepdim=True).clamp(min=1)
-    count = len(classes)
-    side = min(max(4.5, 0.45 * count), 14)
+    side = min(max(4.5, 0.45 * len(classes)), 14)
     figure = new_figure(side + 1, side)
     axes = figure.subplots()
     axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    if count <= 40:
-        axes.set_xticks(range(count), classes, rotation=90 if max(map(len, classes)) > 3 else 0)
-        axes.set_yticks(range(count), classes)
-        for truth, answer in confusion.nonzero().tolist():
-            color = "white" if shares[truth, answer] > 0.5 else INK
-            axes.text(answer, truth, int(confusion[truth, answer]), ha="center", va="center", color=color, fontsize=8)
-    right = 100 * confusion.diagonal().sum() / confusion.sum().clamp(min=1)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{right:.2f} % of {int(confusion.sum())} images right")
+    if len(classes) <= NAMED_CLASSES:
+        axes.set_xticks(range(len(classes)), classes, rotation=90 if max(map(len, classes)) > 3 else 0)
+        axes.set_yticks(range(len(classes)), classes)
+        for truth, predicted in confusion.nonzero().tolist():
+            count, color = int(confusion[truth, predicted]), "white" if shares[truth, predicted] > 0.5 else INK
+            axes.text(predicted, truth, count, ha="center", va="center", color=color, fontsize=8)
+    accuracy = 100 * confusion.diagonal().sum() / confusion.sum().clamp(min=1)
+    title = f"confusion matrix, accuracy {accuracy:.2f} % on {int(confusion.sum())} images"
+    axes.set(xlabel="predicted class", ylabel="true class", title=title)
     figure.savefig(path, dpi=90)

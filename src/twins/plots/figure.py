@@ -1,4 +1,4 @@
-"""What all plots share: an empty figure of Matplotlib, and colours."""
+"""What plots share: an empty Matplotlib figure, and colours."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from typing import Any
 
 from ..optional_dependencies import need
 
-INK = "#333333"
-
-
-RIGHT = "#2a6f4e"
-
-
-WRONG = "#b3321b"
+INK = "#333333"  # of titles and letters
+CORRECT, WRONG = "#2a6f4e", "#b3321b"  # of the titles of predictions
 
 
 def new_figure(width: float, height: float) -> Any:
+    """Of this size in inches. Raises TwinsError where Matplotlib is not installed."""
     return need("matplotlib.figure", extra="train").Figure((width, height), layout="constrained")
+
+
+def hide_axes(axes: Any) -> None:
+    """Without a frame and ticks. Matplotlib lays out even ticks that are hidden, which takes longer than all else."""
+    axes.axis("off")
+    axes.set(xticks=[], yticks=[])

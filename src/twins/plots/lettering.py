@@ -10,16 +10,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..optional_dependencies import need
 
-INK = "#333333"
-
-
 Patch = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def write_on_patch(
     draw: ImageDraw.ImageDraw, text: str, patch: Patch, colour: Sequence[int], font: ImageFont.FreeTypeFont
 ) -> None:
-    """A text on a patch of this colour, black or white as can be read there."""
+    """A text on a patch of this colour (red, green, blue from 0 to 255), in black or white as can be read there."""
     draw.rectangle(patch, fill=tuple(colour))
     bright = np.dot(colour, (0.299, 0.587, 0.114)) > 140  # as the eye weighs red, green and blue
     draw.text((patch[0] + font.size // 4, patch[1] + 1), text, "black" if bright else "white", font)
@@ -30,7 +27,7 @@ def line_height(font: ImageFont.FreeTypeFont) -> int:
 
 
 def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """The one that the figures are lettered in, `size` pixels high."""
+    """The font of the plots, `size` pixels high. Raises TwinsError where Matplotlib, which brings it, is missing."""
     data = need("matplotlib", extra="train").get_data_path()
     return ImageFont.truetype(str(Path(data, "fonts", "ttf", "DejaVuSans.ttf")), size)
 

@@ -1,4 +1,4 @@
-"""Images of a run: curves, confusion, what went in and what came out."""
+"""Masks of classes over images: beside each other in a plot, or over one image."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from torch import Tensor
 from ..data.masks.dataset import IGNORED
 from ..data.palette import class_colours
 from ..optional_dependencies import need
-from .figure import INK, new_figure
+from .figure import INK, hide_axes, new_figure
 from .lettering import letter_size, line_height, load_font, shortened, write_on_patch
 
 NAMED = 23  # colours in a legend
+STRENGTH = 0.55  # of a mask's colours, over the image's own
 
 
 class Masked(NamedTuple):
@@ -27,7 +28,7 @@ class Masked(NamedTuple):
 
 
 def draw_masks(rows: Sequence[Masked], classes: Sequence[str], path: Path, headline: str) -> None:
-    """Each image, and beside it each of its masks laid over it; the commonest classes' colours are named."""
+    """A plot of each image, and beside it each of its masks laid over it; the commonest classes are in the legend."""
     colours = class_colours(len(classes))
     handles = _legend([mask for row in rows for mask in row.masks.values()], classes, colours)
     across = 1 + len(rows[0].masks)
@@ -39,7 +40,7 @@ def draw_masks(rows: Sequence[Masked], classes: Sequence[str], path: Path, headl
     figure = new_figure(width, (1.9 * tallest + 0.25) * lines + 0.4 + 0.18 * -(-len(handles) // names))
     cells = figure.subplots(lines, across * columns, squeeze=False).reshape(-1, across)
     for cell in cells.flatten():
-        cell.axis("off")
+        hide_axes(cell)
     for row, line in zip(rows, cells, strict=False):
         image = row.image.permute(1, 2, 0).expand(-1, -1, 3).numpy()
         line[0].imshow(image)
@@ -70,14 +71,11 @@ def _overlay(image: Any, mask: Any, colours: Any) -> Any:
     """(H, W, 3) in [0, 1]: the image faded, with the colours of its labels over it; what has none turns white."""
     table = np.full((IGNORED + 1, 3), 255, dtype=np.uint8)
     table[: len(colours)] = colours
-    return 0.45 * image + 0.55 * table[mask] / 255
-
-
-STRENGTH = 0.55  # of a mask's colours, over the image's own
+    return (1 - STRENGTH) * image + STRENGTH * table[mask] / 255
 
 
 def draw_mask(image: Image.Image, mask: Tensor, classes: Sequence[str]) -> Image.Image:
-    """A copy of the image, tinted by an (H, W) mask of labels; the commonest classes are named in its corner.
+    """A copy of the image, in colour, tinted by an (H, W) mask of labels; the commonest classes are named in a corner.
 
     The names fill up to a fifth of the height: a small image has none.
     """

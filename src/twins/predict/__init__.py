@@ -4,7 +4,7 @@
 `predictions`. `pictures` finds files, `files` is what is left of each task's answers, and `writing` does it all.
 """
 
-from ..checkpoints.info import read_names
+from ..class_names import read_names
 from .loop import write_predictions
 from .predictions import Classified, Detected, Segmented
 from .predictors import Predictor, load_predictor

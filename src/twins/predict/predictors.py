@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
@@ -21,7 +20,7 @@ from ..data.masks.transforms import mask_eval_transform
 from ..distributed.world import choose_device
 from ..errors import TwinsError, nearest
 from ..heads.detection import DETECTORS, SURE
-from ..heads.segmentation import semantic_fpn, upernet
+from ..heads.segmentation import SEGMENTERS
 from ..heads.sliding_window import best_class, slide_logits
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
 from ..recipes import DetectRecipe, SegmentRecipe
@@ -105,8 +104,7 @@ class SegmentPredictor(Predictor[Segmented]):
         recipe = SegmentRecipe().replace(**(told | windows))
         self.slide, self.stride = recipe.slide, recipe.slide_stride
         meta = trained.meta
-        build = partial(upernet, auxiliary=False) if meta["head"] == "upernet" else semantic_fpn
-        network = build(meta["name"], **meta["create_model"])
+        network = SEGMENTERS[meta["head"]](meta["name"], auxiliary=False, **meta["create_model"])
         super().__init__(trained, network, device, ema)
         self.transform = mask_eval_transform(SegmentPreprocessing(**meta["preprocessing"]))
 

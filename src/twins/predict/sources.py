@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..data.classify.folder import images_under
+from ..data.folders import images_under
 from ..data.images import IMAGE_SUFFIXES
 from ..errors import TwinsError
 

@@ -19,7 +19,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from ..data.annotation_errors import a_few
 from ..data.palette import class_colours
 from ..errors import TwinsError
-from ..metrics.coco_format import Found
+from ..metrics.coco_format import CocoDetections
 from ..plots.boxes import draw_detections
 from ..plots.image_grid import draw_image_grid
 from ..plots.masks import draw_mask
@@ -135,7 +135,7 @@ class DetectWriter:
             _save_image(drawn, self.folder / "pictures" / self.drawn[place])
         name, image_id = self.files[place].name.as_posix(), self.ids[place]
         self.images.append({"id": image_id, "file_name": name, "width": image.width, "height": image.height})
-        self.results += Found.of(found, masks=answer.masks is not None).results(image_id, self.category_ids)
+        self.results += CocoDetections.of(found, masks=answer.masks is not None).results(image_id, self.category_ids)
         self.counts.update(answer.names)
 
     def finish(self) -> None:

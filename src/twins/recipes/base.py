@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from ..errors import TwinsError, nearest
 from ..model_names import model_name
+from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from .fields import SHARE, SOME, TRAIN_DATA, TRAIN_EVAL, TRAIN_EVAL_DATA, check_device_name, check_value, flag
 
 # The small Twins-SVT that learns the embedded sets on a CPU.
@@ -83,10 +84,8 @@ class Recipe:
         commands=TRAIN_EVAL_DATA,
     )  # fmt: skip
     in_chans: int = flag(3, "input channels: 3 for colour, 1 for grey", group="data", commands=TRAIN_DATA)
-    mean: tuple[float, ...] = flag((0.485, 0.456, 0.406), "mean that images are normalised by", group="data")
-    std: tuple[float, ...] = flag(
-        (0.229, 0.224, 0.225), "standard deviation that images are normalised by", group="data"
-    )
+    mean: tuple[float, ...] = flag(IMAGENET_MEAN, "mean that images are normalised by", group="data")
+    std: tuple[float, ...] = flag(IMAGENET_STD, "standard deviation that images are normalised by", group="data")
 
     epochs: int = flag(100, "passes over the training images, each with an evaluation", group="loop", within=SOME)
     steps_per_epoch: int | None = flag(

@@ -1,4 +1,4 @@
-"""What is learnt: one module a task. The training loop asks the same of each; see `Task`."""
+"""What is learnt: one module a task. Training and evaluation ask the same of each; see `Task`."""
 
 from __future__ import annotations
 
@@ -9,44 +9,48 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ..data.loading import Batch, ImageDataset
-from ..data.statistics import Survey
+from ..data.statistics import DatasetStatistics
 from ..recipes import ClassifyRecipe, DetectRecipe, Recipe, SegmentRecipe
 
 
 class Task(Protocol):
-    """A recipe made into data, network, losses, metrics and images."""
+    """A recipe made into data, network, losses, metrics and plots."""
 
     classes: tuple[str, ...]
-    columns: tuple[tuple[str, str, int], ...]  # metrics as a line shows them: name, title, digits; after `datasets`
-    plots: tuple[str, ...]  # what `draw` and `draw_batch` leave in the run's folder
-    notes: list[str]  # what is to be said about the data before anything else happens
+    best_metric: str  # the one of `evaluate` that decides which epoch is best; more is better
+    columns: tuple[tuple[str, str, int], ...]  # metrics on the console: name, title, digits; after `datasets`
+    plots: tuple[str, ...]  # files that `draw` and `draw_batch` leave in the run's folder
+    notes: list[str]  # about the data, to be shown before anything else happens; after `datasets`
 
     def datasets(self, evaluation_only: bool = False) -> tuple[ImageDataset | None, ImageDataset]:
-        """(training, validation); called first, since the other answers depend on the classes found there."""
+        """(training, validation); called first, since everything else depends on the classes found there.
+
+        Without training images where they are for an evaluation only. Raises TwinsError for data that cannot be used.
+        """
 
     def build(self) -> Any:
-        """The network, fresh or with the recipe's weights."""
+        """The network, fresh or with the recipe's weights. Raises TwinsError for weights that do not fit."""
 
     def mix(self, batch: Batch, *key: int) -> Batch:
-        """What is done to a whole training batch on the device; its randomness follows from the key."""
+        """A training batch after what is done to it as a whole, on the device; its randomness follows from the key."""
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Named losses of a batch; the loop adds them up."""
+        """Named losses of a batch, scalars; the loop adds them up."""
 
     def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:
-        """Named metrics, summed over all ranks; the first decides which epoch is best (more is better)."""
+        """Named metrics over all ranks, among them `best_metric`, `columns`, and `images`, how many were counted."""
 
-    def survey(self) -> Survey:
-        """What a look through all the data finds; raises TwinsError only for what is no data set at all."""
+    def dataset_statistics(self) -> DatasetStatistics:
+        """The outcome of a check of all the data. Raises TwinsError only for what is no data set at all."""
 
     def draw_samples(self, path: Path) -> None:
-        """An image of samples with their annotations; after `datasets`."""
+        """Plot samples with their annotations."""
 
     def draw_batch(self, batch: Batch, folder: Path) -> None:
-        """An image of a training batch."""
+        """Plot a training batch."""
 
     def draw(self, folder: Path) -> None:
-        """Images and tables of the last evaluation."""
+        """Write plots and tables of the last evaluation."""
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint tells of itself, so that prediction needs nothing else."""

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.classify.layouts import ImageSet, open_labelled
+from ..data.classify.dataset import LabelledImages
+from ..data.classify.layouts import open_labelled
 from ..data.classify.partial_jpeg import OpenedImages
 from ..data.classify.transforms import SMALL, ImageOnly, eval_transform, train_transform
 from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
 from ..data.randomness import keyed_randomness
-from ..data.sampling import EvaluationSampler
-from ..data.statistics import Survey, evenly
+from ..data.sampling import EvaluationSampler, evenly
+from ..data.statistics import DatasetStatistics
 from ..errors import TwinsError
 from ..metrics.classification import ClassificationMetrics
 from ..metrics.per_class_table import write_per_class
@@ -24,25 +25,25 @@ from ..model import Twins, TwinsBackbone
 from ..optional_dependencies import need
 from ..plots.confusion import draw_confusion
 from ..plots.image_grid import draw_image_grid
-from ..preprocessing import denormalise
 from ..progress import Progress
 from ..recipes import ClassifyRecipe, one_number_a_class
 from ..zoo import create_model, model_name
 
 
 class Prediction(NamedTuple):
-    """What the network said of one validation image."""
+    """The network's for one validation image."""
 
-    place: int
-    truth: int
-    answer: int
-    confidence: float
+    image: int  # its index
+    truth: int  # its label
+    label: int  # the predicted one
+    confidence: float  # its probability, from 0 to 1
 
 
 class Classification:
     """A recipe made into data, network, loss and metrics."""
 
-    columns: tuple[tuple[str, str, int], ...] = (("acc1", "Acc@1", 2), ("acc5", "Acc@5", 2), ("loss", "test loss", 3))
+    best_metric = "acc1"
+    columns: tuple[tuple[str, str, int], ...] = (("acc1", "Acc@1", 2), ("acc5", "Acc@5", 2), ("loss", "val loss", 3))
     plots: tuple[str, ...] = ("confusion.png", "predictions.png", "train_batch.png")
 
     def __init__(self, recipe: ClassifyRecipe, classes: tuple[str, ...] = ()) -> None:
@@ -54,7 +55,10 @@ class Classification:
         self.notes: list[str] = []
 
     def datasets(self, evaluation_only: bool = False) -> tuple[ImageDataset | None, ImageDataset]:
-        """(training, validation) tensors; also settles the classes, unless they were given, and their weights."""
+        """(training, validation) tensors; also settles the classes, unless they were given, and their weights.
+
+        Raises TwinsError for data that cannot be used.
+        """
         train, val = open_labelled(self.recipe, evaluation_only)
         if self.classes:
             val = val.relabelled(self.classes)
@@ -64,7 +68,7 @@ class Classification:
         if self._turbo(val):
             self.notes.append("JPEG files are decoded by simplejpeg, as far as each crop needs them")
         elif self.recipe.decoder == "auto" and not val.in_memory:
-            self.notes.append('JPEG files are decoded by Pillow; pip install "twins-vit[turbo]" makes that quicker')
+            self.notes.append('JPEG files are decoded by Pillow; pip install "twins-vit[turbo]" makes that faster')
         self.val = self._tensors(val, training=False)
         return None if train is None else self._tensors(train, training=True), self.val
 
@@ -106,7 +110,7 @@ class Classification:
 
     @torch.inference_mode()
     def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:
-        """Accuracy first; summed over all ranks."""
+        """Accuracy first; every image counts once over all ranks."""
         device = next(model.parameters()).device
         self.metrics = ClassificationMetrics(len(self.classes), device)
         self.predictions = []
@@ -115,14 +119,14 @@ class Classification:
                 continue
             logits = model(batch.images).float()
             self.metrics.update(logits, batch.labels)
-            confidence, answer = logits.softmax(dim=1).cpu().max(dim=1)
-            rows = zip(batch.indices, batch.labels.tolist(), answer.tolist(), confidence.tolist(), strict=True)
+            confidence, predicted = logits.softmax(dim=1).cpu().max(dim=1)
+            rows = zip(batch.indices, batch.labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
             self.predictions += [Prediction(*row) for row in rows]
         self.metrics.reduce()
         yield from self.metrics.compute()
 
-    def survey(self) -> Survey:
-        """What a look at all images finds."""
+    def dataset_statistics(self) -> DatasetStatistics:
+        """The outcome of a check of all images."""
         parts = dict(zip(("training", "validation"), open_labelled(self.recipe), strict=True))
         counts, errors = {}, []
         for part, images in parts.items():
@@ -133,7 +137,7 @@ class Classification:
         empty = [
             f"{part}: no image of {self.classes[i]}" for part, ns in counts.items() for i, n in enumerate(ns) if not n
         ]
-        return Survey(
+        return DatasetStatistics(
             parts=tuple(f"{part}: {sum(ns)} images" for part, ns in counts.items()),
             columns=("class", *counts),
             rows=tuple((name, *(str(ns[i]) for ns in counts.values())) for i, name in enumerate(self.classes)),
@@ -143,10 +147,10 @@ class Classification:
 
     def draw_samples(self, path: Path) -> None:
         """Some validation images under their classes, as the network sees them."""
-        views = [self.val.at(place) for place in evenly(len(self.val), 32)]
+        views = [self.val.at(index) for index in evenly(len(self.val), 32)]
         readable = [view for view in views if view.image is not None]
         images = torch.stack([view.image for view in readable])
-        images = denormalise(images, self.preprocessing.mean, self.preprocessing.std)
+        images = self.preprocessing.denormalise(images)
         draw_image_grid(images, [self.classes[view.label] for view in readable], path, self.recipe.data)
 
     def draw_batch(self, batch: Batch, folder: Path) -> None:
@@ -155,34 +159,32 @@ class Classification:
             titles = [_mixture(row, self.classes) for row in batch.labels.cpu()]
         else:
             titles = [self.classes[label] for label in batch.labels.tolist()]
-        images = denormalise(batch.images.cpu(), self.preprocessing.mean, self.preprocessing.std)
+        images = self.preprocessing.denormalise(batch.images.cpu())
         draw_image_grid(images, titles, folder / "train_batch.png", "first training batch, augmented")
 
     def draw(self, folder: Path) -> None:
-        """Of the last evaluation: the confusion matrix, the surest mistakes, and a table by class."""
+        """Of the last evaluation: the confusion matrix, the most confident mistakes, and a table of classes."""
         if len(self.metrics.confusion):
             draw_confusion(self.metrics.confusion, self.classes, folder / "confusion.png")
-        mistakes = sorted((p for p in self.predictions if p.answer != p.truth), key=lambda p: -p.confidence)
-        right = [p for p in self.predictions if p.answer == p.truth]
+        mistakes = sorted((p for p in self.predictions if p.label != p.truth), key=lambda p: -p.confidence)
+        right = [p for p in self.predictions if p.label == p.truth]
         shown = [*mistakes[:16], *right][:32]
-        views = [self.val.at(p.place) for p in shown]
+        views = [self.val.at(p.image) for p in shown]
         images = torch.stack([view.image for view in views if view.image is not None])
         titles = [
-            self.classes[p.answer] if p.answer == p.truth else f"{self.classes[p.answer]}, not {self.classes[p.truth]}"
+            self.classes[p.label] if p.label == p.truth else f"{self.classes[p.label]}, not {self.classes[p.truth]}"
             for p in shown
         ]
         draw_image_grid(
-            denormalise(images, self.preprocessing.mean, self.preprocessing.std),
+            self.preprocessing.denormalise(images),
             titles,
             folder / "predictions.png",
-            "validation images: mistakes first, surest first",
-            wrong=[p.answer != p.truth for p in shown],
+            "predictions on validation images: mistakes first, the most confident ones first",
+            wrong=[p.label != p.truth for p in shown],
         )
-        table = [
-            (name, count, hits, f"{100 * hits / count:.2f}" if count else "")
-            for name, count, hits in zip(self.classes, *self.metrics.per_class.tolist(), strict=True)
-        ]
-        write_per_class(folder / "per_class.csv", ("class", "images", "right", "accuracy"), table)
+        count, right_count = self.metrics.per_class
+        columns = {"images": count, "right": right_count, "accuracy": 100 * right_count.double() / count}
+        write_per_class(folder / "per_class.csv", self.classes, columns)
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint tells of itself, so that evaluation and prediction need nothing else."""
@@ -200,24 +202,24 @@ class Classification:
             "preprocessing": self.preprocessing.to_dict(),
         }
 
-    def _unreadable(self, part: str, images: ImageSet) -> list[str]:
+    def _unreadable(self, part: str, images: LabelledImages) -> list[str]:
         tensors = self._tensors(images, training=False)
         loader = make_loader(
             tensors, EvaluationSampler(len(tensors), 0, 1), 32, self.recipe.workers, torch.device("cpu")
         )
-        batches = Progress(f"looking at images, {part}", len(loader)).over(loader)
+        batches = Progress(f"checking images, {part}", len(loader)).over(loader)
         unreadable = UnreadableImages("skip")
         for batch in batches:
             unreadable.note(batch)
         return sorted(unreadable.names)
 
-    def _tensors(self, images: ImageSet, training: bool) -> ImageDataset:
+    def _tensors(self, images: LabelledImages, training: bool) -> ImageDataset:
         r, turbo = self.recipe, self._turbo(images)
         transform = train_transform(r, turbo) if training else eval_transform(self.preprocessing)
         source = OpenedImages(images) if turbo else images
         return ImageDataset(source, ImageOnly(transform), r.in_chans, r.seed, training)
 
-    def _turbo(self, images: ImageSet) -> bool:
+    def _turbo(self, images: LabelledImages) -> bool:
         """Whether JPEG files are decoded as the crop needs them. Raises TwinsError where the library is missing."""
         r = self.recipe
         if r.decoder_at_hand() == "pillow" or images.in_memory or r.in_chans != 3 or r.img_size <= SMALL:
@@ -226,7 +228,7 @@ class Classification:
         return True
 
 
-def _class_weights(wanted: tuple[str, ...] | None, train: ImageSet) -> Tensor | None:
+def _class_weights(wanted: tuple[str, ...] | None, train: LabelledImages) -> Tensor | None:
     """One weight a class; `auto` weighs every class alike, however many images it has, with mean 1 over images."""
     if wanted is None:
         return None

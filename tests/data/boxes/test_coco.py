@@ -14,14 +14,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from pycocotools import mask as published
 
-from twins.class_names import check_classes
+from helpers.image_files import write_image
 from twins.data.boxes.coco import annotation_files, read_coco
 from twins.data.boxes.dataset import BoxedImages
 from twins.data.boxes.layouts import open_boxed
-from twins.data.boxes.object_masks import drawn
+from twins.data.boxes.segmentations import rasterised
 from twins.data.images import UnreadableImageError
 from twins.errors import TwinsError
 from twins.recipes import DetectRecipe
@@ -42,16 +41,6 @@ def annotation(id: int = 1, image_id: int = 7, category_id: int = 3, **more: Any
 
 def without(row: Row, *fields: str) -> Row:
     return {name: value for name, value in row.items() if name not in fields}
-
-
-def write_image(path: Path, width: int = 8, height: int = 6, turned: bool = False) -> Path:
-    """An image, `turned` by its EXIF tag: stored lying, seen upright."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    exif = Image.Exif()
-    if turned:
-        exif[0x0112] = 6
-    Image.new("RGB", (width, height), (9, 8, 7)).save(path, exif=exif)
-    return path
 
 
 def write(file: Path, images: Any = None, annotations: Any = None, categories: Any = None) -> Path:
@@ -108,16 +97,16 @@ LAYOUTS = {  # annotations and images of training, annotations and images of val
 @pytest.mark.parametrize("name", ["a.png", "deep/a.png"])
 def test_layouts_are_recognised(tmp_path: Path, layout: str, name: str) -> None:
     parts = [LAYOUTS[layout].split()[:2], LAYOUTS[layout].split()[2:]]
-    for place, (file, files) in enumerate(parts):
+    for number, (file, files) in enumerate(parts):
         if file != "-":
-            write(tmp_path / file, [image(file_name=f"{place}{name}")])
-            write_image(tmp_path / files / f"{place}{name}")
-    for place, ((file, files), images) in enumerate(zip(parts, read_coco(tmp_path), strict=True)):
+            write(tmp_path / file, [image(file_name=f"{number}{name}")])
+            write_image(tmp_path / files / f"{number}{name}")
+    for number, ((file, files), images) in enumerate(zip(parts, read_coco(tmp_path), strict=True)):
         if file == "-":
             assert images is None
             continue
         assert images is not None
-        assert images.files == [tmp_path / files / f"{place}{name}"]
+        assert images.images == [tmp_path / files / f"{number}{name}"]
         opened, target = images.read(0, channels=3)
         assert (opened.mode, opened.size) == ("RGB", (8, 6))
         assert target["boxes"].tolist() == [[2, 1, 6, 4]]
@@ -186,29 +175,29 @@ def test_ids_of_any_kind(tmp_path: Path) -> None:
         [{"id": 90, "name": "z"}, {"id": 0, "name": "y"}, {"id": 17, "name": "x"}],
     )
     assert (images.classes, images.category_ids) == (("y", "x", "z"), (0, 17, 90))
-    assert (images.image_ids, [opened.name for opened in images.files]) == (
+    assert (images.image_ids, [opened.name for opened in images.images]) == (
         [huge, 0, 9],
         ["b.png", "a.png", "none.png"],
     )
     assert [objects.labels.tolist() for objects in images.objects] == [[0], [2, 1], []]
     assert [objects.boxes[:, 0].tolist() for objects in images.objects] == [[1], [0, 2], []]
     assert images.object_name(0, 0) == f"{images.name(0)}: annotation {huge + 1}"
-    assert (images.faults, images.oddities) == ((), ())
+    assert (images.errors, images.warnings) == ((), ())
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), max_size=30))
 def test_objects_are_grouped_by_image_in_the_order_of_the_file(
-    tmp_path_factory: pytest.TempPathFactory, drawn_rows: list[tuple[int, int]]
+    tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[int, int]]
 ) -> None:
     root = tmp_path_factory.mktemp("grouped")
-    rows = [annotation(i, 10 * opened, category, bbox=[i, 0, 1, 1]) for i, (opened, category) in enumerate(drawn_rows)]
+    rows = [annotation(i, 10 * number, category, bbox=[i, 0, 1, 1]) for i, (number, category) in enumerate(pairs)]
     categories = [{"id": i, "name": str(i)} for i in range(3)]
     images = training(root, [image(10 * i, f"{i}.png") for i in range(5)], rows, categories)
-    for place, objects in enumerate(images.objects):
-        expected = [row for row in rows if row["image_id"] == 10 * place]
+    for number, objects in enumerate(images.objects):
+        expected = [row for row in rows if row["image_id"] == 10 * number]
         assert objects.labels.tolist() == [row["category_id"] for row in expected]
         assert objects.boxes.tolist() == [row["bbox"] for row in expected]
-        assert images.object_ids[place].tolist() == [row["id"] for row in expected]
+        assert images.object_ids[number].tolist() == [row["id"] for row in expected]
 
 
 def both_parts(
@@ -261,15 +250,6 @@ def test_a_category_that_stands_for_the_others_is_no_class(tmp_path: Path) -> No
         {"id": 1, "name": "cat", "supercategory": "animal"},
     ]
     assert both_parts(tmp_path, person, person)[0].classes == ("person", "cat")
-
-
-def test_classes_of_a_network(tmp_path: Path) -> None:
-    check_classes(("cat", "dog"), ("cat", "dog"), "here")
-    message = (
-        "here: its 2 classes are not the 1 that the network knows: the one numbered 1 is 'dog' here and None there"
-    )
-    with pytest.raises(TwinsError, match=message):
-        check_classes(("cat", "dog"), ("cat",), "here")
 
 
 # What is refused
@@ -355,16 +335,16 @@ def test_what_belongs_to_nothing_is_counted(tmp_path: Path) -> None:
     ]
     images = training(tmp_path, [image(), image(file_name="b.png")], rows)
     file = tmp_path / "annotations/instances_train.json"
-    assert images.faults == (
+    assert images.errors == (
         f"{file}: annotations of categories that are not listed: 10 (category 99); 11 (category 99); 12 (category 99) "
         "and 2 more",
         f"{file}: ids that several images share: 7",
     )
-    assert images.oddities == (
+    assert images.warnings == (
         f"{file}: annotations of images that are not listed, left out: 2 (image 8)",
         f"{file}: ids that several annotations share: 1",
     )
-    assert [opened.name for opened in images.files] == ["a.png"]  # the first of the two that share an id
+    assert [opened.name for opened in images.images] == ["a.png"]  # the first of the two that share an id
     assert images.object_ids[0].tolist() == [1, 1]
 
 
@@ -387,19 +367,19 @@ def test_area_crowd_and_box_may_be_missing(tmp_path: Path) -> None:
         pixels,
         False,
     )
-    outlined = without(annotation(segmentation=[SQUARE]), "bbox")
-    assert only(training(tmp_path, None, [outlined])) == ([2, 1, 4, 3], 12, False)
+    without_box = without(annotation(segmentation=[SQUARE]), "bbox")
+    assert only(training(tmp_path, None, [without_box])) == ([2, 1, 4, 3], 12, False)
     coded = annotation(bbox=None, segmentation={"size": [6, 8], "counts": [6, 6, 36]})
     assert only(training(tmp_path, None, [coded])) == ([1, 0, 1, 6], 6, False)
     assert only(training(tmp_path, None, [annotation(bbox=[4, 4, -2, -2])])) == ([4, 4, -2, -2], 0, False)
 
 
-def test_size_of_a_image_may_be_missing(tmp_path: Path) -> None:
+def test_size_of_an_image_may_be_missing(tmp_path: Path) -> None:
     unsized = without(image(), "width", "height")
     images = training(tmp_path, [unsized], [without(annotation(segmentation=[SQUARE]), "bbox")])
-    assert (images.sizes, only(images)) == ([(8, 6)], ([2, 1, 4, 3], 12, False))
+    assert (images.sizes, only(images)) == ([(6, 8)], ([2, 1, 4, 3], 12, False))
     write_image(tmp_path / "train/a.png", 8, 6, turned=True)
-    assert read_coco(tmp_path)[0].sizes == [(6, 8)]  # type: ignore[union-attr]  # upright
+    assert read_coco(tmp_path)[0].sizes == [(8, 6)]  # type: ignore[union-attr]  # upright
     (tmp_path / "train/a.png").write_bytes(b"broken")
     assert read_coco(tmp_path)[0].sizes == [None]  # type: ignore[union-attr]
 
@@ -426,7 +406,7 @@ def test_objects_that_cannot_be_learnt_are_left_out_of_the_target(tmp_path: Path
     assert images.objects[0].crowd.tolist() == [False] * 7 + [True]
 
 
-def test_a_image_without_objects_has_empty_targets(tmp_path: Path) -> None:
+def test_an_image_without_objects_has_empty_targets(tmp_path: Path) -> None:
     images = training(tmp_path, [image(), image(8, "b.png", 4, 3)], [annotation(segmentation=[SQUARE])])
     assert images.has_masks
     _, target = images.read(1, 3)
@@ -442,7 +422,7 @@ def as_runs(mask: np.ndarray) -> list[int]:
     return runs + [len(list(run)) for _, run in groupby(pixels)]
 
 
-def test_outlines_of_all_kinds_are_drawn_as_coco_draws_them(tmp_path: Path) -> None:
+def test_segmentations_of_all_kinds_are_rasterised_as_coco_does(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     height, width = 23, 31
     mask = (rng.random((height, width)) < 0.4).astype(np.uint8)
@@ -460,7 +440,7 @@ def test_outlines_of_all_kinds_are_drawn_as_coco_draws_them(tmp_path: Path) -> N
     assert published.encode(np.asfortranarray(masks[0]))["counts"] == expected["counts"]
     assert masks[1].equal(masks[2])
     assert masks[1].tolist() == mask.tolist()
-    assert drawn([np.array(SQUARE, dtype=float)], (8, 6)).tolist() == [
+    assert rasterised([np.array(SQUARE, dtype=float)], (6, 8)).tolist() == [
         [0] * 8, *[[0, 0, 1, 1, 1, 1, 0, 0]] * 3, [0] * 8, [0] * 8
     ]  # fmt: skip
 
@@ -477,10 +457,10 @@ def test_masks_belong_to_the_objects_that_are_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bare", [{}, {"segmentation": []}, {"segmentation": [[]]}, {"segmentation": [[1, 1, 2, 2]]}])
-def test_one_object_without_outline_leaves_no_masks(tmp_path: Path, bare: Row) -> None:
+def test_one_object_without_segmentation_leaves_no_masks(tmp_path: Path, bare: Row) -> None:
     images = training(tmp_path, None, [annotation(1, segmentation=[SQUARE]), annotation(2, **bare)])
     assert not images.has_masks
-    assert [outline is None for outline in images.objects[0].outlines] == [False, True]
+    assert [segmentation is None for segmentation in images.objects[0].segmentations] == [False, True]
     assert images.read(0, 3)[1].keys() == {"boxes", "labels"}
 
 
@@ -489,7 +469,7 @@ def test_one_object_without_outline_leaves_no_masks(tmp_path: Path, bare: Row) -
 )
 def test_codes_that_do_not_fill_the_image_are_named(tmp_path: Path, counts: Any) -> None:
     images = training(tmp_path, None, [annotation(5, segmentation={"size": [6, 8], "counts": counts})])
-    with pytest.raises(TwinsError, match=r"a\.png: annotation 5: cannot be drawn .*; fix its segmentation"):
+    with pytest.raises(TwinsError, match=r"a\.png: annotation 5: cannot be rasterised .*; fix its segmentation"):
         images.read(0, 3)
     images.boxes_alone().read(0, 3)
 
@@ -497,16 +477,16 @@ def test_codes_that_do_not_fill_the_image_are_named(tmp_path: Path, counts: Any)
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_boxes_are_those_of_upright_images(tmp_path: Path, suffix: str) -> None:
     images = training(tmp_path, [image(file_name=f"a.{suffix}", width=6, height=8)], [annotation(bbox=[0, 5, 6, 3])])
-    write_image(images.files[0], 8, 6, turned=True)
+    write_image(images.images[0], 8, 6, turned=True)
     opened, target = images.read(0, channels=1)
     assert (opened.mode, opened.size, target["boxes"].tolist()) == ("L", (6, 8), [[0, 5, 6, 8]])
-    write_image(images.files[0], 6, 8, turned=True)
+    write_image(images.images[0], 6, 8, turned=True)
     with pytest.raises(
         TwinsError, match=rf"a\.{suffix}: 8 x 6 pixels, but annotated as 6 x 8; width and height are swapped"
     ):
         images.read(0, 3)
-    write_image(images.files[0], 6, 9)
-    with pytest.raises(TwinsError, match="6 x 9 pixels, but annotated as 6 x 8; annotate each opened in the size"):
+    write_image(images.images[0], 6, 9)
+    with pytest.raises(TwinsError, match="6 x 9 pixels, but annotated as 6 x 8; annotate each image in the size"):
         images.read(0, 3)
 
 
@@ -546,7 +526,7 @@ def test_a_part_is_val_where_there_is_none(tmp_path: Path) -> None:
     assert train is not None
     assert (len(train), len(val)) == (7, 3)
     assert sorted([*train.image_ids, *val.image_ids]) == list(range(10))
-    assert [len(part.oddities) for part in (train, val)] == [1, 0]  # of one file, told once
+    assert [len(part.warnings) for part in (train, val)] == [1, 0]  # of one file, given once
     again, _ = opened(file, val_split=0.3)
     assert again is not None
     assert again.image_ids == train.image_ids
@@ -590,7 +570,7 @@ def test_folders_without_boxes(tmp_path: Path) -> None:
     ("instances_test.json", "val"), ("train_and_val.json", "train"),
 ])  # fmt: skip
 def test_a_file_that_is_named_is_all_the_data(tmp_path: Path, name: str, part: str) -> None:
-    """Held out where its name says so in a word of its own, to train on else."""
+    """For validation where its name says so in a word of its own, to train on else."""
     (tmp_path / name).touch()
     assert annotation_files(tmp_path / name) == (
         (tmp_path / name, None) if part == "train" else (None, tmp_path / name)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from helpers.image_files import write_image
 from twins.data.boxes.dataset import BoxedImages
 from twins.data.boxes.layouts import open_boxed
 from twins.data.boxes.yolo import read_yolo
@@ -23,16 +23,6 @@ PARTS = "train: images/train\nval: images/val\n"
 def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    return path
-
-
-def write_image(path: Path, width: int = 8, height: int = 6, turned: bool = False) -> Path:
-    """An image, `turned` by its EXIF tag: stored lying, seen upright."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    exif = Image.Exif()
-    if turned:
-        exif[0x0112] = 6
-    Image.new("RGB", (width, height)).save(path, exif=exif)
     return path
 
 
@@ -88,8 +78,8 @@ def test_yaml_files_are_understood(tmp_path: Path, case: str, file: str) -> None
     write(root / "val.txt", f"{root}/images/val/c.png\n")
     path = write(root / file, YAMLS[case].format(folder="../pets", root=root))
     write(root / "compose.yaml", "services:\n  web: {}\n")
-    for place in (root, path):
-        train, val = read_yolo(place)
+    for data in (root, path):
+        train, val = read_yolo(data)
         assert (names_of(train), names_of(val)) == (["b", "a"], ["c"])
         assert train is not None
         assert (train.classes, train.category_ids) == (("cat", "dog"), (0, 1))
@@ -169,17 +159,17 @@ def test_boxes_are_shares_of_the_upright_image(tmp_path: Path) -> None:
     images = training(tmp_path, "1 0.5 0.25 0.5 0.5\n\n0 0.125 0.5 0.25 1\n")
     assert images.objects[0].boxes.tolist() == [[2, 0, 4, 3], [0, 0, 2, 6]]
     assert (images.objects[0].labels.tolist(), images.objects[0].areas.tolist()) == ([1, 0], [12, 12])
-    assert (images.sizes, list(images.image_ids), images.has_masks) == ([(8, 6)], [1], False)
+    assert (images.sizes, list(images.image_ids), images.has_masks) == ([(6, 8)], [1], False)
     assert images.object_name(0, 1) == f"{images.name(0)}: line 3"
     write_image(tmp_path / "images/train/a.png", 8, 6, turned=True)
     train, _ = read_yolo(tmp_path)
     assert train is not None
-    assert (train.sizes, train.objects[0].boxes.tolist()) == ([(6, 8)], [[1.5, 0, 3, 4], [0, 0, 1.5, 8]])
+    assert (train.sizes, train.objects[0].boxes.tolist()) == ([(8, 6)], [[1.5, 0, 3, 4], [0, 0, 1.5, 8]])
     image, target = train.read(0, 3)
     assert (image.size, target["boxes"].tolist()) == ((6, 8), [[1.5, 0, 4.5, 4], [0, 0, 1.5, 8]])
 
 
-def test_polygons_are_outlines(tmp_path: Path) -> None:
+def test_polygons_are_segmentations(tmp_path: Path) -> None:
     images = training(tmp_path, "0 0.25 0 0.75 0 0.75 0.5 0.25 0.5\n1 0 0 0.5 0 0 1\n")
     assert images.objects[0].boxes.tolist() == [[2, 0, 4, 3], [0, 0, 4, 6]]
     _, target = images.read(0, 3)
@@ -190,7 +180,7 @@ def test_polygons_are_outlines(tmp_path: Path) -> None:
     assert images.objects[0].areas.tolist() == target["masks"].sum(dim=(1, 2)).tolist()
     mixed = training(tmp_path, "0 0.25 0 0.75 0 0.75 0.5 0.25 0.5\n1 0.5 0.5 1 1\n")
     assert not mixed.has_masks
-    assert [outline is None for outline in mixed.objects[0].outlines] == [False, True]
+    assert [segmentation is None for segmentation in mixed.objects[0].segmentations] == [False, True]
 
 
 def test_images_without_lines_have_no_objects(tmp_path: Path) -> None:
@@ -235,7 +225,7 @@ def test_bad_lines_are_named(tmp_path: Path, line: str) -> None:
 def test_labels_beyond_the_names_are_counted(tmp_path: Path) -> None:
     images = training(tmp_path, "2 0.5 0.5 0.5 0.5\n1 0.5 0.5 0.5 0.5\n-1 0.5 0.5 0.5 0.5\n")
     file = tmp_path / "labels/train/a.txt"
-    assert images.faults == (f"classes beyond the 2 names: {file}:1 (class 2); {file}:3 (class -1)",)
+    assert images.errors == (f"classes beyond the 2 names: {file}:1 (class 2); {file}:3 (class -1)",)
     assert images.objects[0].labels.tolist() == [1]
 
 

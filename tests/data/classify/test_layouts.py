@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from helpers.tiny import make_images
+from twins.data.classify.dataset import LabelledImages
 from twins.data.classify.folder import read_folder
 from twins.data.classify.layouts import open_labelled
 from twins.data.digits import read_digits
-from twins.data.images import ImageSet, UnreadableImageError, read_image
+from twins.data.images import UnreadableImageError, read_image
 from twins.data.split import stratified_split
 from twins.errors import TwinsError
 from twins.recipes import ClassifyRecipe
@@ -29,7 +30,7 @@ def test_digits_are_split_alike_everywhere() -> None:
     assert int(np.asarray(val.images, dtype=np.int64).sum()) == 1_805_469
 
 
-def test_folder_labels_are_places_among_sorted_classes(images: Path) -> None:
+def test_folder_labels_are_indices_into_sorted_classes(images: Path) -> None:
     train, val = read_folder(images)
     assert train is not None
     assert val is not None
@@ -67,7 +68,7 @@ def test_split_depends_on_seed_and_names_alone(tmp_path: Path) -> None:
     names = [f"{c}/{i}.jpg" for c in "ab" for i in range(25)]
 
     def val(root: str, seed: int) -> list[str]:
-        images = ImageSet([Path(root, name) for name in names], [n[0] == "b" for n in names], ("a", "b"))
+        images = LabelledImages([Path(root, name) for name in names], [n[0] == "b" for n in names], ("a", "b"))
         _, val = stratified_split(images, 0.2, seed, images.labels)
         return ["/".join(val.name(i).split("/")[-2:]) for i in range(len(val))]
 
@@ -77,7 +78,7 @@ def test_split_depends_on_seed_and_names_alone(tmp_path: Path) -> None:
 
 
 def test_split_leaves_every_class_something_to_train_on() -> None:
-    images = ImageSet([Path(f"x/{i}.jpg") for i in range(12)], [0] * 10 + [1, 2], ("a", "b", "c"))
+    images = LabelledImages([Path(f"x/{i}.jpg") for i in range(12)], [0] * 10 + [1, 2], ("a", "b", "c"))
     train, val = stratified_split(images, 0.5, seed=0, labels=images.labels)
     assert set(train.labels) == {0, 1, 2}
     assert set(val.labels) == {0}

@@ -1,4 +1,4 @@
-"""The quick way from JPEG files to tensors: the same draws as the ordinary one, and nearly the same pixels."""
+"""The fast way from JPEG files to tensors: the same random numbers as the ordinary one, and nearly the same pixels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from PIL import ExifTags, Image
 from torch import Tensor
 from torchvision import transforms
 
-from twins.data.classify.fast_shear import quicken
+from twins.data.classify.dataset import LabelledImages
+from twins.data.classify.fast_shear import use_fast_shear
 from twins.data.classify.jpeg_header import ending_after, plain_size
 from twins.data.classify.partial_jpeg import JpegImage, OpenedImages, open_jpeg, reduction_for
 from twins.data.classify.transforms import eval_transform, train_transform
-from twins.data.images import ImageSet, UnreadableImageError
+from twins.data.images import UnreadableImageError
 from twins.data.sampling import SampleKey
 from twins.errors import TwinsError
 from twins.optional_dependencies import need
@@ -48,9 +49,9 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path
 
 
 def tensors(recipe: ClassifyRecipe, paths: list[Path], decoder: str, training: bool, epochs: int = 1) -> list[Tensor]:
-    images = ImageSet(paths, [0] * len(paths), ("a",))
+    images = LabelledImages(paths, [0] * len(paths), ("a",))
     dataset = Classification(recipe.replace(decoder=decoder))._tensors(images, training)
-    return [dataset[SampleKey(place, epoch)].image for epoch in range(epochs) for place in range(len(paths))]
+    return [dataset[SampleKey(index, epoch)].image for epoch in range(epochs) for index in range(len(paths))]
 
 
 def mean_difference(one: Tensor, other: Tensor) -> float:
@@ -65,8 +66,8 @@ def test_evaluation_sees_the_same_pixels_but_for_less_than_one_of_255(
     photographs: dict[str, list[Path]], size: str, img_size: int
 ) -> None:
     recipe = PUBLISHED.replace(img_size=img_size)
-    ordinary, quick = (tensors(recipe, photographs[size], decoder, training=False) for decoder in ("pillow", "turbo"))
-    for one, other in zip(ordinary, quick, strict=True):
+    ordinary, fast = (tensors(recipe, photographs[size], decoder, training=False) for decoder in ("pillow", "turbo"))
+    for one, other in zip(ordinary, fast, strict=True):
         assert one.shape == other.shape == (3, img_size, img_size)
         assert 0 < mean_difference(one, other) < (0.02 if size == "small" else 1)
 
@@ -79,8 +80,8 @@ def test_training_draws_the_same_crops_flips_operations_and_erasing(
     """Another draw would be another image, tens of 255 away; steep operations alone enlarge small differences."""
     recipe = PUBLISHED.replace(train_interpolation=interpolation)
     paths = photographs["small"] + photographs["odd"]
-    ordinary, quick = (tensors(recipe, paths, decoder, training=True, epochs=10) for decoder in ("pillow", "turbo"))
-    differences = [mean_difference(*pair) for pair in zip(ordinary, quick, strict=True)]
+    ordinary, fast = (tensors(recipe, paths, decoder, training=True, epochs=10) for decoder in ("pillow", "turbo"))
+    differences = [mean_difference(*pair) for pair in zip(ordinary, fast, strict=True)]
     assert np.mean(differences) < 0.8
     assert np.quantile(differences, 0.9) < 2
     assert max(differences) < 8
@@ -90,7 +91,7 @@ def test_training_draws_the_same_crops_flips_operations_and_erasing(
 
 @needs_turbo
 def test_crops_flips_and_colours_are_distributed_as_by_timm(photographs: dict[str, list[Path]]) -> None:
-    """Two-sample Kolmogorov-Smirnov tests, with randomness that the two ways do not share."""
+    """Two-sample Kolmogorov-Smirnov tests, with randomness that the two do not share."""
     kolmogorov = pytest.importorskip("scipy.stats").ks_2samp
     width, height = 500, 375
     x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
@@ -120,28 +121,28 @@ def test_crops_flips_and_colours_are_distributed_as_by_timm(photographs: dict[st
 @pytest.mark.parametrize("name", ["ShearX", "ShearY", "TranslateXRel", "TranslateYRel"])
 @pytest.mark.parametrize("resample", [Image.Resampling.BICUBIC, Image.Resampling.BILINEAR])
 @pytest.mark.parametrize("magnitude", [0.0, 0.5, 9.0, 30.0])
-def test_sliding_rows_is_pillows_affine_map_but_for_rounding(
+def test_shifting_rows_is_pillows_affine_map_but_for_rounding(
     name: str, resample: Image.Resampling, magnitude: float
 ) -> None:
     module = need("timm.data.auto_augment", extra="train")
     hparams = {"img_mean": (124, 116, 104), "interpolation": resample, "magnitude_max": 40}
     pixels = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
-    answers = []
-    for quick in (False, True):
+    outputs = []
+    for fast in (False, True):
         operation = module.AugmentOp(name, prob=1.0, magnitude=magnitude, hparams=hparams)
-        if quick:
+        if fast:
             before = operation.aug_fn
-            quicken(operation)
+            use_fast_shear(operation)
             assert operation.aug_fn is not before
         random.seed(1)
-        answers.append(np.asarray(operation(Image.fromarray(pixels))).astype(int))
-    difference = np.abs(answers[0] - answers[1])
+        outputs.append(np.asarray(operation(Image.fromarray(pixels))).astype(int))
+    difference = np.abs(outputs[0] - outputs[1])
     assert difference.max() <= 1
     assert difference.mean() < 0.02
 
 
 @pytest.mark.parametrize("policy", ["rand-m15-inc1", "v0", "augmix-m9"])
-def test_operations_may_keep_no_bits_of_a_image(policy: str) -> None:
+def test_operations_may_keep_no_bits_of_an_image(policy: str) -> None:
     """Which newer versions of Pillow refuse: `rand-m9-mstd0.5-inc1` asks for it once in some 700 images."""
     image = Image.new("RGB", (48, 48), (200, 100, 50))
     steps = train_transform(PUBLISHED.replace(img_size=48, aa=policy)).transforms
@@ -157,7 +158,7 @@ def test_operations_may_keep_no_bits_of_a_image(policy: str) -> None:
 def test_other_operations_stay_timms() -> None:
     operation = need("timm.data.auto_augment", extra="train").AugmentOp("Rotate", hparams={})
     before = operation.aug_fn
-    quicken(operation)
+    use_fast_shear(operation)
     assert operation.aug_fn is before
 
 
@@ -168,7 +169,7 @@ def test_normalising_is_torchvisions_to_the_last_bit() -> None:
     assert torch.equal(eval_transform(preprocessing)(image), theirs(image))
 
 
-def test_a_image_is_reduced_only_where_twice_the_pixels_stay() -> None:
+def test_an_image_is_reduced_only_where_twice_the_pixels_stay() -> None:
     assert [reduction_for(side / 224) for side in (100, 895, 896, 1791, 1792, 4000)] == [1, 1, 2, 2, 4, 8]
 
 
@@ -194,24 +195,24 @@ def test_rows_below_the_crop_change_nothing(
         return decoded[-1]
 
     monkeypatch.setattr("simplejpeg.decode_jpeg", noting)
-    answers = []
+    outputs = []
     for shorten in (True, False):
         if not shorten:
             monkeypatch.setattr("twins.data.classify.partial_jpeg.ending_after", lambda content, rows: None)
-        answers.append(
+        outputs.append(
             [
-                np.asarray(JpegImage(path, path.read_bytes(), (500, 375)).resized(size, box))
-                for size in ((20, 24), (90, 60))
+                np.asarray(JpegImage(path, path.read_bytes(), (375, 500)).resized(size, box))
+                for size in ((24, 20), (60, 90))
             ]
         )
-    for one, other in zip(*answers, strict=True):
+    for one, other in zip(*outputs, strict=True):
         assert np.array_equal(one, other)
     shortened, whole = decoded[:2], decoded[2:]
     for part, image in zip(shortened, whole, strict=True):
         assert len(part) < len(image) or box[3] == 359
 
 
-def test_the_head_of_a_file_is_told_to_end_earlier(photographs: dict[str, list[Path]]) -> None:
+def test_the_header_of_a_file_may_end_it_earlier(photographs: dict[str, list[Path]]) -> None:
     content = photographs["odd"][0].read_bytes()
     shortened = ending_after(content, 300)
     assert shortened is not None
@@ -231,7 +232,7 @@ def test_sizes_are_pillows(form: dict[str, object], mode: str) -> None:
     buffer = BytesIO()
     Image.new(mode, (300, 1000)).save(buffer, "JPEG", **(form | ({"exif": exif} if "exif" in form else {})))
     content = buffer.getvalue()
-    assert plain_size(content) == ((300, 1000) if mode == "RGB" and "exif" not in form else None)
+    assert plain_size(content) == ((1000, 300) if mode == "RGB" and "exif" not in form else None)
     assert plain_size(content[:20]) is plain_size(b"") is plain_size(content[2:]) is None
 
 
@@ -247,14 +248,12 @@ def test_images_are_turned_upright_on_both_ways(tmp_path: Path, orientation: int
     exif[ExifTags.Base.Orientation] = orientation
     Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=95)
     recipe = PUBLISHED.replace(img_size=48)
-    ordinary, quick = (
-        tensors(recipe, [tmp_path / "a.jpg"], decoder, training=False) for decoder in ("pillow", "turbo")
-    )
-    assert torch.equal(ordinary[0], quick[0])
+    ordinary, fast = (tensors(recipe, [tmp_path / "a.jpg"], decoder, training=False) for decoder in ("pillow", "turbo"))
+    assert torch.equal(ordinary[0], fast[0])
     exif[ExifTags.Base.Orientation] = 1
     Image.fromarray(pixels).save(tmp_path / "upright.jpg", exif=exif, quality=95)
     assert isinstance(open_jpeg(tmp_path / "upright.jpg"), JpegImage)
-    assert mean_difference(tensors(recipe, [tmp_path / "upright.jpg"], "turbo", training=False)[0], quick[0]) > 10
+    assert mean_difference(tensors(recipe, [tmp_path / "upright.jpg"], "turbo", training=False)[0], fast[0]) > 10
 
 
 @needs_turbo
@@ -265,8 +264,8 @@ def test_what_is_no_plain_jpeg_is_read_as_before(tmp_path: Path, mode: str, name
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)).convert(mode)
     image.save(tmp_path / name, format="PNG" if "png" in name else "JPEG")
     recipe = PUBLISHED.replace(img_size=48)
-    ordinary, quick = (tensors(recipe, [tmp_path / name], decoder, training=False) for decoder in ("pillow", "turbo"))
-    assert torch.equal(ordinary[0], quick[0])
+    ordinary, fast = (tensors(recipe, [tmp_path / name], decoder, training=False) for decoder in ("pillow", "turbo"))
+    assert torch.equal(ordinary[0], fast[0])
 
 
 @needs_turbo
@@ -283,10 +282,10 @@ def test_images_of_too_many_pixels_are_refused(
 def test_damaged_files_are_unreadable_and_named(photographs: dict[str, list[Path]], tmp_path: Path, keep: int) -> None:
     damaged = tmp_path / "damaged.jpg"
     damaged.write_bytes(photographs["small"][0].read_bytes()[:keep])
-    images = OpenedImages(ImageSet([damaged, photographs["small"][1]], [0, 1], ("a", "b")))
+    images = OpenedImages(LabelledImages([damaged, photographs["small"][1]], [0, 1], ("a", "b")))
     dataset = Classification(PUBLISHED.replace(decoder="turbo"))._tensors(images.images, training=True)
     sample = dataset[SampleKey(0)]
-    assert sample.place == sample.label == 1  # the next readable one takes its place
+    assert sample.image_index == sample.label == 1  # the next readable one instead
     assert str(damaged) in sample.unreadable[0]
     with pytest.raises(UnreadableImageError, match=r"missing\.jpg"):
         open_jpeg(tmp_path / "missing.jpg")
@@ -323,4 +322,4 @@ def test_a_missing_library_is_named_or_left_alone(monkeypatch: pytest.MonkeyPatc
     task = Classification(recipe)
     _, val = task.datasets()
     assert val.at(0).image.shape == (3, 48, 48)
-    assert task.notes == ['JPEG files are decoded by Pillow; pip install "twins-vit[turbo]" makes that quicker']
+    assert task.notes == ['JPEG files are decoded by Pillow; pip install "twins-vit[turbo]" makes that faster']

@@ -20,7 +20,7 @@ from twins.data.masks import transforms as mask_transforms
 from twins.data.masks.transforms import (
     IGNORED,
     add_brightness,
-    crop_problem,
+    crop_error,
     mask_eval_transform,
     mask_train_transform,
     photometric_distortion,
@@ -303,13 +303,13 @@ def test_grey_images_change_in_brightness_and_contrast_alone() -> None:
 @pytest.mark.parametrize(
     ("size", "expected"),
     [
-        ((683, 512), (512, 683)),
-        ((512, 683), (683, 512)),
-        ((4000, 300), (154, 2048)),
-        ((300, 200), (512, 768)),
-        ((2048, 1024), (512, 1024)),
-        ((3, 1000), (2048, 6)),
-        ((1, 5000), (2048, 1)),
+        ((512, 683), (512, 683)),
+        ((683, 512), (683, 512)),
+        ((300, 4000), (154, 2048)),
+        ((200, 300), (512, 768)),
+        ((1024, 2048), (512, 1024)),
+        ((1000, 3), (2048, 6)),
+        ((5000, 1), (2048, 1)),
         ((1, 1), (512, 512)),
     ],
 )
@@ -317,10 +317,10 @@ def test_fitted_sizes(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert fitted_size(size, (2048, 512)) == expected
 
 
-def test_what_a_image_has_to_fit_is_cut_to_whole_pixels() -> None:
+def test_what_an_image_has_to_fit_is_cut_to_whole_pixels() -> None:
     """2048 x 512 times 1.387 is 2840.6 x 710.1: the short side becomes 710, the long one 946.7 -> 947."""
-    assert fitted_size((683, 512), (2048, 512), 1.387) == (710, 947)
-    assert fitted_size((683, 512), (2048, 512), 1.3886) == (710, 947)  # 710.96, cut to 710
+    assert fitted_size((512, 683), (2048, 512), 1.387) == (710, 947)
+    assert fitted_size((512, 683), (2048, 512), 1.3886) == (710, 947)  # 710.96, cut to 710
 
 
 def test_views_for_evaluation_have_a_size_each_and_the_mask_its_own() -> None:
@@ -395,12 +395,12 @@ def test_scales_that_no_view_can_have(scales: tuple[float, ...]) -> None:
 
 def test_crop_that_no_image_fills() -> None:
     recipe = SegmentRecipe(img_size=512, resize=(200, 100))
-    assert crop_problem(recipe, [(96, 64), (10, 9)]) == (
-        "--img-size 512 is larger than any image: the largest, 96x64, is at most 300x200 after resizing; raise "
+    assert crop_error(recipe, [(64, 96), (9, 10)]) == (
+        "--img-size 512 is larger than any image: the largest, 96 x 64, is at most 300 x 200 after resizing; raise "
         "--resize (200 100) or --scale (up to 2), or lower --img-size and give --resize 200 100 with it"
     )
-    assert crop_problem(recipe.replace(img_size=300), [(96, 64)]) is None  # one side is enough
-    assert crop_problem(recipe.replace(img_size=301), [(96, 64)]) is not None
-    assert crop_problem(recipe.replace(img_size=301), [(96, 64), (80, 10)]) is None  # as is one image
-    assert crop_problem(recipe, []) is None
-    assert crop_problem(SegmentRecipe(), [(8, 8)]) is None  # without --resize images are brought to the crop
+    assert crop_error(recipe.replace(img_size=300), [(64, 96)]) is None  # one side is enough
+    assert crop_error(recipe.replace(img_size=301), [(64, 96)]) is not None
+    assert crop_error(recipe.replace(img_size=301), [(64, 96), (10, 80)]) is None  # as is one image
+    assert crop_error(recipe, []) is None
+    assert crop_error(SegmentRecipe(), [(8, 8)]) is None  # without --resize images are brought to the crop

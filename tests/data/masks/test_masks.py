@@ -1,10 +1,13 @@
-"""Images with masks: layouts, how values become labels, what is refused, and the look before training."""
+"""Images with masks: layouts, how values become labels, what is refused, and the check before training."""
 
 from __future__ import annotations
 
 import pickle
 from collections import Counter
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from helpers.image_files import write_image
 from twins.data.annotation_errors import AnnotationError
+from twins.data.checks import tally_images
 from twins.data.images import UnreadableImageError, upright_size
-from twins.data.masks.checks import Tally, examine, findings, settle_classes
+from twins.data.masks.checks import MaskTally, checked_masks, classes_of, count_pixels
 from twins.data.masks.dataset import IGNORED, MaskCoding, MaskedImages, read_labels
-from twins.data.masks.layouts import read_class_names, read_mask_folders
+from twins.data.masks.layouts import read_mask_folders
 from twins.errors import TwinsError
 from twins.recipes import SegmentRecipe
 
@@ -30,16 +35,6 @@ def write(path: Path, values: object, mode: str | None = None) -> Path:
     array = np.asarray(values)
     image = Image.fromarray(array if array.dtype != np.int64 else array.astype(np.uint8))
     (image.convert(mode, palette=Image.Palette.ADAPTIVE) if mode else image).save(path)
-    return path
-
-
-def write_image(path: Path, width: int = 6, height: int = 4, turned: bool = False) -> Path:
-    """An image, `turned` by its EXIF tag: stored lying, seen upright."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    exif = Image.Exif()
-    if turned:
-        exif[0x0112] = 6
-    Image.new("RGB", (width, height), (9, 8, 7)).save(path, exif=exif)
     return path
 
 
@@ -103,7 +98,7 @@ def test_layouts_are_recognised(tmp_path: Path, layout: str) -> None:
             str(tmp_path / files / "deep" / f"{name}.jpg") for name in names
         ]
         assert [mask.stem for mask in images.masks] == list(names)
-        assert images.unpaired == ()
+        assert images.warnings == ()
         image, mask = images.read(0, channels=3)
         assert (image.mode, image.size, mask.tolist()) == ("RGB", (2, 2), [[0, 1], [1, 0]])
 
@@ -119,14 +114,14 @@ def test_cityscapes_by_its_suffixes(tmp_path: Path) -> None:
     assert val is not None
     assert [mask.parent.name for mask in train.masks] == ["aachen", "ulm"]
     assert train.read_mask(1).tolist() == val.read_mask(0).tolist() == [[0, 255]]
-    assert (train.unpaired, val.unpaired) == ((), ())
+    assert (train.warnings, val.warnings) == ((), ())
     message = refused(tmp_path)  # with the usual suffixes
     assert "aachen/aachen_000000_000019_leftImg8bit.png) has a mask" in message
     assert "aachen_000000_000019_gtFine_instanceIds.png" in message
     assert "--img-suffix (any image) and --mask-suffix (.png)" in message
 
 
-def test_pairs_are_sorted_and_the_rest_is_told(tmp_path: Path) -> None:
+def test_pairs_are_sorted_and_the_rest_is_warned_of(tmp_path: Path) -> None:
     for name in ("b/2", "a/1", "c"):
         write_pair(tmp_path / f"images/{name}.JPG", tmp_path / f"masks/{name}.PNG")
     for i in range(5):
@@ -136,7 +131,7 @@ def test_pairs_are_sorted_and_the_rest_is_told(tmp_path: Path) -> None:
     (tmp_path / "images/notes.txt").write_text("no image")
     images = trained_on(tmp_path)
     assert [image.stem for image in images.images] == ["1", "2", "c"]
-    assert images.unpaired == (
+    assert images.warnings == (
         f"5 images without a mask in {tmp_path / 'images'}: lonely0.jpg, lonely1.jpg, lonely2.jpg and 2 more",
         f"1 mask without an image in {tmp_path / 'masks'}: a/widow.png",
     )
@@ -170,7 +165,7 @@ BAD_LAYOUTS = {
 
 
 @pytest.mark.parametrize("case", BAD_LAYOUTS)
-def test_bad_layout_is_told_in_one_line(tmp_path: Path, case: str) -> None:
+def test_bad_layout_is_named_in_one_line(tmp_path: Path, case: str) -> None:
     gist, files = BAD_LAYOUTS[case]
     for file in files:
         path = tmp_path / file.strip("!")
@@ -212,32 +207,15 @@ def test_colours_of_classes(tmp_path: Path) -> None:
     assert "--reduce-zero-label is for masks of numbers" in refused(tmp_path, reduce_zero_label=True)
 
 
-BAD_NAMES = {
-    "mixed": ("classes.txt:3: expected `name,R,G,B` on every line or on none", "a,1,2,3\n\nb\n"),
-    "mixed, the other way": ("classes.txt:2: expected `name,R,G,B` on every line", "a\nb,1,2,3\n"),
-    "twice": ("classes.txt:3: 'a' again, after", "a\nb\na\n"),
-    "colour twice": ("classes.txt:2: colour 1,2,3 again, after", "a,1,2,3\nb,1,2,3\n"),
-    "colour too large": ("classes.txt:2: a colour is three numbers from 0 to 255, not 1,256,0", "a,1,2,3\nb,1,256,0\n"),
-    "negative colour": ("classes.txt:1: a colour is three numbers from 0 to 255, not -1,0,0", "a,-1,0,0\nb,1,6,0\n"),
-    "one": ("classes.txt: 1 lines with names of classes; expected 2 to 255", "a\n"),
-    "none": ("classes.txt: 0 lines with names of classes; expected 2 to 255", "\n"),
-    "too many": ("classes.txt: 256 lines with names of classes; expected 2 to 255", "\n".join(map(str, range(256)))),
-    "broken table": ("classes.txt:3: expected six columns", "Idx\tRatio\n1\t0\t1\t1\t1\ta\n2\tb\n"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BAD_NAMES)
-def test_bad_names_of_classes(tmp_path: Path, case: str) -> None:
-    gist, text = BAD_NAMES[case]
-    assert gist in refused(pair_with_names(tmp_path, text))
+@pytest.mark.parametrize(("count", "text"), [(0, "\n"), (1, "a\n"), (256, "\n".join(map(str, range(256))))])
+def test_too_few_or_too_many_classes(tmp_path: Path, count: int, text: str) -> None:
+    message = f"classes.txt: {count} lines with names of classes; expected 2 to 255"
+    assert message in refused(pair_with_names(tmp_path, text))
 
 
 def test_unreadable_names_of_classes(tmp_path: Path) -> None:
     pair_with_names(tmp_path, "a\nb\n")
     assert "gone.txt: cannot read names of classes" in refused(tmp_path, classes_file=str(tmp_path / "gone.txt"))
-    (tmp_path / "classes.txt").write_bytes(b"\xff\xfe\x00caf\xe9")
-    with pytest.raises(TwinsError, match="classes.txt: cannot read names of classes"):
-        read_class_names(tmp_path / "classes.txt")
 
 
 def test_255_classes_are_not_too_many(tmp_path: Path) -> None:
@@ -388,7 +366,7 @@ def test_errors_survive_the_way_from_another_process() -> None:
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
 def test_masks_fit_upright_images(tmp_path: Path, suffix: str) -> None:
     image = write_image(tmp_path / f"p.{suffix}", 6, 4, turned=True)
-    assert upright_size(image) == (4, 6)
+    assert upright_size(image) == (6, 4)
     images = MaskedImages([image], [write(tmp_path / "m.png", np.zeros((6, 4)), "L")], ("a", "b"), PLAIN)
     shown, mask = images.read(0, channels=1)
     assert (shown.mode, shown.size, mask.shape) == ("L", (4, 6), (6, 4))
@@ -414,7 +392,7 @@ def test_masks_with_the_tag_of_their_image_turn_with_it(tmp_path: Path) -> None:
     assert mask.tolist() == np.rot90(values, -1).tolist() == [[3, 0], [4, 1], [5, 2]]
 
 
-# The look before training
+# The check before training
 
 
 @pytest.fixture(scope="module")
@@ -449,14 +427,21 @@ def spoilt(tmp_path: Path) -> MaskedImages:
     return trained_on(tmp_path)
 
 
-def test_figures_equal_a_plain_count(many: MaskedImages) -> None:
-    found = findings(many, examine(many, range(len(many)), workers=0))
+def tally(images: MaskedImages, indices: Iterable[int], **options: Any) -> MaskTally:
+    return tally_images(partial(count_pixels, images, False), MaskTally(), indices, **options)
+
+
+def test_counts_equal_a_plain_count(many: MaskedImages) -> None:
+    found = checked_masks(many, tally(many, range(len(many))))
     masks = [np.asarray(Image.open(mask)) for mask in many.masks]
-    assert found.pixels == tuple(sum(int((mask == c).sum()) for mask in masks) for c in range(6))
-    assert found.images == tuple(sum(bool((mask == c).any()) for mask in masks) for c in range(6))
-    assert found.ignored == sum(int((mask == 255).sum()) for mask in masks)
-    areas = sorted((mask.shape[1], mask.shape[0]) for mask in masks)
-    assert found.sizes == (min(areas, key=np.prod), max(areas, key=np.prod))
+    for label in (*range(6), 255):
+        assert found.tally.pixels[label] == sum(int((mask == label).sum()) for mask in masks)
+    for label in range(6):
+        assert found.tally.images[label] == sum(bool((mask == label).any()) for mask in masks)
+    assert found.tally.of_classes == sum(int((mask != 255).sum()) for mask in masks)
+    sizes = sorted((mask.shape for mask in masks), key=lambda size: size[1])
+    longest = max(sizes, key=lambda size: max(size) / min(size))
+    assert found.tally.sizes.extremes == (min(sizes, key=np.prod), max(sizes, key=np.prod), longest)
     assert found.errors == ()
     unpaired, empty, never = found.warnings
     assert unpaired.startswith("1 image without a mask")
@@ -465,14 +450,17 @@ def test_figures_equal_a_plain_count(many: MaskedImages) -> None:
 
 
 def test_shares_add_up_to_the_whole(many: MaskedImages, spoilt: MaskedImages) -> None:
-    looks = {id(images): [examine(images, [i], 0) for i in range(len(images))] for images in (many, spoilt)}
+    tallies = [
+        ([tally(images, [i]) for i in range(len(images))], tally(images, range(len(images))))
+        for images in (many, spoilt)
+    ]
 
     @given(st.data())
     def check(data: st.DataObject) -> None:
-        for images in (many, spoilt):
+        for of_images, whole in tallies:
             ranks = data.draw(st.integers(1, 30))
-            shares = [sum(looks[id(images)][r::ranks], Tally()) for r in range(ranks)]
-            assert sum(data.draw(st.permutations(shares)), Tally()) == examine(images, range(len(images)), 0)
+            shares = [sum(of_images[r::ranks], MaskTally()) for r in range(ranks)]
+            assert sum(data.draw(st.permutations(shares)), MaskTally()) == whole
 
     check()
 
@@ -480,14 +468,14 @@ def test_shares_add_up_to_the_whole(many: MaskedImages, spoilt: MaskedImages) ->
 @pytest.mark.parametrize("kind", ["many", "spoilt"])
 def test_workers_find_the_same(request: pytest.FixtureRequest, kind: str) -> None:
     images = request.getfixturevalue(kind)
-    alone = examine(images, range(1, len(images)), workers=0)
-    assert examine(images, range(1, len(images)), workers=2) == alone
+    alone = tally(images, range(1, len(images)))
+    assert tally(images, range(1, len(images)), workers=2) == alone
     assert pickle.loads(pickle.dumps(alone)) == alone  # noqa: S301
 
 
-def test_problems_are_told_by_kind_with_a_few_names(spoilt: MaskedImages) -> None:
-    tally = examine(spoilt, range(len(spoilt)), workers=0)
-    found = findings(spoilt, tally)
+def test_errors_are_given_by_kind_with_a_few_names(spoilt: MaskedImages) -> None:
+    counted = tally(spoilt, range(len(spoilt)))
+    found = checked_masks(spoilt, counted)
     assert not any("\n" in line for line in found.errors + found.warnings)
     m = spoilt.masks[0].parent
     assert (
@@ -504,8 +492,8 @@ def test_problems_are_told_by_kind_with_a_few_names(spoilt: MaskedImages) -> Non
     assert "08.png" in found.errors[-1]
     assert "09.jpg" in found.errors[-1]
     assert found.errors[-1].endswith("fix these files, or pass --bad-images skip")
-    assert found.pixels == (4, 4, 4)  # of the two that are as they should be
-    skipping = findings(spoilt, tally, skip_unreadable=True)
+    assert found.tally.pixels == {0: 4, 1: 4, 2: 4}  # of the two that are as they should be
+    skipping = checked_masks(spoilt, counted, skip_unreadable=True)
     assert skipping.errors == found.errors[:-1]
     assert "09.jpg" in skipping.warnings[-1]
 
@@ -517,7 +505,7 @@ def test_images_are_not_decoded_for_their_sizes(tmp_path: Path, monkeypatch: pyt
 
     opened = write_image(tmp_path / f"x.{suffix}", 5, 7)
     monkeypatch.setattr(ImageFile.ImageFile, "load", load)
-    assert upright_size(opened) == (5, 7)
+    assert upright_size(opened) == (7, 5)
 
 
 def test_classes_without_names_are_numbered_over_both_parts(tmp_path: Path) -> None:
@@ -526,29 +514,29 @@ def test_classes_without_names_are_numbered_over_both_parts(tmp_path: Path) -> N
     train, val = read(tmp_path)
     assert train is not None
     assert val is not None
-    tallies = [examine(images, [0], 0) for images in (train, val)]
-    classes = settle_classes(train, tallies[0] + tallies[1])
+    tallies = [tally(images, [0]) for images in (train, val)]
+    classes = classes_of(train, tallies[0] + tallies[1])
     assert classes == ("0", "1", "2", "3")
-    found = findings(train.with_classes(classes), tallies[0])
-    assert (found.pixels, found.images, found.ignored) == ((1, 1, 0, 0), (1, 1, 0, 0), 1)
+    found = checked_masks(train.with_classes(classes), tallies[0])
+    assert (found.tally.pixels, found.tally.images) == ({0: 1, 1: 1, 255: 1}, {0: 1, 1: 1})
     assert found.warnings == ("classes that never occur: 2, 3",)
-    assert settle_classes(train.with_classes("xy"), tallies[0] + tallies[1]) == ("x", "y")
+    assert classes_of(train.with_classes("xy"), tallies[0] + tallies[1]) == ("x", "y")
 
 
 def test_black_and_white_masks(tmp_path: Path) -> None:
     images = one(tmp_path, [[0, 255], [255, 0]], classes=0)
-    tally = examine(images, [0], 0)
+    counted = tally(images, [0])
     hint = "255 is no class: for black and white masks list `rest,0,0,0` and `thing,255,255,255` in classes.txt"
-    assert findings(images.with_classes(settle_classes(images, tally)), tally).errors == (
+    assert checked_masks(images.with_classes(classes_of(images, counted)), counted).errors == (
         f"{tmp_path}: fewer than two classes in these masks; {hint}",
     )
-    assert findings(images.with_classes("ab"), tally).warnings == (f"classes that never occur: b; {hint}",)
+    assert checked_masks(images.with_classes("ab"), counted).warnings == (f"classes that never occur: b; {hint}",)
     coloured = one(tmp_path, [[0, 255], [255, 0]], 2, MaskCoding(colours=((0, 0, 0), (255, 255, 255))))
-    assert findings(coloured, examine(coloured, [0], 0)).pixels == (2, 2)
+    assert tally(coloured, [0]).pixels == {0: 2, 1: 2}
 
 
 def test_labels_occur_in_images_once(tmp_path: Path) -> None:
     images = one(tmp_path, [[0, 0, 0, 1, 255]])
-    tally = examine(images, [0, 0], 0)
-    assert (tally.pixels, tally.images) == (Counter({0: 6, 1: 2, 255: 2}), Counter({0: 2, 1: 2}))
-    assert examine(images, [], 0) == Tally()
+    counted = tally(images, [0, 0])
+    assert (counted.pixels, counted.images) == (Counter({0: 6, 1: 2, 255: 2}), Counter({0: 2, 1: 2}))
+    assert tally(images, []) == MaskTally()

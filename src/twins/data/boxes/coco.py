@@ -20,17 +20,19 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ...errors import TwinsError
-from ..annotation_errors import FEW, Named, a_few
-from ..classify.folder import PARTS
-from ..statistics import evenly
-from .dataset import BoxedImages, ObjectTable, Size, size_in_head
-from .object_masks import LEAST_POLYGON, Outlines, WrittenOutline, area_of, box_of, compressed
+from ...preprocessing import Size
+from ..annotation_errors import FEW, Examples, a_few
+from ..folders import TRAIN_FOLDERS, VAL_FOLDERS
+from ..images import readable_size, width_x_height
+from ..sampling import evenly
+from .dataset import BoxedImages, ObjectTable
+from .segmentations import SHORTEST_POLYGON, Segmentations, WrittenSegmentation, area_of, box_of, compressed_rle
 
 COCO_LAYOUT = "annotations/instances_train.json beside train/, or train/_annotations.coco.json (COCO)"
 
-_BESIDE = "_annotations.coco.json"  # Roboflow's, among the images
-_FOLDERS = {"train": PARTS[0], "val": PARTS[1], "test": ("test",)}
-_TRIED = 100  # images by which their folder is found
+_ROBOFLOW_NAME = "_annotations.coco.json"  # among the images
+_FOLDERS = {"train": TRAIN_FOLDERS, "val": VAL_FOLDERS, "test": ("test",)}
+_TRIED = 100  # images that are looked for to find their folder
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -55,7 +57,7 @@ class _Annotation(NamedTuple):
     box: list[float] | None  # x, y, width, height
     area: float | None
     crowd: bool
-    outline: WrittenOutline | None
+    segmentation: WrittenSegmentation | None
 
 
 class _Listing(NamedTuple):
@@ -69,7 +71,7 @@ class _Listing(NamedTuple):
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Millions of lists without a cycle: to look for one, again and again, takes as long as to read them."""
+    """Without Python's search for cycles: in millions of lists without one that takes as long as to read them."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -85,7 +87,7 @@ def read_coco(root: Path) -> tuple[BoxedImages | None, BoxedImages | None]:
 
     A file that is named neither train nor val holds training images; test files are left alone. Classes come in the
     order of the category ids, and are the same in both parts. Raises TwinsError, naming file and entry, for what cannot
-    be read; of what can be read but not used `faults` and `oddities` tell.
+    be read; what can be read but not used stands in `errors` and `warnings`.
     """
     files = annotation_files(root)
     listings = [_read_listing(file) for file in files if file]
@@ -114,14 +116,14 @@ def annotation_files(root: Path) -> tuple[Path | None, Path | None]:
 
 def _candidates(root: Path) -> Iterator[Path]:
     yield from [*root.glob("annotations/instances_*.json")] or root.glob("annotations/*.json")
-    beside = [f"{folder}/{_BESIDE}" for folders in _FOLDERS.values() for folder in folders]
-    for pattern in ("instances_*.json", "annotations.json", _BESIDE, *beside):
+    beside = [f"{folder}/{_ROBOFLOW_NAME}" for folders in _FOLDERS.values() for folder in folders]
+    for pattern in ("instances_*.json", "annotations.json", _ROBOFLOW_NAME, *beside):
         yield from root.glob(pattern)
 
 
 def _part_of(file: Path) -> str:
     """train, val or test; whole where the name says none of these, or several."""
-    if file.name == _BESIDE:
+    if file.name == _ROBOFLOW_NAME:
         return next((part for part, folders in _FOLDERS.items() if file.parent.name in folders), "whole")
     named = set(re.findall(r"(?<![a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])", file.stem.lower()))
     return named.pop() if len(named) == 1 else "whole"
@@ -146,17 +148,17 @@ def _read_listing(file: Path) -> _Listing:
 
 
 def _each(file: Path, content: Any, kind: str, read: Callable[[Row], T]) -> list[T]:
-    """What `read` makes of each entry; a ValueError of its says what is wrong with one."""
+    """What `read` returns for each entry of the list `kind`; a ValueError of its becomes a TwinsError naming it."""
     entries = content.get(kind) if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise TwinsError(f"{file}: no list {kind!r} there; expected COCO's annotations of objects, instances_*.json")
     found = []
-    for place, entry in enumerate(entries):
+    for index, entry in enumerate(entries):
         try:
             found.append(read(entry if isinstance(entry, dict) else {}))
         except ValueError as error:
             its_id = f" (id {entry['id']})" if isinstance(entry, dict) and "id" in entry else ""
-            raise TwinsError(f"{file}: {kind}[{place}]{its_id}: {error}") from error
+            raise TwinsError(f"{file}: {kind}[{index}]{its_id}: {error}") from error
     return found
 
 
@@ -187,7 +189,7 @@ def _annotation(row: Row) -> _Annotation:
         bbox,
         area,
         crowd == 1,
-        _outline(segmentation),
+        _segmentation(segmentation),
     )
 
 
@@ -206,24 +208,24 @@ def _text(row: Row, field: str) -> str:
 
 
 def _size(row: Row) -> Size | None:
-    """(width, height), or None where the file does not tell."""
-    width, height = row.get("width"), row.get("height")
-    if width is None and height is None:
+    """(height, width), or None where the file has neither."""
+    if row.get("width") is None and row.get("height") is None:
         return None
-    return _whole(row, "width"), _whole(row, "height")
+    width, height = _whole(row, "width"), _whole(row, "height")
+    return height, width
 
 
-def _outline(segmentation: Any) -> WrittenOutline | None:
-    """Polygons or run-length code; polygons of fewer than three points enclose nothing and are left out."""
+def _segmentation(segmentation: Any) -> WrittenSegmentation | None:
+    """Polygons or an RLE; polygons of fewer than three points enclose nothing and are left out."""
     if not segmentation:
         return None
     if isinstance(segmentation, dict):
-        return compressed(segmentation)
+        return compressed_rle(segmentation)
     for polygon in segmentation if isinstance(segmentation, list) else [segmentation]:
         if not (isinstance(polygon, list) and len(polygon) % 2 == 0 and _all_numbers(polygon)):
             wrong = shortened(polygon)
             raise ValueError(f"segmentation holds {wrong}; expected polygons, [x, y, x, y, ...], or run-length code")
-    return [polygon for polygon in segmentation if len(polygon) >= LEAST_POLYGON] or None
+    return [polygon for polygon in segmentation if len(polygon) >= SHORTEST_POLYGON] or None
 
 
 def _all_numbers(values: Sequence[Any]) -> bool:
@@ -263,15 +265,15 @@ def _boxed_images(listing: _Listing, classes: tuple[str, ...]) -> BoxedImages:
         entries.setdefault(entry.id, entry)
     folder = _image_folder(listing.file, [entry.file for entry in entries.values()])
     images = [folder / entry.file for entry in entries.values()]
-    sizes = [entry.size or size_in_head(path) for entry, path in zip(entries.values(), images, strict=True)]
+    sizes = [entry.size or readable_size(path) for entry, path in zip(entries.values(), images, strict=True)]
 
-    place_of = {id: place for place, id in enumerate(entries)}
+    index_of = {id: index for index, id in enumerate(entries)}
     id_of = {category.name: category.id for category in listing.categories}
     label_of = {id_of[name]: label for label, name in enumerate(classes)}
-    used = [a for a in listing.annotations if a.image in place_of and a.category in label_of]
-    used.sort(key=lambda a: place_of[a.image])
-    places = [place_of[a.image] for a in used]
-    objects = _object_table(listing.file, used, places, [label_of[a.category] for a in used], sizes)
+    used = [a for a in listing.annotations if a.image in index_of and a.category in label_of]
+    used.sort(key=lambda a: index_of[a.image])
+    image_of = [index_of[a.image] for a in used]
+    objects = _object_table(listing.file, used, image_of, [label_of[a.category] for a in used], sizes)
     return BoxedImages(
         images,
         objects,
@@ -279,45 +281,47 @@ def _boxed_images(listing: _Listing, classes: tuple[str, ...]) -> BoxedImages:
         list(entries),
         classes,
         tuple(label_of),
-        has_masks=all(a.outline for a in used if not a.crowd),
+        has_masks=all(a.segmentation for a in used if not a.crowd),
         object_ids=np.split(np.array([a.id for a in used], dtype=np.int64), objects.ends[:-1]),
-        faults=tuple(_faults(listing)),
-        oddities=tuple(_oddities(listing)),
+        errors=tuple(_errors(listing)),
+        warnings=tuple(_warnings(listing)),
     )
 
 
 def _object_table(
     file: Path,
     annotations: Sequence[_Annotation],
-    places: Sequence[int],
+    image_of: Sequence[int],
     labels: Sequence[int],
     sizes: Sequence[Size | None],
 ) -> ObjectTable:
-    """What is not annotated follows from the rest: boxes from outlines, areas from outlines or boxes."""
-    boxes, areas, outlines = [], [], Outlines()
-    for annotation, place in zip(annotations, places, strict=True):
-        outline, size = annotation.outline, sizes[place]
-        if isinstance(outline, dict) and size and outline["size"] != [size[1], size[0]]:
-            height, width = outline["size"]
+    """All objects; boxes that are not annotated follow from segmentations, areas from segmentations or boxes.
+
+    `image_of` has each annotation's index into `sizes`, in ascending order.
+    """
+    boxes, areas, segmentations = [], [], Segmentations()
+    for annotation, image in zip(annotations, image_of, strict=True):
+        segmentation, size = annotation.segmentation, sizes[image]
+        if isinstance(segmentation, dict) and size and segmentation["size"] != list(size):
             raise TwinsError(
-                f"{file}: annotation {annotation.id}: segmentation of {width} x {height} pixels in an image of "
-                f"{size[0]} x {size[1]}; annotate images in the size that they have"
+                f"{file}: annotation {annotation.id}: segmentation of {width_x_height(segmentation['size'])} pixels in "
+                f"an image of {width_x_height(size)}; annotate images in the size that they have"
             )
         box, area = annotation.box, annotation.area
         if box is None:
-            box = box_of(outline, size) if outline and size else [0.0] * 4
+            box = box_of(segmentation, size) if segmentation and size else [0.0] * 4
         if area is None:
-            area = area_of(outline, size) if outline and size else max(box[2], 0) * max(box[3], 0)
+            area = area_of(segmentation, size) if segmentation and size else max(box[2], 0) * max(box[3], 0)
         boxes.append(box)
         areas.append(area)
-        outlines.append(outline)
+        segmentations.append(segmentation)
     return ObjectTable(
         boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
         labels=np.array(labels, dtype=np.int64),
         crowd=np.array([a.crowd for a in annotations], dtype=bool),
         areas=np.array(areas, dtype=np.float64),
-        outlines=outlines,
-        ends=np.bincount(np.array(places, dtype=np.int64), minlength=len(sizes)).cumsum(),
+        segmentations=segmentations,
+        ends=np.bincount(np.array(image_of, dtype=np.int64), minlength=len(sizes)).cumsum(),
     )
 
 
@@ -326,7 +330,7 @@ def _image_folder(file: Path, names: Sequence[str]) -> Path:
     home = file.parent.parent if file.parent.name == "annotations" else file.parent
     parts = dict.fromkeys((file.stem.removeprefix("instances_"), *_FOLDERS.get(_part_of(file), ())))
     folders = [home / inside / part for part in parts for inside in ("", "images")] + [home / "images", home]
-    tried = [names[place] for place in evenly(len(names), _TRIED)]
+    tried = [names[index] for index in evenly(len(names), _TRIED)]
     for folder in folders:
         if any((folder / name).is_file() for name in tried):
             return folder
@@ -334,23 +338,25 @@ def _image_folder(file: Path, names: Sequence[str]) -> Path:
     raise TwinsError(f"{file}: none of its images, as {names[0]}, is in any of {known}")
 
 
-def _faults(listing: _Listing) -> Iterator[str]:
+def _errors(listing: _Listing) -> Iterator[str]:
     categories = {category.id for category in listing.categories}
     unknown = [f"{a.id} (category {a.category})" for a in listing.annotations if a.category not in categories]
-    yield from _told(listing, "annotations of categories that are not listed", unknown)
-    yield from _told(listing, "ids that several images share", _repeated(p.id for p in listing.images))
+    yield from _with_examples(listing, "annotations of categories that are not listed", unknown)
+    yield from _with_examples(listing, "ids that several images share", _repeated(p.id for p in listing.images))
 
 
-def _oddities(listing: _Listing) -> Iterator[str]:
+def _warnings(listing: _Listing) -> Iterator[str]:
     images = {image.id for image in listing.images}
     unknown = [f"{a.id} (image {a.image})" for a in listing.annotations if a.image not in images]
-    yield from _told(listing, "annotations of images that are not listed, left out", unknown)
-    yield from _told(listing, "ids that several annotations share", _repeated(a.id for a in listing.annotations))
+    yield from _with_examples(listing, "annotations of images that are not listed, left out", unknown)
+    yield from _with_examples(
+        listing, "ids that several annotations share", _repeated(a.id for a in listing.annotations)
+    )
 
 
-def _told(listing: _Listing, kind: str, which: Sequence[Any]) -> Iterator[str]:
+def _with_examples(listing: _Listing, kind: str, which: Sequence[Any]) -> Iterator[str]:
     if which:
-        yield f"{listing.file}: {kind}: {Named(len(which), tuple(map(str, which[:FEW])))}"
+        yield f"{listing.file}: {kind}: {Examples(len(which), tuple(map(str, which[:FEW])))}"
 
 
 def _repeated(values: Iterable[T]) -> list[T]:

@@ -9,7 +9,7 @@ from ...errors import TwinsError
 from ...recipes import DetectRecipe
 from ..masks.layouts import are_images_and_masks
 from ..split import split_parts
-from ..synthetic_scenes import write_boxed_canvases
+from ..synthetic_scenes import write_boxed_scenes
 from .coco import COCO_LAYOUT, annotation_files, read_coco
 from .dataset import BoxedImages
 from .yolo import YOLO_LAYOUT, read_yolo, yolo_file
@@ -21,12 +21,12 @@ def open_boxed(recipe: DetectRecipe, evaluation_only: bool = False) -> tuple[Box
     The data may be named by its folder, or by its JSON or YAML file.
     """
     if recipe.data == "digits":
-        recipe = recipe.replace(data=str(write_boxed_canvases(Path(recipe.output, "data", "digit-canvases-coco"))))
+        recipe = recipe.replace(data=str(write_boxed_scenes(Path(recipe.output, "data", "digit-scenes-coco"))))
     root = Path(recipe.data)
     read = read_coco if _box_layout(recipe, root) == "coco" else read_yolo
     train, val = split_parts(*read(root), recipe, evaluation_only)
-    if train is not None and (train.faults, train.oddities) == (val.faults, val.oddities):  # both from one file
-        val = replace(val, faults=(), oddities=())
+    if train is not None and (train.errors, train.warnings) == (val.errors, val.warnings):  # both from one file
+        val = replace(val, errors=(), warnings=())
     return train, val
 
 
@@ -48,8 +48,8 @@ def _box_layout(recipe: DetectRecipe, root: Path) -> str:
 
 def _other_task(root: Path) -> str:
     """A hint at the task that the folders here look made for."""
-    place = root / "train" if (root / "train").is_dir() else root
-    names = {child.name for child in place.glob("*/")}
+    folder = root / "train" if (root / "train").is_dir() else root
+    names = {child.name for child in folder.glob("*/")}
     if are_images_and_masks(names):
         return " (images and masks? pass --task segment)"
     return " (a folder a class? pass --task classify)" if len(names) > 1 else ""

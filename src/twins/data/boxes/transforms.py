@@ -75,7 +75,7 @@ class _View(NamedTuple):
     def resized(self, longest: int, shortest: int) -> _View:
         """Fitting both; bilinear without antialias, which samples where OpenCV does. Rows and columns are nearest."""
         old_height, old_width = self.pixels.shape[1:]
-        height, width = fitted_size((old_width, old_height), (longest, shortest))
+        height, width = fitted_size((old_height, old_width), (longest, shortest))
         return _View(
             F.resize(self.pixels, [height, width], antialias=False),
             self.boxes * torch.tensor([width / old_width, height / old_height] * 2),
@@ -84,7 +84,7 @@ class _View(NamedTuple):
         )
 
     def cropped(self, least: int, largest: int) -> _View:
-        """Rows and columns each of a random number in this range, as far as there are so many, at a random place."""
+        """Rows and columns each of a random number in this range, as far as there are so many, at a random position."""
         top, bottom = _span(len(self.rows), least, largest)
         left, right = _span(len(self.columns), least, largest)
         return _View(

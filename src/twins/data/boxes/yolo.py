@@ -10,17 +10,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...class_names import read_names
 from ...errors import TwinsError
 from ...optional_dependencies import need
-from ..annotation_errors import FEW, Named
-from ..classify.folder import VAL_FOLDERS, images_under
-from .dataset import BoxedImages, ObjectTable, size_in_head
-from .object_masks import LEAST_POLYGON, Outlines, area_of
+from ..annotation_errors import FEW, Examples
+from ..folders import VAL_FOLDERS, images_under
+from ..images import readable_size
+from .dataset import BoxedImages, ObjectTable
+from .segmentations import SHORTEST_POLYGON, Segmentations, area_of
 
 YOLO_LAYOUT = "data.yaml, images/train/ and labels/train/ (YOLO)"
 
 _MOST = 2.0  # coordinates are shares of the image's sides, perhaps a little beyond: larger ones are pixels
-_LINE = "`class x y width height`, or `class x y x y x y ...` for an outline, in shares of the image's sides"
+_LINE = "`class x y width height`, or `class x y x y x y ...` for a polygon, in shares of the image's sides"
 
 
 Parts = tuple[list[Path] | None, list[Path] | None]  # images, for training and for validation
@@ -32,16 +34,16 @@ class _Line(NamedTuple):
     number: int  # of the line
     label: int
     box: np.ndarray  # (4,): x and y of the corner at the top left, width, height
-    outline: np.ndarray | None  # (points, 2)
+    polygon: np.ndarray | None  # (points, 2) of x and y
 
 
 def read_yolo(root: Path) -> tuple[BoxedImages | None, BoxedImages | None]:
     """(training, validation) images of a YAML file, or of the one under `root`; either is None where it is not named.
 
-    The file tells the `names` of the classes, and where the images of `train` and `val` are: folders, or lists of
+    The file has the `names` of the classes, and where the images of `train` and `val` are: folders, or lists of
     files. Without it `classes.txt` has the names, and images are in `images/train` and `images/val`. Labels are in
     `labels/` where images are in `images/`, in a text file of the same name; an image without one has no objects.
-    Raises TwinsError, naming file and line, for what cannot be read; of what can be but is not used `faults` tells.
+    Raises TwinsError, naming file and line, for what cannot be read; what can be read but not used stands in `errors`.
     """
     file = yolo_file(root)
     if file is None:
@@ -56,7 +58,7 @@ def read_yolo(root: Path) -> tuple[BoxedImages | None, BoxedImages | None]:
 
 
 def yolo_file(root: Path) -> Path | None:
-    """What names the classes: `root` itself if it is a file. Raises TwinsError where several YAML files could be it."""
+    """The file that names the classes: `root` itself, or one in it. Raises TwinsError where several could be it."""
     if root.is_file():
         return root
     if (root / "data.yaml").is_file():
@@ -76,7 +78,7 @@ def _from_yaml(file: Path) -> tuple[tuple[str, ...], Parts]:
     if "names" not in content:
         raise TwinsError(f"{file}: no `names` there; list those of the classes, in the order of their numbers")
     if "kpt_shape" in content:
-        raise TwinsError(f"{file}: labels of key points (kpt_shape), which are no outlines; export boxes or polygons")
+        raise TwinsError(f"{file}: labels of key points (kpt_shape), which are no polygons; export boxes or polygons")
     base = file.parent / str(content.get("path") or "")
     base = base if base.is_dir() else file.parent  # the folder has been moved
     train, val = (_images(file, key, content[key], base) if content.get(key) else None for key in ("train", "val"))
@@ -87,9 +89,8 @@ def _from_names(file: Path) -> tuple[tuple[str, ...], Parts]:
     images = file.parent / "images"
     val = next((images / name for name in VAL_FOLDERS if (images / name).is_dir()), None)
     train = images / "train" if (images / "train").is_dir() else None if val else images
-    lines = [line.strip() for line in _text(file).splitlines() if line.strip()]
     parts = (images_under(folder) if folder else None for folder in (train, val))
-    return _names(file, lines, None), (next(parts), next(parts))
+    return _names(file, list(read_names(file)), None), (next(parts), next(parts))
 
 
 def _top_keys(file: Path) -> set[str]:
@@ -135,11 +136,11 @@ def _images(file: Path, key: str, entries: Any, base: Path) -> list[Path]:
     found: list[Path] = []
     for entry in entries if isinstance(entries, list) else [entries]:
         # Roboflow writes ../train/images for what lies below the file.
-        places = (base / str(entry), base / str(entry).removeprefix("../"))
-        place = next((place for place in places if place.exists()), None)
-        if place is None:
-            raise TwinsError(f"{file}: {key} names {entry}, but there is no {places[0]}; paths count from {base}")
-        found += images_under(place) if place.is_dir() else _listed(place)
+        candidates = (base / str(entry), base / str(entry).removeprefix("../"))
+        path = next((path for path in candidates if path.exists()), None)
+        if path is None:
+            raise TwinsError(f"{file}: {key} names {entry}, but there is no {candidates[0]}; paths count from {base}")
+        found += images_under(path) if path.is_dir() else _listed(path)
     if not found:
         raise TwinsError(f"{file}: no images in {key}, {shortened(entries)}")
     return found
@@ -156,27 +157,28 @@ def _boxed_images(images: Sequence[Path], classes: tuple[str, ...]) -> BoxedImag
     files = [_label_file(image) for image in images]
     if not any(file.is_file() for file in files):
         raise TwinsError(f"{files[0]}: no such file, nor one for any other of {len(files)} images; labels go there")
-    sizes = [size_in_head(image) for image in images]
+    sizes = [readable_size(image) for image in images]
     used: list[_Line] = []
-    boxes, areas, outlines, ends, unknown = [], [], Outlines(), [], []
+    boxes, areas, segmentations, ends, unknown = [], [], Segmentations(), [], []
     for file, size in zip(files, sizes, strict=True):
         for line in _lines(file):
             if not 0 <= line.label < len(classes):
                 unknown.append(f"{file}:{line.number} (class {line.label})")
             elif size:
-                box = line.box * (*size, *size)
-                outline = None if line.outline is None else [(line.outline * size).ravel().tolist()]
+                height, width = size
+                box = line.box * (width, height, width, height)
+                polygons = None if line.polygon is None else [(line.polygon * (width, height)).ravel().tolist()]
                 used.append(line)
                 boxes.append(box)
-                areas.append(area_of(outline, size) if outline else box[2] * box[3])
-                outlines.append(outline)
+                areas.append(area_of(polygons, size) if polygons else box[2] * box[3])
+                segmentations.append(polygons)
         ends.append(len(used))
     table = ObjectTable(
         boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
         labels=np.array([line.label for line in used], dtype=np.int64),
         crowd=np.zeros(len(used), dtype=bool),
         areas=np.array(areas, dtype=np.float64),
-        outlines=outlines,
+        segmentations=segmentations,
         ends=np.array(ends),
     )
     return BoxedImages(
@@ -186,10 +188,10 @@ def _boxed_images(images: Sequence[Path], classes: tuple[str, ...]) -> BoxedImag
         range(1, len(images) + 1),
         classes,
         tuple(range(len(classes))),
-        has_masks=all(line.outline is not None for line in used),
+        has_masks=all(line.polygon is not None for line in used),
         object_ids=np.split(np.array([line.number for line in used], dtype=np.int64), ends[:-1]),
         id_kind="line",
-        faults=(f"classes beyond the {len(classes)} names: {Named(len(unknown), tuple(unknown[:FEW]))}",)
+        errors=(f"classes beyond the {len(classes)} names: {Examples(len(unknown), tuple(unknown[:FEW]))}",)
         if unknown
         else (),
     )
@@ -198,9 +200,9 @@ def _boxed_images(images: Sequence[Path], classes: tuple[str, ...]) -> BoxedImag
 def _label_file(image: Path) -> Path:
     """In `labels/` for the last `images/` of the path; beside the image where there is none."""
     folders = list(image.parent.parts)
-    for place in reversed(range(len(folders))):
-        if folders[place] == "images":
-            folders[place] = "labels"
+    for depth in reversed(range(len(folders))):
+        if folders[depth] == "images":
+            folders[depth] = "labels"
             break
     return Path(*folders, f"{image.stem}.txt")
 
@@ -229,7 +231,7 @@ def _line(number: int, text: str) -> _Line:
     if len(values) == 4:
         size = values[2:]
         return _Line(number, int(label), np.concatenate([values[:2] - size / 2, size]), None)
-    if len(values) < LEAST_POLYGON or len(values) % 2:
+    if len(values) < SHORTEST_POLYGON or len(values) % 2:
         raise ValueError
     points = values.reshape(-1, 2)
     corner = points.min(axis=0)

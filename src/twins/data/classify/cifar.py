@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import TwinsError
-from ..images import ImageSet
+from .dataset import LabelledImages
 
 
-def read_cifar100(root: Path) -> tuple[ImageSet, ImageSet]:
+def read_cifar100(root: Path) -> tuple[LabelledImages, LabelledImages]:
     """(50,000 training, 10,000 test) images of 32 x 32 from `root` or `root/cifar-100-python`.
 
     Raises TwinsError for a file that is missing, broken, or asks to run code.
@@ -21,12 +21,12 @@ def read_cifar100(root: Path) -> tuple[ImageSet, ImageSet]:
     folder = root / "cifar-100-python" if (root / "cifar-100-python").is_dir() else root
     classes = tuple(name.decode() for name in _read(folder / "meta")[b"fine_label_names"])
     train, test = (_read(folder / part) for part in ("train", "test"))
-    return _image_set(train, classes), _image_set(test, classes)
+    return _labelled_images(train, classes), _labelled_images(test, classes)
 
 
-def _image_set(batch: dict[bytes, Any], classes: tuple[str, ...]) -> ImageSet:
+def _labelled_images(batch: dict[bytes, Any], classes: tuple[str, ...]) -> LabelledImages:
     pixels = np.asarray(batch[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
-    return ImageSet(pixels.transpose(0, 2, 3, 1), list(batch[b"fine_labels"]), classes)
+    return LabelledImages(pixels.transpose(0, 2, 3, 1), list(batch[b"fine_labels"]), classes)
 
 
 class _ArraysOnly(pickle.Unpickler):

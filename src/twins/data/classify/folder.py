@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ...errors import TwinsError
-from ..images import IMAGE_SUFFIXES, ImageSet
+from ..folders import VAL_FOLDERS, images_under
+from ..images import IMAGE_SUFFIXES
+from .dataset import LabelledImages
 
-VAL_FOLDERS = ("val", "valid", "validation")
-PARTS = (("train", "training"), VAL_FOLDERS)  # what folders of the two parts are called
 
-
-def read_folder(root: Path) -> tuple[ImageSet | None, ImageSet | None]:
+def read_folder(root: Path) -> tuple[LabelledImages | None, LabelledImages | None]:
     """(training, validation) images under `root`; either is None where its folder is not there.
 
     Class folders directly under `root` are training images. Raises TwinsError for a folder that is missing or holds
@@ -30,8 +28,11 @@ def read_folder(root: Path) -> tuple[ImageSet | None, ImageSet | None]:
     return train, val
 
 
-def read_classes(root: Path, classes: tuple[str, ...] | None = None) -> ImageSet:
-    """The images under `root`, labelled by their folder's place among `classes` (the sorted folders by default)."""
+def read_classes(root: Path, classes: tuple[str, ...] | None = None) -> LabelledImages:
+    """The images under `root`, labelled by their folder's index in `classes` (the sorted folders by default).
+
+    Raises TwinsError for a root without folders, a folder without images, and one that is not among `classes`.
+    """
     folders = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not folders:
         raise TwinsError(f"{root}: no images here; expected a folder a class, with images in each")
@@ -50,14 +51,7 @@ def read_classes(root: Path, classes: tuple[str, ...] | None = None) -> ImageSet
             )
         paths += found
         labels += [label_of[name]] * len(found)
-    return ImageSet(paths, labels, classes)
-
-
-def images_under(folder: Path) -> list[Path]:
-    found = []
-    for parent, _, files in os.walk(folder, followlinks=True):
-        found += [Path(parent, file) for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
-    return sorted(found)
+    return LabelledImages(paths, labels, classes)
 
 
 def _some(names: tuple[str, ...]) -> str:

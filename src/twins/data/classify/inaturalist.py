@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import TwinsError
-from ..images import ImageSet
+from .dataset import LabelledImages
 
 
-def read_inaturalist(root: Path, year: int, category: str) -> tuple[ImageSet, ImageSet]:
+def read_inaturalist(root: Path, year: int, category: str) -> tuple[LabelledImages, LabelledImages]:
     """(training, validation) from `train{year}.json`, `val{year}.json` and `categories.json` under `root`.
 
     Classes are numbered in the order in which the training annotations first name them, as the original does.
@@ -26,7 +26,7 @@ def read_inaturalist(root: Path, year: int, category: str) -> tuple[ImageSet, Im
             raise TwinsError(f"{root / f'val{year}.json'}: class {name!r} does not occur in the training annotations")
     classes = tuple(label_of)
     train_set, val_set = (
-        ImageSet([_locate(root, file) for file, _ in rows], [label_of[name] for _, name in rows], classes)
+        LabelledImages([_locate(root, file) for file, _ in rows], [label_of[name] for _, name in rows], classes)
         for rows in (train, val)
     )
     return train_set, val_set

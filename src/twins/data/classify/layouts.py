@@ -9,24 +9,26 @@ from ...recipes import ClassifyRecipe
 from ..boxes.coco import annotation_files
 from ..boxes.yolo import yolo_file
 from ..digits import read_digits
-from ..images import ImageSet
 from ..masks.layouts import are_images_and_masks
 from ..split import split_parts
 from .cifar import read_cifar100
+from .dataset import LabelledImages
 from .folder import read_folder
 from .inaturalist import read_inaturalist
 from .list_file import read_lists
 
 
-def open_labelled(recipe: ClassifyRecipe, evaluation_only: bool = False) -> tuple[ImageSet | None, ImageSet]:
+def open_labelled(
+    recipe: ClassifyRecipe, evaluation_only: bool = False
+) -> tuple[LabelledImages | None, LabelledImages]:
     """(training, validation) images of a recipe's data, the latter split off by `val_split` where the data has none.
 
     With `evaluation_only` training images may be missing, and a `val_split` of 0 takes all images. Raises
     TwinsError, naming file or folder, for data that cannot be used.
     """
     root = Path(recipe.data)
-    train: ImageSet | None
-    val: ImageSet | None
+    train: LabelledImages | None
+    val: LabelledImages | None
     match _layout(recipe, root):
         case "digits":
             train, val = read_digits()
@@ -54,7 +56,7 @@ def open_labelled(recipe: ClassifyRecipe, evaluation_only: bool = False) -> tupl
     return train, val
 
 
-def _refuse_masks(root: Path, images: ImageSet | None) -> None:
+def _refuse_masks(root: Path, images: LabelledImages | None) -> None:
     """Folders of images and of masks would pass for two classes."""
     if images is not None and are_images_and_masks(images.classes, nothing_else=True):
         raise TwinsError(f"{root}: holds images and masks, not a folder a class: pass --task segment")

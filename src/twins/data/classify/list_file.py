@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...class_names import numbered, read_names
 from ...errors import TwinsError
-from ..images import ImageSet
+from .dataset import LabelledImages
 
 
-def read_lists(root: Path) -> tuple[ImageSet | None, ImageSet | None]:
+def read_lists(root: Path) -> tuple[LabelledImages | None, LabelledImages | None]:
     """(training, validation) from `meta/train.txt` and `meta/val.txt`; paths are relative to `train/`, `val/` or root.
 
     Names of classes come from `meta/classes.txt`, a name a line, or are the labels' numbers. Raises TwinsError for
@@ -21,7 +22,7 @@ def read_lists(root: Path) -> tuple[ImageSet | None, ImageSet | None]:
     count = 1 + max(label for rows in entries.values() for _, label in rows)
     classes = _class_names(root / "meta" / "classes.txt", count)
     sets = {
-        part: ImageSet([_locate(root, part, name) for name, _ in rows], [label for _, label in rows], classes)
+        part: LabelledImages([_locate(root, part, name) for name, _ in rows], [label for _, label in rows], classes)
         for part, rows in entries.items()
     }
     return sets.get("train"), sets.get("val")
@@ -43,8 +44,8 @@ def _read_list(path: Path) -> list[tuple[str, int]]:
 
 def _class_names(path: Path, count: int) -> tuple[str, ...]:
     if not path.is_file():
-        return tuple(str(label) for label in range(count))
-    names = tuple(path.read_text(encoding="utf-8").splitlines())
+        return numbered(count)
+    names = read_names(path)
     if len(names) < count:
         raise TwinsError(f"{path}: {len(names)} names, but the lists use labels up to {count - 1}")
     return names

@@ -1,4 +1,4 @@
-"""From a decoded image to the tensor that a network sees: the published augmentation, and the one preprocessing."""
+"""From an image to the normalised (C, S, S) float32 tensor that a classifier takes: in training, and in evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torchvision import transforms
 from ...optional_dependencies import need
 from ...preprocessing import ClassifyPreprocessing
 from ...recipes import ClassifyRecipe
-from .fast_shear import quicken
+from .fast_shear import use_fast_shear
 from .partial_jpeg import JpegImage
 
 Transform = Callable[[Any], Tensor]  # of a PIL image, or of a JpegImage where it says so
@@ -36,14 +36,14 @@ def eval_transform(preprocessing: ClassifyPreprocessing) -> Transform:
         ]
     else:
         steps = [_FitSquare(size)]
-    return transforms.Compose([*steps, _Normalised(preprocessing.mean, preprocessing.std)])
+    return transforms.Compose([*steps, _Normalised(preprocessing)])
 
 
 def train_transform(recipe: ClassifyRecipe, turbo: bool = False) -> Transform:
     """The published augmentation, from timm, by the recipe's numbers.
 
-    In its `turbo` form, for colour images of more than 32 pixels, it draws the same random numbers, takes a
-    JpegImage too, and works out some of the pixels quicker.
+    With `turbo`, for colour images of more than 32 pixels, it draws the same random numbers, takes a JpegImage too,
+    and computes some of the pixels faster.
     """
     augment = need("timm.data", extra="train").create_transform(
         input_size=recipe.img_size,
@@ -63,7 +63,7 @@ def train_transform(recipe: ClassifyRecipe, turbo: bool = False) -> Transform:
     )
     fix_posterize(augment.transforms)
     if turbo:
-        _quicken(augment.transforms, recipe)
+        _use_fast_steps(augment.transforms, recipe)
     if recipe.degrees or recipe.shear or recipe.zoom:
         zoom = (1 - recipe.zoom, 1 + recipe.zoom)
         bilinear = transforms.InterpolationMode.BILINEAR
@@ -75,13 +75,13 @@ def train_transform(recipe: ClassifyRecipe, turbo: bool = False) -> Transform:
     return augment
 
 
-def _quicken(steps: list[Any], recipe: ClassifyRecipe) -> None:
-    """Put quick forms in the place of timm's crop, of those operations that have one, and of the normalisation."""
+def _use_fast_steps(steps: list[Any], recipe: ClassifyRecipe) -> None:
+    """Replace timm's crop, shears and shifts, and the normalisation by faster ones."""
     steps[0] = _RandomCrop(steps[0])
     for operation in _operations(steps):
-        quicken(operation)
-    first = next(place for place, step in enumerate(steps) if isinstance(step, transforms.Normalize))
-    steps[first - 1 : first + 1] = [_Normalised(recipe.mean, recipe.std)]
+        use_fast_shear(operation)
+    normalize = next(index for index, step in enumerate(steps) if isinstance(step, transforms.Normalize))
+    steps[normalize - 1 : normalize + 1] = [_Normalised(recipe.preprocessing())]
 
 
 def fix_posterize(steps: list[Any]) -> None:
@@ -94,8 +94,8 @@ def fix_posterize(steps: list[Any]) -> None:
             operation.aug_fn = partial(_posterize, operation.aug_fn)
 
 
-def _posterize(operation: Callable[..., Image.Image], image: Image.Image, bits: int, **given: Any) -> Image.Image:
-    return operation(image, bits, **given) if bits > 0 else Image.new(image.mode, image.size)
+def _posterize(operation: Callable[..., Image.Image], image: Image.Image, bits: int, **options: Any) -> Image.Image:
+    return operation(image, bits, **options) if bits > 0 else Image.new(image.mode, image.size)
 
 
 def _operations(steps: list[Any]) -> Iterator[Any]:
@@ -137,12 +137,12 @@ class _ShortSide:
         if isinstance(image, Image.Image):
             return self.resize(image)
         short = min(image.size)
-        width, height = (self.size if side == short else int(self.size * side / short) for side in image.size)
-        return image.resized((width, height))
+        height, width = (self.size if side == short else int(self.size * side / short) for side in image.size)
+        return image.resized((height, width))
 
 
 class _RandomCrop:
-    """timm's random crop, which draws where and how large; of a JpegImage only that part is resized."""
+    """timm's random crop, which draws its position and size; of a JpegImage only that part is resized."""
 
     def __init__(self, crop: Any) -> None:
         self.crop = crop
@@ -150,23 +150,21 @@ class _RandomCrop:
     def __call__(self, image: Image.Image | JpegImage) -> Image.Image:
         if isinstance(image, Image.Image):
             return self.crop(image)
-        crop, (width, height) = self.crop, image.size
-        size_alone = torch.empty(3, height, width, device="meta")
-        top, left, rows, columns = crop.get_params(size_alone, crop.scale, crop.ratio)
-        kinds = crop.interpolation
-        kind = random.choice(kinds) if isinstance(kinds, tuple | list) else kinds
-        return image.resized(crop.size[::-1], (left, top, left + columns, top + rows), kind.value)
+        crop = self.crop
+        without_pixels = torch.empty(3, *image.size, device="meta")  # get_params only asks for its size
+        top, left, height, width = crop.get_params(without_pixels, crop.scale, crop.ratio)
+        modes = crop.interpolation
+        mode = random.choice(modes) if isinstance(modes, tuple | list) else modes
+        return image.resized(crop.size, (left, top, left + width, top + height), mode.value)
 
 
 class _Normalised:
-    """ToTensor and Normalize of torchvision in one, with the same answer to the last bit and fewer copies."""
+    """ToTensor and Normalize of torchvision in one, with the same output to the last bit and fewer copies."""
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        self.mean, self.std = (torch.tensor(values)[:, None, None] for values in (mean, std))
+    def __init__(self, preprocessing: ClassifyPreprocessing) -> None:
+        self.preprocessing = preprocessing
 
     def __call__(self, image: Image.Image) -> Tensor:
         pixels = np.array(image)
         tensor_CHW = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
-        return (
-            tensor_CHW.to(torch.float32, memory_format=torch.contiguous_format).div_(255).sub_(self.mean).div_(self.std)
-        )
+        return self.preprocessing.normalise(tensor_CHW)

@@ -1,130 +1,112 @@
-"""A look through all masks before training: what would stop it, what is odd, and how often each class occurs.
-
-Every process looks at its share; the tallies add up.
-"""
+"""The check of masks before training: what would stop it, what is odd, and how often each class occurs."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
 
 from ...class_names import numbered
-from ...progress import Progress
-from ..annotation_errors import FEW, AnnotationError, Named, a_few, added
-from ..images import UnreadableImageError, read_image, upright_size
-from ..loading import leave_stopping_to_the_main_process
+from ...recipes import SegmentRecipe
+from ..annotation_errors import Examples, ExamplesByKind
+from ..checks import file_errors, file_warnings, missing_classes, tally_over_ranks
+from ..images import read_image, upright_size
+from ..statistics import TRAINING, CheckedPart, DatasetStatistics, ImageSizes, Tally, dataset_statistics
 from .dataset import IGNORED, MaskedImages
+from .transforms import crop_error
 
+FEW_MASKS = 100  # this process reads so many before workers could have started
 BLACK_AND_WHITE = "255 is no class: for black and white masks list `rest,0,0,0` and `thing,255,255,255` in classes.txt"
-Size = tuple[int, int]  # width, height
-T = TypeVar("T")
+EMPTY = "no pixel of any class in the mask"  # a kind of warnings
 
 
 @dataclass(frozen=True)
-class Tally:
-    """What was seen in some masks. Tallies of two shares add up to the tally of both, in any order."""
+class MaskTally(Tally):
+    """What was counted in some masks."""
 
     pixels: Counter[int] = field(default_factory=Counter)  # of each label, and IGNORED
-    images: Counter[int] = field(default_factory=Counter)  # in which a label occurs
-    problems: dict[str, Named] = field(default_factory=dict)  # by what to do about them
-    unreadable: Named = Named()
-    empty: Named = Named()  # images without one pixel of a class
-    sizes: tuple[Size, ...] = ()  # of the smallest and the largest image
-    longest: tuple[Size, ...] = ()  # of the most elongated one
-
-    def __add__(self, other: Tally) -> Tally:
-        by_area = sorted(self.sizes + other.sizes, key=lambda size: (size[0] * size[1], size))
-        return Tally(
-            self.pixels + other.pixels,
-            self.images + other.images,
-            added(self.problems, other.problems),
-            self.unreadable + other.unreadable,
-            self.empty + other.empty,
-            tuple(by_area[:1] + by_area[-1:]),
-            tuple(sorted(self.longest + other.longest, key=lambda size: (max(size) / min(size), size))[-1:]),
-        )
-
-
-@dataclass(frozen=True)
-class MaskFindings:
-    """The outcome, in words and metrics."""
-
-    errors: tuple[str, ...]  # what makes training impossible; each names files
-    warnings: tuple[str, ...]
-    pixels: tuple[int, ...]  # of each class
-    images: tuple[int, ...]  # in which each class occurs
-    ignored: int  # pixels
-    sizes: tuple[Size, ...]  # (width, height) of the smallest and the largest image; () without any
-    longest: tuple[Size, ...]  # of the most elongated one
 
     @property
-    def extremes(self) -> tuple[Size, ...]:
-        """If none of these images fills a crop, none at all does."""
-        return self.sizes + self.longest
+    def of_classes(self) -> int:
+        """Pixels of any class."""
+        return self.pixels.total() - self.pixels[IGNORED]
 
 
-def examine(
-    images: MaskedImages, indices: Iterable[int], workers: int, progress: Progress | None = None, decode: bool = False
-) -> Tally:
-    """The tally of these images, by so many processes beside this one. Raises nothing for bad files: it counts them.
+def check_masks(
+    parts: Mapping[str, MaskedImages], recipe: SegmentRecipe, decode: bool = False
+) -> tuple[tuple[str, ...], dict[str, CheckedPart[MaskTally]]]:
+    """The names of the classes, numbers where nobody has named them, and the outcome for each part.
 
-    Where classes are not named, every label from 0 to 254 is taken for one. Masks are read; of images the head
-    alone, which tells their size, unless `decode` asks for the whole.
+    Every rank must call, and reads its share. With `decode` images are decoded too; otherwise only their headers are
+    read.
     """
-    looks = DataLoader(
-        _Looks(images, decode),
-        batch_size=None,
-        sampler=list(indices),
-        num_workers=workers,
-        collate_fn=_as_is,
-        worker_init_fn=leave_stopping_to_the_main_process,
-    )
-    tally = Tally()
-    for look in progress.over(looks) if progress else looks:
-        tally += look
-    return tally
+    tallies = {
+        part: tally_over_ranks(
+            partial(count_pixels, images, decode),
+            MaskTally(),
+            len(images),
+            recipe.workers,
+            f"checking masks, {part}",
+            chunk=1,
+            few=FEW_MASKS,
+        )
+        for part, images in parts.items()
+    }
+    classes = classes_of(next(iter(parts.values())), sum(tallies.values(), MaskTally()))
+    skip = recipe.bad_images == "skip"
+    checked = {part: checked_masks(parts[part].with_classes(classes), tally, skip) for part, tally in tallies.items()}
+    return classes, checked
 
 
-def settle_classes(images: MaskedImages, tally: Tally) -> tuple[str, ...]:
-    """The names of the classes: as told, or numbers up to the largest in `tally`, which is to cover all parts."""
+def mask_statistics(parts: Mapping[str, MaskedImages], recipe: SegmentRecipe) -> DatasetStatistics:
+    """How often each class occurs in each part, and what is wrong."""
+
+    def describe(part: str, tally: MaskTally) -> str:
+        images = f"{len(parts[part])} images with masks"
+        if not tally.sizes.extremes:
+            return f"{images}, of which none can be used"
+        ignored = _percent(tally.pixels[IGNORED], tally.pixels.total())
+        return f"{images}, {tally.sizes}; {ignored} of pixels are of no class"
+
+    classes, checked = check_masks(parts, recipe, decode=True)
+    statistics = dataset_statistics(checked, describe, classes, ("images", "of pixels"), _cells)
+    if TRAINING in checked and (error := crop_error(recipe, checked[TRAINING].tally.sizes.extremes)):
+        return replace(statistics, errors=(*statistics.errors, error))
+    return statistics
+
+
+def _cells(tally: MaskTally, label: int) -> tuple[str, str]:
+    return str(tally.images[label]), _percent(tally.pixels[label], tally.of_classes)
+
+
+def _percent(count: int, total: int) -> str:
+    return f"{100 * count / max(total, 1):.2f} %"
+
+
+def classes_of(images: MaskedImages, tally: MaskTally) -> tuple[str, ...]:
+    """The names of the classes where they have some, else numbers up to the largest label in the tally of all parts."""
     largest = max((label for label in tally.pixels if label != IGNORED), default=-1)
     return images.classes or numbered(largest + 1)
 
 
-def findings(images: MaskedImages, tally: Tally, skip_unreadable: bool = False) -> MaskFindings:
-    """What the tally of all of `images`, whose classes are settled, comes to.
+def checked_masks(images: MaskedImages, tally: MaskTally, skip_unreadable: bool = False) -> CheckedPart[MaskTally]:
+    """Errors and warnings that follow from the tally of all of `images`, whose classes have names.
 
-    Unreadable files are errors, or warnings where they are to be skipped.
+    Unreadable files are errors, or warnings where they are skipped.
     """
-    labels = range(len(images.classes))
-    return MaskFindings(
-        tuple(_errors(images, tally, skip_unreadable)),
-        tuple(_warnings(images, tally, skip_unreadable)),
-        tuple(tally.pixels[label] for label in labels),
-        tuple(tally.images[label] for label in labels),
-        tally.pixels[IGNORED],
-        tally.sizes,
-        tally.longest,
-    )
+    errors = file_errors(tally, skip_unreadable) or _errors_of_all(images, tally)
+    return CheckedPart(tally, tuple(errors), tuple(_warnings(images, tally, skip_unreadable)))
 
 
-def _errors(images: MaskedImages, tally: Tally, skip_unreadable: bool) -> list[str]:
-    """What is wrong with some files; or, where nothing is, with all of them together."""
-    errors = [f"{files}; {advice}" for advice, files in tally.problems.items()]
-    if tally.unreadable.count and not skip_unreadable:
-        errors.append(f"unreadable: {tally.unreadable}; fix these files, or pass --bad-images skip")
-    if errors:
-        return errors
+def _errors_of_all(images: MaskedImages, tally: MaskTally) -> list[str]:
+    """What is wrong with all files together, where nothing is wrong with any."""
     folder = images.masks[0].parent
-    if not tally.sizes:
+    if not tally.sizes.extremes:
         return [f"{folder}: none of the images with masks can be read"]
-    if not tally.pixels.keys() - {IGNORED}:
+    if not tally.images:
         return [f"{folder}: no pixel of any class in all these masks; {BLACK_AND_WHITE}"]
     if len(images.classes) < 2:
         hint = f"; {BLACK_AND_WHITE}" if IGNORED in tally.pixels else ""
@@ -132,44 +114,30 @@ def _errors(images: MaskedImages, tally: Tally, skip_unreadable: bool) -> list[s
     return []
 
 
-def _warnings(images: MaskedImages, tally: Tally, skip_unreadable: bool) -> Iterator[str]:
-    yield from images.unpaired
-    if tally.unreadable.count and skip_unreadable:
-        yield f"unreadable, left out: {tally.unreadable}"
-    if tally.empty.count:
-        yield f"no pixel of any class in the mask: {tally.empty}"
-    missing = [name for label, name in enumerate(images.classes) if not tally.pixels[label]]
-    if missing:
-        hint = f"; {BLACK_AND_WHITE}" if tally.pixels.keys() == {0, IGNORED} else ""
-        yield f"classes that never occur: {a_few(missing[:FEW], len(missing))}{hint}"
+def _warnings(images: MaskedImages, tally: MaskTally, skip_unreadable: bool) -> Iterator[str]:
+    yield from images.warnings
+    yield from file_warnings(tally, (EMPTY,), skip_unreadable)
+    if missing := missing_classes(tally, images.classes):
+        yield f"{missing}; {BLACK_AND_WHITE}" if tally.pixels.keys() == {0, IGNORED} else missing
 
 
-class _Looks(Dataset[Tally]):
-    """The tally of one image each."""
+def count_pixels(images: MaskedImages, decode: bool, index: int) -> MaskTally:
+    """The tally of one mask. Raises UnreadableImageError, and AnnotationError as `MaskedImages.read` does.
 
-    def __init__(self, images: MaskedImages, decode: bool) -> None:
-        self.images, self.decode = images, decode
-
-    def __getitem__(self, index: int) -> Tally:
-        try:
-            if self.decode:
-                read_image(self.images.images[index])
-            mask = self.images.read_mask(index)
-            size = upright_size(self.images.images[index])
-            self.images.check_size(index, size, mask)
-        except UnreadableImageError as error:
-            return Tally(unreadable=Named.one(str(error)))
-        except AnnotationError as error:
-            return Tally(problems={error.advice: Named.one(error.what)})
-        return _tally(self.images.name(index), mask, size)
-
-
-def _tally(name: str, mask: torch.Tensor, size: Size) -> Tally:
+    Where classes have no names, every label from 0 to 254 is taken for one. The image itself is decoded only with
+    `decode`; otherwise its header is read, which has its size.
+    """
+    if decode:
+        read_image(images.images[index])
+    mask = images.read_mask(index)
+    size = upright_size(images.images[index])
+    images.check_size(index, size, mask)
     counts = np.bincount(mask.numpy().ravel(), minlength=IGNORED + 1)
     pixels = Counter({int(label): int(counts[label]) for label in np.flatnonzero(counts)})
     labels = pixels.keys() - {IGNORED}
-    return Tally(pixels, Counter(labels), empty=Named() if labels else Named.one(name), sizes=(size,), longest=(size,))
-
-
-def _as_is(look: T) -> T:
-    return look
+    return MaskTally(
+        images=Counter(labels),
+        warnings=ExamplesByKind() if labels else ExamplesByKind({EMPTY: Examples.one(images.name(index))}),
+        sizes=ImageSizes(frozenset([size])),
+        pixels=pixels,
+    )

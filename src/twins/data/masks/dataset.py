@@ -11,8 +11,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ...class_names import Colour
+from ...preprocessing import Size
 from ..annotation_errors import AnnotationError
-from ..images import BROKEN, UnreadableImageError, read_image
+from ..images import DECODER_ERRORS, ImageFiles, UnreadableImageError, read_image, size_of, width_x_height
 
 IGNORED = 255  # in every mask that leaves this module: no class
 MOST_CLASSES = IGNORED
@@ -28,28 +30,17 @@ class MaskCoding:
 
     reduce_zero_label: bool = False  # 0 and 255 -> IGNORED, 1.. -> 0..
     ignore_index: int = 255  # this value in a file -> IGNORED
-    colours: tuple[tuple[int, int, int], ...] = ()  # one a class; where given, the colour of a pixel says its class
+    colours: tuple[Colour, ...] = ()  # one a class; where given, the colour of a pixel says its class
 
 
 @dataclass(frozen=True)
-class MaskedImages:
+class MaskedImages(ImageFiles):
     """Images with a mask file each. `classes` is empty where nobody has named them."""
 
-    images: Sequence[Path]
     masks: Sequence[Path]
     classes: tuple[str, ...]
     coding: MaskCoding
-    unpaired: tuple[str, ...] = ()  # what was found without its other half, in words
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def in_memory(self) -> bool:
-        return False
-
-    def name(self, index: int) -> str:
-        return str(self.images[index])
+    warnings: tuple[str, ...] = ()  # images without a mask, and masks without an image, a line each
 
     def read(self, index: int, channels: int) -> tuple[Image.Image, Tensor]:
         """The upright image of 1 or 3 channels, and its labels as from `read_mask`.
@@ -58,7 +49,7 @@ class MaskedImages:
         classes.
         """
         image, mask = read_image(self.images[index], channels), self.read_mask(index)
-        self.check_size(index, image.size, mask)
+        self.check_size(index, size_of(image), mask)
         return image, mask
 
     def read_mask(self, index: int) -> Tensor:
@@ -68,17 +59,17 @@ class MaskedImages:
             self._check_labels(index, labels)
         return torch.from_numpy(labels)
 
-    def check_size(self, index: int, size: tuple[int, int], mask: Tensor) -> None:
-        """Raises AnnotationError unless the mask (H, W) is as large as the image, whose size is (width, height)."""
+    def check_size(self, index: int, size: Size, mask: Tensor) -> None:
+        """Raises AnnotationError unless the mask (H, W) is as large as the image, which has this size."""
         height, width = mask.shape
-        if (width, height) == size:
-            return
         if (height, width) == size:
+            return
+        if (width, height) == size:
             advice = "width and height are swapped: turn masks as the EXIF tags of their images turn these"
         else:
             advice = "save each mask in the size of its image"
         raise AnnotationError(
-            f"{self.masks[index]}: {width} x {height} pixels, but {self.images[index]} has {size[0]} x {size[1]}",
+            f"{self.masks[index]}: {width} x {height} pixels, but {self.images[index]} has {width_x_height(size)}",
             advice,
         )
 
@@ -107,12 +98,12 @@ def read_labels(path: Path, coding: MaskCoding) -> np.ndarray:
     try:
         with Image.open(path) as image:
             ImageOps.exif_transpose(image, in_place=True)
-    except BROKEN as error:
-        raise UnreadableImageError(f"{path}: {error or type(error).__name__}") from error
+    except DECODER_ERRORS as error:
+        raise UnreadableImageError.of(path, error) from error
     if image.format in _LOSSY:
         raise AnnotationError(
             f"{path}: the mask is a JPEG file",
-            "its compression invents values between the classes: draw masks as PNG files",
+            "its compression invents values between the classes: save masks as PNG files",
         )
     values = _classes_by_colour(path, image, coding.colours) if coding.colours else _numbers(path, image)
     return _labels(path, values, coding)
@@ -130,23 +121,23 @@ def _numbers(path: Path, image: Image.Image) -> np.ndarray:
     return values.astype(np.uint8) if image.mode == "1" else values
 
 
-def _classes_by_colour(path: Path, image: Image.Image, colours: Sequence[tuple[int, int, int]]) -> np.ndarray:
-    """(H, W) places among the colours. Palettes and greys are colours too: tools save images of few colours so."""
+def _classes_by_colour(path: Path, image: Image.Image, colours: Sequence[Colour]) -> np.ndarray:
+    """(H, W) int16 indices into the colours, which tools also save as palettes and greys where there are few."""
     if image.mode not in _COLOURS:
         raise AnnotationError(
             f"{path}: no colours in a mask of mode {image.mode}", "save colour masks as 8-bit RGB PNG"
         )
     seen = _as_one_number(np.asarray(image.convert("RGB")))
-    places = np.full(seen.shape, -1, dtype=np.int16)
-    for place, colour in enumerate(_as_one_number(np.array(colours))):
-        places[seen == colour] = place
-    if (places < 0).any():
-        red, green, blue = int(seen[places < 0][0]).to_bytes(3)
+    classes = np.full(seen.shape, -1, dtype=np.int16)
+    for index, colour in enumerate(_as_one_number(np.array(colours))):
+        classes[seen == colour] = index
+    if (classes < 0).any():
+        red, green, blue = int(seen[classes < 0][0]).to_bytes(3)
         raise AnnotationError(
             f"{path}: colour {red},{green},{blue} is none of the {len(colours)} classes'",
             "list all colours among the classes, or leave colours out there if masks hold numbers",
         )
-    return places
+    return classes
 
 
 def _as_one_number(colours: np.ndarray) -> np.ndarray:

@@ -7,26 +7,26 @@ ADE20K keeps `images/training` and `annotations/training`, Cityscapes `leftImg8b
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ...class_names import Colour, read_names_and_colours
 from ...errors import TwinsError
 from ...recipes import SegmentRecipe
 from ..annotation_errors import FEW, a_few
-from ..classify.folder import PARTS
+from ..folders import TRAIN_FOLDERS, VAL_FOLDERS
 from ..images import IMAGE_SUFFIXES
 from ..split import split_parts
-from ..synthetic_scenes import write_masked_canvases
+from ..synthetic_scenes import write_masked_scenes
 from .dataset import MOST_CLASSES, MaskCoding, MaskedImages
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "leftImg8bit", "JPEGImages")
+PART_FOLDERS = (TRAIN_FOLDERS, VAL_FOLDERS)
 MASK_FOLDERS = ("masks", "mask", "labels", "annotations", "gtFine", "SegmentationClass")
 
 LAYOUT = "--data takes a folder with images/train and masks/train, train/images and train/masks, or images and masks"
 
-Colour = tuple[int, int, int]
 Folders = tuple[Path, Path]  # of images, of masks
 
 
@@ -41,7 +41,7 @@ def read_mask_folders(recipe: SegmentRecipe) -> tuple[MaskedImages | None, Maske
     """(training, validation) images with masks under `recipe.data`; either is None where its folders are not there.
 
     Folders without parts are training images. An image and a mask belong together when their paths are the same
-    below these folders but for the suffixes. What has no other half is left out and told in `unpaired`. Raises
+    below these folders but for the suffixes. What has no other half is left out and named in `warnings`. Raises
     TwinsError, naming folder or file, for folders that are missing or hold no pair, and for a bad file of class names.
     """
     root = Path(recipe.data)
@@ -51,7 +51,7 @@ def read_mask_folders(recipe: SegmentRecipe) -> tuple[MaskedImages | None, Maske
     if colours and recipe.reduce_zero_label:
         raise TwinsError(
             "--reduce-zero-label is for masks of numbers, but the classes have colours; to leave a colour out pass its "
-            "place from 0 as --ignore-index"
+            "index from 0 as --ignore-index"
         )
     coding = MaskCoding(recipe.reduce_zero_label, recipe.ignore_index, colours)
     train, val = (_pair_up(folders, recipe, classes, coding) if folders else None for folders in _folders(root))
@@ -60,24 +60,24 @@ def read_mask_folders(recipe: SegmentRecipe) -> tuple[MaskedImages | None, Maske
 
 def _folders(root: Path) -> tuple[Folders | None, Folders | None]:
     """The folders of the training and of the validation part."""
-    outer = [_child(root, names) for names in PARTS]
+    outer = [_child(root, names) for names in PART_FOLDERS]
     if any(outer):
         train, val = (_both_kinds(part) if part else None for part in outer)
         return train, val
     whole = _both_kinds(root)
-    inner = [tuple(_child(folder, names) for folder in whole) for names in PARTS]
+    inner = [tuple(_child(folder, names) for folder in whole) for names in PART_FOLDERS]
     if not any(images for images, _ in inner):
         return whole, None
-    train, val = (_both_halves(whole, part, names) for part, names in zip(inner, PARTS, strict=True))
+    train, val = (_both_halves(whole, part, names) for part, names in zip(inner, PART_FOLDERS, strict=True))
     return train, val
 
 
-def _both_kinds(place: Path) -> Folders:
-    images, masks = _child(place, IMAGE_FOLDERS), _child(place, MASK_FOLDERS)
+def _both_kinds(folder: Path) -> Folders:
+    images, masks = _child(folder, IMAGE_FOLDERS), _child(folder, MASK_FOLDERS)
     if images and masks:
         return images, masks
-    kind, names = ("masks", MASK_FOLDERS) if images else ("pictures", IMAGE_FOLDERS)
-    raise TwinsError(f"{place}: no folder of {kind} there ({', '.join(names)}); {LAYOUT}")
+    kind, names = ("masks", MASK_FOLDERS) if images else ("images", IMAGE_FOLDERS)
+    raise TwinsError(f"{folder}: no folder of {kind} there ({', '.join(names)}); {LAYOUT}")
 
 
 def _both_halves(whole: Folders, part: tuple[Path | None, ...], names: tuple[str, ...]) -> Folders | None:
@@ -104,15 +104,15 @@ def _pair_up(folders: Folders, recipe: SegmentRecipe, classes: tuple[str, ...], 
     both = sorted(images.keys() & masks.keys())
     if not both:
         raise TwinsError(_why_no_pair(image_folder, mask_folder, recipe))
-    lonely_images = [images[stem] for stem in sorted(images.keys() - masks.keys())]
-    lonely_masks = [masks[stem] for stem in sorted(masks.keys() - images.keys())]
+    without_mask = [images[stem] for stem in sorted(images.keys() - masks.keys())]
+    without_image = [masks[stem] for stem in sorted(masks.keys() - images.keys())]
     return MaskedImages(
         [image_folder / images[stem] for stem in both],
         [mask_folder / masks[stem] for stem in both],
         classes,
         coding,
-        _counted(lonely_images, image_folder, "image", "a mask")
-        + _counted(lonely_masks, mask_folder, "mask", "an image"),
+        _counted(without_mask, image_folder, "image", "a mask")
+        + _counted(without_image, mask_folder, "mask", "an image"),
     )
 
 
@@ -143,7 +143,7 @@ def _why_no_pair(images: Path, masks: Path, recipe: SegmentRecipe) -> str:
     if mask_files and all(file.lower().endswith((".jpg", ".jpeg")) for file in mask_files):
         return (
             f"{masks}: all masks are JPEG files ({mask_files[0]}); its compression invents values between the classes: "
-            f"draw masks as PNG files"
+            f"save masks as PNG files"
         )
     here, there = (f"as {files[0]}" if files else "it is empty" for files in (image_files, mask_files))
     return (
@@ -160,65 +160,16 @@ def _counted(files: list[str], folder: Path, kind: str, other: str) -> tuple[str
 
 
 def _class_names(recipe: SegmentRecipe, root: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
-    """Names and colours of the classes, each empty where no file tells them."""
-    if recipe.classes_file is not None:
-        return read_class_names(Path(recipe.classes_file))
-    for path in (root / "classes.txt", root / "objectInfo150.txt"):
-        if path.is_file():
-            return read_class_names(path)
-    return (), ()
-
-
-def read_class_names(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
-    """(names, colours) from a file with a line for each class: `name`, or `name,R,G,B`; or from ADE20K's table.
-
-    Colours are empty where the file has none. Raises TwinsError with file and line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TwinsError(f"{path}: cannot read names of classes ({error}); --classes takes a text file") from error
-    rows = [(f"{path}:{number}", line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
-    if rows and rows[0][1].split("\t")[0] == "Idx":
-        rows = [(place, _ade_name(place, line)) for place, line in rows[1:]]
-    if not 2 <= len(rows) <= MOST_CLASSES:
-        raise TwinsError(f"{path}: {len(rows)} lines with names of classes; expected 2 to {MOST_CLASSES}")
-    coloured = [_name_and_colour(place, line) for place, line in rows]
-    for (place, _), (_, colour) in zip(rows, coloured, strict=True):
-        if (colour is None) != (coloured[0][1] is None):
-            raise TwinsError(f"{place}: expected `name,R,G,B` on every line or on none")
-    names = tuple(name for name, _ in coloured)
-    colours = tuple(colour for _, colour in coloured if colour is not None)
-    _refuse_twice(rows, names)
-    _refuse_twice(rows, colours)
+    """Names and colours of the classes, each empty where no file has them."""
+    usual = (root / "classes.txt", root / "objectInfo150.txt")
+    named = Path(recipe.classes_file) if recipe.classes_file is not None else None
+    path = named or next((path for path in usual if path.is_file()), None)
+    if path is None:
+        return (), ()
+    names, colours = read_names_and_colours(path)
+    if not 2 <= len(names) <= MOST_CLASSES:
+        raise TwinsError(f"{path}: {len(names)} lines with names of classes; expected 2 to {MOST_CLASSES}")
     return names, colours
-
-
-def _ade_name(place: str, line: str) -> str:
-    """The first synonym in a line of objectInfo150.txt: Idx, Ratio, Train, Val, Stuff, Name."""
-    columns = line.split("\t")
-    if len(columns) != 6:
-        raise TwinsError(f"{place}: expected six columns, Idx Ratio Train Val Stuff Name, with tabs between them")
-    return columns[5].split(",")[0].strip()
-
-
-def _name_and_colour(place: str, line: str) -> tuple[str, Colour | None]:
-    match = re.fullmatch(r"(.+?)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)", line)
-    if match is None:
-        return line, None
-    red, green, blue = (int(value) for value in match.groups()[1:])
-    if not all(0 <= value <= 255 for value in (red, green, blue)):
-        raise TwinsError(f"{place}: a colour is three numbers from 0 to 255, not {red},{green},{blue}")
-    return match[1], (red, green, blue)
-
-
-def _refuse_twice(rows: list[tuple[str, str]], values: Sequence[str | Colour]) -> None:
-    first: dict[str | Colour, str] = {}
-    for (place, _), value in zip(rows, values, strict=False):
-        if value in first:
-            shown = repr(value) if isinstance(value, str) else "colour " + ",".join(map(str, value))
-            raise TwinsError(f"{place}: {shown} again, after {first[value]}; each class has its own")
-        first[value] = place
 
 
 def open_masked(recipe: SegmentRecipe, evaluation_only: bool = False) -> tuple[MaskedImages | None, MaskedImages]:
@@ -227,8 +178,8 @@ def open_masked(recipe: SegmentRecipe, evaluation_only: bool = False) -> tuple[M
     Classes may be without names yet: nobody need name them.
     """
     if recipe.data == "digits":
-        recipe = recipe.replace(data=str(write_masked_canvases(Path(recipe.output, "data", "digit-canvases"))))
+        recipe = recipe.replace(data=str(write_masked_scenes(Path(recipe.output, "data", "digit-scenes"))))
     train, val = split_parts(*read_mask_folders(recipe), recipe, evaluation_only)
-    if train is not None and train.unpaired == val.unpaired:  # both from one folder, of which this is told once
-        val = replace(val, unpaired=())
+    if train is not None and train.warnings == val.warnings:  # both from one folder, so they are given once
+        val = replace(val, warnings=())
     return train, val

@@ -1,7 +1,7 @@
 """From an image and its mask to what a segmenter sees: the published augmentation, and the one preprocessing.
 
-The pipeline is the one that the paper's segmentation runs share with Swin's and PVT's. A mask is an (H, W) tensor of
-bytes, a class each; IGNORED is none. All randomness is torch's, which the caller seeds by the sample's key.
+The pipeline is the one that the paper's segmentation runs share with Swin's and PVT's. A mask is an (H, W) uint8
+tensor, a class each; IGNORED is none. All randomness is torch's, which the caller seeds by the sample's key.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from ...errors import TwinsError
-from ...preprocessing import SegmentPreprocessing, fitted_size
+from ...preprocessing import SegmentPreprocessing, Size, fitted_size
 from ...recipes import SegmentRecipe, two_positive
+from ..images import size_of, width_x_height
 from .dataset import IGNORED
 
 RETRIES = 10
@@ -48,18 +49,18 @@ def mask_eval_transform(preprocessing: SegmentPreprocessing, scales: Sequence[fl
     return partial(_eval_views, preprocessing, scales)
 
 
-def crop_problem(recipe: SegmentRecipe, sizes: Sequence[tuple[int, int]]) -> str | None:
-    """What to say if no image of these sizes, (width, height), fills a crop either way even at the largest factor."""
+def crop_error(recipe: SegmentRecipe, sizes: Sequence[Size]) -> str | None:
+    """The error message if no image of these sizes fills a crop either way even at the largest factor, else None."""
     longest, shortest = recipe.preprocessing().resize
     most = two_positive("--scale", recipe.scale)[1]
     if any(max(fitted_size(size, (longest, shortest), most)) >= recipe.img_size for size in sizes) or not sizes:
         return None
     largest = max(sizes, key=math.prod)
-    height, width = fitted_size(largest, (longest, shortest), most)
+    resized = fitted_size(largest, (longest, shortest), most)
     return (
-        f"--img-size {recipe.img_size} is larger than any image: the largest, {largest[0]}x{largest[1]}, is at "
-        f"most {width}x{height} after resizing; raise --resize ({longest} {shortest}) or --scale (up to {most:g}), "
-        f"or lower --img-size and give --resize {longest} {shortest} with it"
+        f"--img-size {recipe.img_size} is larger than any image: the largest, {width_x_height(largest)}, is at "
+        f"most {width_x_height(resized)} after resizing; raise --resize ({longest} {shortest}) or --scale "
+        f"(up to {most:g}), or lower --img-size and give --resize {longest} {shortest} with it"
     )
 
 
@@ -101,7 +102,7 @@ def scale_saturation(image: Tensor, factor: float) -> Tensor:
 def _train_view(
     recipe: SegmentRecipe, preprocessing: SegmentPreprocessing, scale: list[Any], image: Image.Image, mask: Tensor
 ) -> tuple[Tensor, Tensor]:
-    height, width = fitted_size(image.size, preprocessing.resize, _uniform(*scale))
+    height, width = fitted_size(size_of(image), preprocessing.resize, _uniform(*scale))
     labels = F.resize(mask[None], [height, width], InterpolationMode.NEAREST)[0]
     rows, columns = _varied_crop(labels, recipe.img_size, recipe.cat_max_ratio)
     labels = labels[rows, columns]
@@ -112,24 +113,20 @@ def _train_view(
     if recipe.photometric:
         pixels = photometric_distortion(pixels)
     missing = (0, recipe.img_size - labels.shape[1], 0, recipe.img_size - labels.shape[0])
-    return pad(_normalised(pixels, preprocessing), missing), pad(labels.long(), missing, value=IGNORED)
+    return pad(preprocessing.normalise(pixels), missing), pad(labels.long(), missing, value=IGNORED)
 
 
 def _eval_views(
     preprocessing: SegmentPreprocessing, scales: Sequence[float], image: Image.Image, mask: Tensor
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     pixels = F.pil_to_tensor(image)
-    sizes = [fitted_size(image.size, preprocessing.resize, scale) for scale in scales]
-    return tuple(_normalised(_resized(pixels, *size), preprocessing) for size in sizes), mask
+    sizes = [fitted_size(size_of(image), preprocessing.resize, scale) for scale in scales]
+    return tuple(preprocessing.normalise(_resized(pixels, *size)) for size in sizes), mask
 
 
 def _resized(pixels: Tensor, height: int, width: int) -> Tensor:
     """Bilinear without antialias, which samples where OpenCV does, by which the published networks learned."""
     return F.resize(pixels, [height, width], antialias=False)
-
-
-def _normalised(pixels: Tensor, preprocessing: SegmentPreprocessing) -> Tensor:
-    return F.normalize(F.to_dtype(pixels, torch.float32, scale=True), preprocessing.mean, preprocessing.std)
 
 
 def _varied_crop(labels: Tensor, size: int, cat_max_ratio: float) -> tuple[slice, slice]:
@@ -143,7 +140,7 @@ def _varied_crop(labels: Tensor, size: int, cat_max_ratio: float) -> tuple[slice
 
 
 def _any_crop(labels: Tensor, size: int) -> tuple[slice, slice]:
-    """A square of `size`, each place as likely; all there is on an axis that is shorter."""
+    """A square of `size`, each position as likely; all there is on an axis that is shorter."""
     top, left = (int(torch.randint(max(side - size, 0) + 1, ())) for side in labels.shape)
     return slice(top, top + size), slice(left, left + size)
 

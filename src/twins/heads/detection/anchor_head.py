@@ -1,4 +1,4 @@
-"""What heads have in common that judge a box around each place of each level."""
+"""What heads have in common that predict a box for each anchor of each level."""
 
 from __future__ import annotations
 
@@ -10,35 +10,40 @@ import torch
 from torch import Tensor, nn
 
 from ...distributed.collectives import mean_over_ranks
-from .boxes import BETWEEN, RATIOS, Size, assign, inside_image, make_anchors, overlaps
+from ...preprocessing import Size
+from .boxes import BETWEEN_THRESHOLDS, RATIOS, assign, box_iou, inside_image, make_anchors
 
 
 class AnchorHead(nn.Module):
-    """Says something of each anchor. Subclasses say of which anchors, and which of them are an object's."""
+    """A head with outputs for each anchor. Subclasses name the anchors, and which of them are an object's."""
 
-    strides: ClassVar[tuple[int, ...]]
-    scales: ClassVar[tuple[float, ...]]
-    positive: ClassVar[float]  # overlaps: see `assign`
-    negative: ClassVar[float]
-    low_quality: ClassVar[float]
+    strides: ClassVar[tuple[int, ...]]  # of the levels, in pixels
+    scales: ClassVar[tuple[float, ...]]  # of anchors, in strides
+    pos_iou_thr: ClassVar[float]  # see `assign`
+    neg_iou_thr: ClassVar[float]
+    min_pos_iou: ClassVar[float]
 
     @classmethod
-    def anchors_a_place(cls) -> int:
+    def anchors_per_position(cls) -> int:
         return len(RATIOS) * len(cls.scales)
 
     def anchors(self, levels: Sequence[Tensor]) -> list[Tensor]:
-        """Those of each (B, C, H, W) level, (H x W x anchors a place, 4)."""
-        return make_anchors(map_sizes(levels), self.strides, self.scales, levels[0].device, precise(levels[0]).dtype)
+        """Those of each (B, C, H, W) level, (H x W x anchors per position, 4)."""
+        dtype = at_least_float32(levels[0]).dtype
+        return make_anchors(map_sizes(levels), self.strides, self.scales, levels[0].device, dtype)
 
-    def assigned(self, boxes: Tensor, anchors: Tensor, levels: Sequence[Tensor], size: Size) -> Tensor:
-        """The object of each anchor of an image of this size; what larger images add to the batch takes no part."""
+    def assign_anchors(self, boxes: Tensor, anchors: Tensor, levels: Sequence[Tensor], size: Size) -> Tensor:
+        """(anchors,) as from `assign`: the object of each anchor of an image of this size, whose objects have these
+        (N, 4) boxes. What larger images add to the batch takes no part.
+        """
         inside = inside_image(size, map_sizes(levels), self.strides).to(anchors.device)
-        inside = inside.repeat_interleave(self.anchors_a_place())
-        ious = overlaps(boxes.to(anchors.dtype), anchors).masked_fill(~inside, -1)
-        return assign(ious, self.positive, self.negative, self.low_quality).masked_fill(~inside, BETWEEN)
+        inside = inside.repeat_interleave(self.anchors_per_position())
+        ious = box_iou(boxes.to(anchors.dtype), anchors).masked_fill(~inside, -1)
+        assigned = assign(ious, self.pos_iou_thr, self.neg_iou_thr, self.min_pos_iou)
+        return assigned.masked_fill(~inside, BETWEEN_THRESHOLDS)
 
 
-def convolutions(count: int, channels: int) -> nn.Sequential:
+def conv_stack(count: int, channels: int) -> nn.Sequential:
     """3x3 convolutions with ReLU, one level down: the published names leave room for a norm beside each."""
     return nn.Sequential(
         *(
@@ -49,7 +54,7 @@ def convolutions(count: int, channels: int) -> nn.Sequential:
 
 
 def initialise(head: nn.Module, std: float = 0.01) -> None:
-    """Small weights, no biases: a head starts from saying nothing."""
+    """Small weights and no biases, so that outputs are near zero at first."""
     for module in head.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.normal_(module.weight, std=std)
@@ -58,17 +63,17 @@ def initialise(head: nn.Module, std: float = 0.01) -> None:
 
 
 def by_anchor(x_BCHW: Tensor, values: int) -> Tensor:
-    """(B, anchors a place x values, H, W) -> (B, anchors, values) in the order of `make_anchors`, in full precision."""
-    return precise(x_BCHW.permute(0, 2, 3, 1).reshape(len(x_BCHW), -1, values))
+    """(B, anchors per position x values, H, W) -> (B, anchors, values) in the order of `make_anchors`, in float32."""
+    return at_least_float32(x_BCHW.permute(0, 2, 3, 1).reshape(len(x_BCHW), -1, values))
 
 
-def precise(x: Tensor) -> Tensor:
-    """At least 32 bits: boxes need more than mixed precision has."""
+def at_least_float32(x: Tensor) -> Tensor:
+    """Boxes need more digits than mixed precision has; float64 stays."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def mean_count(count: int, like: Tensor) -> Tensor:
-    """What summed losses are divided by: a count's mean over all processes, 1 at least.
+    """What summed losses are divided by: a count's mean over all processes, 1 at least, as a scalar like `like`.
 
     So gradients that are averaged over processes are those of one that has all the images.
     """

@@ -1,8 +1,8 @@
-"""Boxes: where anchors stand, how a box is told as a change of another, what belongs to which object, what to keep.
+"""Boxes: anchors, the deltas of a box from its anchor, which box is whose object, which boxes are kept.
 
 A box is x0, y0, x1, y1 in pixels, its width x1 - x0. The conventions are OpenMMLab's, by which the published detectors
 were trained; torchvision's differ: it rounds anchors, takes strides from the maps' sizes, bounds growth alone and not
-shrinking, and gives what an object overlaps best, at equal overlap, to another one.
+shrinking, and gives an anchor that two objects overlap best, and equally, to another one of them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from ...optional_dependencies import need
-
-Size = tuple[int, int]  # height, width
+from ...preprocessing import Size
 
 RATIOS = (0.5, 1.0, 2.0)  # of anchors, height over width
-LARGEST_CHANGE = math.log(1000 / 16)  # of the logarithm of a side, either way
-BACKGROUND, BETWEEN = -1, -2  # what an anchor without an object is: none, or too near to one to say
+MAX_SIDE_DELTA = math.log(1000 / 16)  # of the logarithm of a side, either way
+BACKGROUND, BETWEEN_THRESHOLDS = -1, -2  # what an anchor without an object is: none, or too near to one to say
+UNIT_STDS = (1.0, 1.0, 1.0, 1.0)
 
 
 def make_anchors(
@@ -49,7 +49,7 @@ def make_anchors(
 
 
 def inside_image(image: Size, sizes: Sequence[Size], strides: Sequence[int]) -> Tensor:
-    """Which places of maps of these sizes stand in an image, of which they may show more: (all places,) of bool."""
+    """Which positions of maps of these sizes lie in an image, of which they may show more: (all positions,) of bool."""
     inside = []
     for (height, width), stride in zip(sizes, strides, strict=True):
         row, column = torch.arange(height) * stride < image[0], torch.arange(width) * stride < image[1]
@@ -57,24 +57,26 @@ def inside_image(image: Size, sizes: Sequence[Size], strides: Sequence[int]) -> 
     return torch.cat(inside)
 
 
-def encode(boxes: Tensor, anchors: Tensor, deviations: Sequence[float] = (1, 1, 1, 1)) -> Tensor:
-    """(..., 4) boxes as changes of (..., 4) anchors: of the centre in sides, of the sides as logarithms.
+def encode(boxes: Tensor, anchors: Tensor, stds: Sequence[float] = UNIT_STDS) -> Tensor:
+    """The deltas of (..., 4) boxes from (..., 4) anchors: (..., 4), dx, dy, dw, dh (Girshick et al., 1311.2524, C).
 
-    Changes are divided by `deviations`, which are about what they deviate by.
+    With centres (x, y) and sides (w, h), those of an anchor with index a:
+    dx = (x - x_a) / w_a, dy = (y - y_a) / h_a, dw = log(w / w_a), dh = log(h / h_a), each divided by its std.
     """
     (centres, sides), (anchor_centres, anchor_sides) = _centres_and_sides(boxes), _centres_and_sides(anchors)
-    changes = torch.cat([(centres - anchor_centres) / anchor_sides, (sides / anchor_sides).log()], dim=-1)
-    return changes / changes.new_tensor(deviations)
+    deltas = torch.cat([(centres - anchor_centres) / anchor_sides, (sides / anchor_sides).log()], dim=-1)
+    return deltas / deltas.new_tensor(stds)
 
 
-def decode(
-    changes: Tensor, anchors: Tensor, size: Size | None = None, deviations: Sequence[float] = (1, 1, 1, 1)
-) -> Tensor:
-    """The boxes, (..., 4), that `encode` tells as these changes of anchors; cut off at an image of `size`."""
+def decode(deltas: Tensor, anchors: Tensor, size: Size | None = None, stds: Sequence[float] = UNIT_STDS) -> Tensor:
+    """The boxes, (..., 4), of which `encode` makes these deltas from the anchors; clipped to an image of `size`.
+
+    dw and dh are clamped to MAX_SIDE_DELTA either way.
+    """
     anchor_centres, anchor_sides = _centres_and_sides(anchors)
-    shift, growth = (changes * changes.new_tensor(deviations)).split(2, dim=-1)
-    centres = anchor_centres + shift * anchor_sides
-    halves = anchor_sides * growth.clamp(-LARGEST_CHANGE, LARGEST_CHANGE).exp() / 2
+    centre_deltas, side_deltas = (deltas * deltas.new_tensor(stds)).split(2, dim=-1)
+    centres = anchor_centres + centre_deltas * anchor_sides
+    halves = anchor_sides * side_deltas.clamp(-MAX_SIDE_DELTA, MAX_SIDE_DELTA).exp() / 2
     boxes = torch.cat([centres - halves, centres + halves], dim=-1)
     return boxes if size is None else clip(boxes, size)
 
@@ -90,43 +92,47 @@ def has_area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2:] > boxes[..., :2]).all(dim=-1)
 
 
-def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
+def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
     """(M, 4) and (N, 4) boxes -> (M, N): intersection over union."""
     return need("torchvision.ops", extra="detect").box_iou(boxes, others)
 
 
-def assign(ious: Tensor, positive: float, negative: float, low_quality: float | None = None) -> Tensor:
-    """The object of each anchor: (objects, anchors) overlaps -> (anchors,) numbers, BACKGROUND or BETWEEN.
+def assign(ious: Tensor, pos_iou_thr: float, neg_iou_thr: float, min_pos_iou: float | None = None) -> Tensor:
+    """The object of each anchor: (objects, anchors) IoUs -> (anchors,) indices, BACKGROUND or BETWEEN_THRESHOLDS.
 
-    An anchor goes to the object that it overlaps most, if that is by `positive` at least; by less than `negative` it
-    is background. With `low_quality` an object also gets the anchors that overlap it most of all, if by that much, so
-    that none goes without; the last of several such objects does.
+    An anchor goes to the object with which it has the largest IoU, if that is `pos_iou_thr` or more; below
+    `neg_iou_thr` it is background. With `min_pos_iou` an object also gets the anchors whose IoU with it is the largest
+    that it has with any, if that is as much, so that none goes without; of several such objects the last gets it.
     """
     objects, anchors = ious.shape
     if not ious.numel():
         return ious.new_full((anchors,), BACKGROUND, dtype=torch.long)
-    most, assigned = ious.max(dim=0)
-    assigned[most < positive] = BETWEEN
-    assigned[most < negative] = BACKGROUND
-    if low_quality is not None:
-        most_of_object = ious.amax(dim=1, keepdim=True)
-        closest = (ious == most_of_object) & (most_of_object >= low_quality) & (most_of_object > 0)
-        numbers = torch.arange(objects, device=ious.device)[:, None]
-        last = torch.where(closest, numbers, BACKGROUND).amax(dim=0)
+    best, assigned = ious.max(dim=0)
+    assigned[best < pos_iou_thr] = BETWEEN_THRESHOLDS
+    assigned[best < neg_iou_thr] = BACKGROUND
+    if min_pos_iou is not None:
+        best_of_object = ious.amax(dim=1, keepdim=True)
+        closest = (ious == best_of_object) & (best_of_object >= min_pos_iou) & (best_of_object > 0)
+        indices = torch.arange(objects, device=ious.device)[:, None]
+        last = torch.where(closest, indices, BACKGROUND).amax(dim=0)
         assigned = torch.where(last >= 0, last, assigned)
     return assigned
 
 
-def sample(assigned: Tensor, count: int, positive_share: float) -> tuple[Tensor, Tensor]:
-    """Up to `count` places among the assigned, at random: (those of objects, up to that share, those of background)."""
-    positive = _some((assigned >= 0).nonzero().flatten(), int(count * positive_share))
-    negative = _some((assigned == BACKGROUND).nonzero().flatten(), count - len(positive))
+def sample(assigned: Tensor, count: int, positive_fraction: float) -> tuple[Tensor, Tensor]:
+    """Up to `count` indices into (N,) assigned, at random: (those of objects, up to that fraction, of background)."""
+    positive = _random_subset((assigned >= 0).nonzero().flatten(), int(count * positive_fraction))
+    negative = _random_subset((assigned == BACKGROUND).nonzero().flatten(), count - len(positive))
     return positive, negative
 
 
-def best_apart(boxes: Tensor, scores: Tensor, groups: Tensor, iou: float, most: int) -> Tensor:
-    """Places of the best boxes, best first: of two in a group that overlap by more than `iou` the better one stays."""
-    return need("torchvision.ops", extra="detect").batched_nms(boxes, scores, groups, iou)[:most]
+def nms(boxes: Tensor, scores: Tensor, groups: Tensor, iou_threshold: float, max_count: int) -> Tensor:
+    """Indices of the best boxes, (at most max_count,), best first.
+
+    Of two boxes of a group whose IoU is more than the threshold the one of lower score is dropped. Boxes are (N, 4),
+    scores and groups (N,).
+    """
+    return need("torchvision.ops", extra="detect").batched_nms(boxes, scores, groups, iou_threshold)[:max_count]
 
 
 def pyramid_level(boxes: Tensor, levels: int = 4) -> Tensor:
@@ -143,5 +149,5 @@ def _centres_and_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
     return (first + last) / 2, last - first
 
 
-def _some(places: Tensor, most: int) -> Tensor:
-    return places[torch.randperm(len(places), device=places.device)[:most]]
+def _random_subset(indices: Tensor, max_count: int) -> Tensor:
+    return indices[torch.randperm(len(indices), device=indices.device)[:max_count]]

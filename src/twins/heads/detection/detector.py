@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from torch import Tensor
 
@@ -13,30 +12,22 @@ from ..fpn import FeaturePyramid
 from .retina_head import RetinaHead
 from .roi_head import RoIHead
 from .rpn_head import RPNHead
+from .selection import Detections, Selection
 from .transform import DetectorTransform, ImageList, Target, resized_targets
-
-Detections = dict[str, Tensor]
-
-
-class Selection(NamedTuple):
-    """Which detections of an image are answered."""
-
-    score_thresh: float  # those that score more
-    nms_thresh: float  # of two of a class that overlap more, the better one
-    most: int
 
 
 class Detector(DenseModel):
     """Images in, losses or detections out.
 
-    Takes a list of (in_chans, H, W) floats in [0, 1], of any sizes. Resizing and normalising are the network's own; the
-    answers are in the pixels of the images as they came.
+    Takes a list of (in_chans, H, W) floats in [0, 1], of any sizes. Resizing and normalising are the network's own;
+    boxes and masks are in the pixels of the images as they came.
 
     - In training also a list of targets, one dictionary an image: `boxes` (N, 4) floats x0, y0, x1, y1 in pixels,
-      `labels` (N,) int64 from 0 to num_classes - 1, for a mask head `masks` (N, H, W) of 0 and 1; N may be 0. Answers
-      named losses. With `resize=False` images keep the size that they have, as augmented ones should.
-    - Else answers a dictionary an image, best first: `boxes` (N, 4), `scores` (N,), `labels` (N,), and with a mask
-      head `masks` (N, 1, H, W) of bool.
+      `labels` (N,) int64 from 0 to num_classes - 1, for a mask head `masks` (N, H, W) of 0 and 1; N may be 0. Returns
+      a dictionary of named losses, scalars. With `resize=False` images keep the size that they have, as augmented ones
+      should.
+    - Else returns a dictionary an image, best first: `boxes` (N, 4), `scores` (N,) from 0 to 1, `labels` (N,) int64,
+      and with a mask head `masks` (N, 1, H, W) of bool.
 
     Raises ValueError or TypeError, naming the image, for what it cannot take.
     """
@@ -58,7 +49,7 @@ class Detector(DenseModel):
     ) -> dict[str, Tensor] | list[Detections]:
         check_images(images, self.backbone.in_chans)
         if self.training:
-            targets = self.checked(targets, images)
+            targets = self.check_targets(targets, images)
         image_list = self.transform(images, resize)
         levels = self.neck(self.backbone(image_list.tensors))
         if self.training:
@@ -76,8 +67,8 @@ class Detector(DenseModel):
     def has_masks(self) -> bool:
         return False
 
-    def checked(self, targets: Sequence[Target] | None, images: Sequence[Tensor]) -> Sequence[Target]:
-        """The targets, if they are such as the docstring says."""
+    def check_targets(self, targets: Sequence[Target] | None, images: Sequence[Tensor]) -> Sequence[Target]:
+        """The targets, if they are such as the docstring says. Raises ValueError, naming the image, else."""
         if targets is None or len(targets) != len(images):
             raise ValueError(f"training needs targets, one for each of {len(images)} images")
         for i, (image, target) in enumerate(zip(images, targets, strict=True)):
@@ -115,7 +106,7 @@ class RetinaNet(Detector):
         return self.bbox_head.losses(levels, image_list, targets)
 
     def detections(self, levels: Sequence[Tensor], image_list: ImageList) -> list[Detections]:
-        return self.bbox_head.detections(levels, image_list, *self.selection)
+        return self.bbox_head.detections(levels, image_list, self.selection)
 
 
 class MaskRCNN(Detector):
@@ -142,19 +133,20 @@ class MaskRCNN(Detector):
         return self.roi_head.mask_head is not None
 
     def losses(self, levels: Sequence[Tensor], image_list: ImageList, targets: Sequence[Target]) -> dict[str, Tensor]:
-        answers = self.rpn_head(levels)
-        proposals = self.rpn_head.propose(levels, answers, image_list)
+        outputs = self.rpn_head(levels)
+        proposals = self.rpn_head.propose(levels, outputs, image_list)
         return {
-            **self.rpn_head.losses(levels, answers, image_list, targets),
+            **self.rpn_head.losses(levels, outputs, image_list, targets),
             **self.roi_head.losses(levels[:-1], proposals, targets),
         }
 
     def detections(self, levels: Sequence[Tensor], image_list: ImageList) -> list[Detections]:
         proposals = self.rpn_head.propose(levels, self.rpn_head(levels), image_list)
-        return self.roi_head.detections(levels[:-1], proposals, image_list, *self.selection)
+        return self.roi_head.detections(levels[:-1], proposals, image_list, self.selection)
 
 
 def check_images(images: Sequence[Tensor], channels: int) -> None:
+    """Raises ValueError or TypeError, naming the image, unless these are (channels, H, W) floats, one or more."""
     if not len(images):
         raise ValueError("no images: a list of (C, H, W) tensors is needed")
     for i, image in enumerate(images):

@@ -1,4 +1,4 @@
-"""Masks of objects: what the mask head is to say inside a box, and what it said, put back into the image."""
+"""Masks of objects: the mask head's targets inside a box, and its predictions put back into the image."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...optional_dependencies import need
-from .boxes import Size
+from ...preprocessing import Size
 
 THRESHOLD = 0.5
 
 
 def mask_targets(masks: Tensor, boxes: Tensor, objects: Tensor, size: int) -> Tensor:
-    """(objects, H, W) masks -> (N, size, size) of bool: what each of (N, 4) boxes shows of its object."""
-    where = torch.cat([objects[:, None].to(boxes.dtype), boxes], dim=1)
-    shown = need("torchvision.ops", extra="detect").roi_align(masks[:, None].to(boxes.dtype), where, size, aligned=True)
-    return shown[:, 0] >= THRESHOLD
+    """(objects, H, W) masks -> (N, size, size) of bool: what each of (N, 4) boxes shows of its object.
+
+    `objects` (N,) are indices of the masks.
+    """
+    rois = torch.cat([objects[:, None].to(boxes.dtype), boxes], dim=1)
+    roi_align = need("torchvision.ops", extra="detect").roi_align
+    cropped = roi_align(masks[:, None].to(boxes.dtype), rois, size, aligned=True)
+    return cropped[:, 0] >= THRESHOLD
 
 
-def paste_masks(likely: Tensor, boxes: Tensor, size: Size) -> Tensor:
-    """(N, M, M) chances inside (N, 4) boxes -> (N, 1, H, W) of bool in an image of this size.
+def paste_masks(probabilities: Tensor, boxes: Tensor, size: Size) -> Tensor:
+    """(N, M, M) probabilities inside (N, 4) boxes -> (N, 1, H, W) of bool in an image of this size.
 
-    A pixel's chance is interpolated where its centre falls on the mask; outside the box it is none.
+    A pixel's probability is interpolated where its centre falls on the mask; outside the box it is zero.
     """
     height, width = size
-    pasted = torch.zeros(len(likely), 1, height, width, dtype=torch.bool, device=likely.device)
-    for image, mask, box, (x0, y0, x1, y1) in zip(pasted, likely, boxes, boxes.tolist(), strict=True):
+    pasted = torch.zeros(len(probabilities), 1, height, width, dtype=torch.bool, device=probabilities.device)
+    for image, mask, box, (x0, y0, x1, y1) in zip(pasted, probabilities, boxes, boxes.tolist(), strict=True):
         # Only the pixels that the box touches: images are large, and objects small.
         columns = slice(max(math.floor(x0), 0), min(math.ceil(x1), width))
         rows = slice(max(math.floor(y0), 0), min(math.ceil(y1), height))

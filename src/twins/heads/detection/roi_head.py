@@ -9,28 +9,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .anchor_head import convolutions, initialise, mean_count, precise
-from .boxes import assign, best_apart, decode, encode, overlaps, sample
+from .anchor_head import at_least_float32, conv_stack, initialise, mean_count
+from .boxes import assign, box_iou, decode, encode, sample
 from .instance_masks import mask_targets, paste_masks
-from .roi_extractor import pool_regions
+from .roi_extractor import roi_align
+from .selection import Detections, Selection
 from .transform import ImageList, Target
 
-BOX_SIZE, MASK_SIZE = 7, 14  # cells along a side of what the two heads read
-DEVIATIONS = (0.1, 0.1, 0.2, 0.2)
-POSITIVE = 0.5  # overlap with an object from which a proposal is one of it
-POSITIVE_SHARE = 0.25
+BOX_SIZE, MASK_SIZE = 7, 14  # cells along a side of the features that the two heads read
+BOX_STDS = (0.1, 0.1, 0.2, 0.2)
+IOU_THR = 0.5  # IoU with an object from which a proposal is a positive one, and below which it is background
+POSITIVE_FRACTION = 0.25
 
 
 class Samples(NamedTuple):
-    """The proposals of an image that are learnt from, those of an object first."""
+    """The proposals of an image that the losses are of, those of an object first."""
 
     boxes: Tensor  # (N, 4)
     labels: Tensor  # (N,): num_classes is background
-    objects: Tensor  # (those of an object,): which one
+    objects: Tensor  # (those of an object,): index of the object
 
 
 class BoxHead(nn.Module):
-    """(N, channels, 7, 7) regions -> (N, num_classes + 1) logits, background last, and (N, num_classes, 4) changes."""
+    """(N, channels, 7, 7) features -> (N, num_classes + 1) logits, background last, and (N, num_classes, 4) deltas."""
 
     def __init__(self, channels: int, hidden: int, num_classes: int) -> None:
         super().__init__()
@@ -45,19 +46,19 @@ class BoxHead(nn.Module):
         initialise(self.fc_cls, std=0.01)
         initialise(self.fc_reg, std=0.001)
 
-    def forward(self, regions: Tensor) -> tuple[Tensor, Tensor]:
-        x_NC = regions.flatten(1)
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        x_NC = features.flatten(1)
         for fc in self.shared_fcs:
             x_NC = F.relu(fc(x_NC))
-        return precise(self.fc_cls(x_NC)), precise(self.fc_reg(x_NC)).unflatten(1, (-1, 4))
+        return at_least_float32(self.fc_cls(x_NC)), at_least_float32(self.fc_reg(x_NC)).unflatten(1, (-1, 4))
 
 
 class MaskHead(nn.Module):
-    """(N, channels, 14, 14) regions -> (N, num_classes, 28, 28) logits, a mask for whichever class it is."""
+    """(N, channels, 14, 14) features -> (N, num_classes, 28, 28) logits, a mask for whichever class it is."""
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
-        self.convs = convolutions(4, channels)
+        self.convs = conv_stack(4, channels)
         self.upsample = nn.ConvTranspose2d(channels, channels, 2, stride=2)
         self.conv_logits = nn.Conv2d(channels, num_classes, 1)
         for module in self.modules():
@@ -66,12 +67,12 @@ class MaskHead(nn.Module):
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
-    def forward(self, regions: Tensor) -> Tensor:
-        return precise(self.conv_logits(F.relu(self.upsample(self.convs(regions)))))
+    def forward(self, features: Tensor) -> Tensor:
+        return at_least_float32(self.conv_logits(F.relu(self.upsample(self.convs(features)))))
 
 
 class RoIHead(nn.Module):
-    """Both heads on the proposals. An image's `samples` are learnt from, a quarter of an object at most."""
+    """Both heads on the proposals. The losses are of `samples` of an image, a quarter of them an object's at most."""
 
     def __init__(
         self, channels: int, num_classes: int, box_channels: int = 1024, samples: int = 512, masks: bool = True
@@ -84,72 +85,68 @@ class RoIHead(nn.Module):
     def losses(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], targets: Sequence[Target]
     ) -> dict[str, Tensor]:
-        """Cross-entropy of sampled proposals, L1 of the objects' boxes, cross-entropy of the pixels of their masks.
+        """Three named losses, the last where there is a mask head.
 
-        The first two are divided by the number of samples, the last by that of its pixels.
+        `loss_cls`, cross-entropy of sampled proposals, and `loss_bbox`, L1 of the deltas of the objects' boxes, are
+        divided by the number of samples, `loss_mask`, binary cross-entropy of their masks, by that of its pixels.
         """
-        samples = [self._sampled(*of_image) for of_image in zip(proposals, targets, strict=True)]
-        box, label = torch.cat([s.boxes for s in samples]), torch.cat([s.labels for s in samples])
-        logits, changes = self.bbox_head(pool_regions(maps, [s.boxes for s in samples], BOX_SIZE))
-        of_object = (label < self.num_classes).nonzero().flatten()
+        samples = [self._sample(*of_image) for of_image in zip(proposals, targets, strict=True)]
+        boxes, labels = torch.cat([s.boxes for s in samples]), torch.cat([s.labels for s in samples])
+        logits, deltas = self.bbox_head(roi_align(maps, [s.boxes for s in samples], BOX_SIZE))
+        positive = (labels < self.num_classes).nonzero().flatten()
         truth = torch.cat([target["boxes"][s.objects] for s, target in zip(samples, targets, strict=True)])
-        box_loss = F.l1_loss(
-            changes[of_object, label[of_object]], encode(truth, box[of_object], DEVIATIONS), reduction="sum"
-        )
-        divisor = mean_count(len(label), like=logits)
+        true_deltas = encode(truth, boxes[positive], BOX_STDS)
+        box_loss = F.l1_loss(deltas[positive, labels[positive]], true_deltas, reduction="sum")
+        divisor = mean_count(len(labels), like=logits)
         losses = {
-            "loss_cls": F.cross_entropy(logits, label, reduction="sum") / divisor,
+            "loss_cls": F.cross_entropy(logits, labels, reduction="sum") / divisor,
             "loss_bbox": box_loss / divisor,
         }
         if self.mask_head is not None:
-            losses["loss_mask"] = self._mask_loss(maps, samples, label[of_object], targets)
+            losses["loss_mask"] = self._mask_loss(self.mask_head, maps, samples, labels[positive], targets)
         return losses
 
     def detections(
-        self,
-        maps: Sequence[Tensor],
-        proposals: Sequence[Tensor],
-        image_list: ImageList,
-        score_thresh: float,
-        nms_thresh: float,
-        most: int,
-    ) -> list[dict[str, Tensor]]:
+        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], image_list: ImageList, selection: Selection
+    ) -> list[Detections]:
         """Boxes, scores, labels and masks in each image as it came, best first."""
         counts = [len(of_image) for of_image in proposals]
-        logits, changes = self.bbox_head(pool_regions(maps, proposals, BOX_SIZE))
-        likely = logits.softmax(dim=1)[:, : self.num_classes].split(counts)
-        found = []
-        for proposal, score, change, size, ratio in zip(
-            proposals, likely, changes.split(counts), image_list.sizes, image_list.ratios, strict=True
-        ):
-            place, label = (score > score_thresh).nonzero(as_tuple=True)
-            boxes = decode(change[place, label], proposal[place], size, DEVIATIONS) / ratio
-            every = {"boxes": boxes, "scores": score[place, label], "labels": label}
-            kept = best_apart(every["boxes"], every["scores"], every["labels"], nms_thresh, most)
-            found.append({name: values[kept] for name, values in every.items()})
+        logits, deltas = self.bbox_head(roi_align(maps, proposals, BOX_SIZE))
+        probabilities = logits.softmax(dim=1)[:, : self.num_classes].split(counts)
+        detections = []
+        outputs = zip(proposals, probabilities, deltas.split(counts), strict=True)
+        sizes = zip(image_list.image_sizes, image_list.scale_factors, strict=True)
+        for (proposal, score, delta), (size, scale) in zip(outputs, sizes, strict=True):
+            index, label = (score > selection.score_thresh).nonzero(as_tuple=True)
+            boxes = decode(delta[index, label], proposal[index], size, BOX_STDS) / scale
+            detections.append(selection.best(boxes, score[index, label], label))
         if self.mask_head is not None:
-            for of_image, masks in zip(found, self._masks(maps, found, image_list), strict=True):
-                of_image["masks"] = masks
-        return found
+            masks = self._masks(self.mask_head, maps, detections, image_list)
+            for of_image, masks_of_image in zip(detections, masks, strict=True):
+                of_image["masks"] = masks_of_image
+        return detections
 
-    def _sampled(self, proposals: Tensor, target: Target) -> Samples:
+    def _sample(self, proposals: Tensor, target: Target) -> Samples:
         """The objects themselves are proposals too, each its own, so that there is always something to learn from."""
         objects = target["boxes"].to(proposals.dtype)
-        of_proposals = assign(overlaps(objects, proposals), POSITIVE, POSITIVE, low_quality=POSITIVE)
+        of_proposals = assign(box_iou(objects, proposals), IOU_THR, IOU_THR, min_pos_iou=IOU_THR)
         assigned = torch.cat([torch.arange(len(objects), device=proposals.device), of_proposals])
         candidates = torch.cat([objects, proposals])
-        positive, negative = sample(assigned, self.samples, POSITIVE_SHARE)
+        positive, negative = sample(assigned, self.samples, POSITIVE_FRACTION)
         background = torch.full_like(negative, self.num_classes)
         labels = torch.cat([target["labels"][assigned[positive]], background])
         return Samples(candidates[torch.cat([positive, negative])], labels, assigned[positive])
 
+    @staticmethod
     def _mask_loss(
-        self, maps: Sequence[Tensor], samples: Sequence[Samples], labels: Tensor, targets: Sequence[Target]
+        mask_head: MaskHead,
+        maps: Sequence[Tensor],
+        samples: Sequence[Samples],
+        labels: Tensor,
+        targets: Sequence[Target],
     ) -> Tensor:
-        assert self.mask_head is not None
         boxes = [s.boxes[: len(s.objects)] for s in samples]
-        logits = self.mask_head(pool_regions(maps, boxes, MASK_SIZE))
-        logits = logits[torch.arange(len(labels), device=labels.device), labels]
+        logits = _of_label(mask_head(roi_align(maps, boxes, MASK_SIZE)), labels)
         truth = torch.cat(
             [
                 mask_targets(target["masks"], of_image, s.objects, logits.shape[-1])
@@ -159,15 +156,24 @@ class RoIHead(nn.Module):
         loss = F.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), reduction="sum")
         return loss / mean_count(logits.numel(), like=logits)
 
-    def _masks(self, maps: Sequence[Tensor], found: Sequence[dict[str, Tensor]], image_list: ImageList) -> list[Tensor]:
-        assert self.mask_head is not None
-        boxes = [of_image["boxes"] * ratio for of_image, ratio in zip(found, image_list.ratios, strict=True)]
-        labels = torch.cat([of_image["labels"] for of_image in found])
-        logits = self.mask_head(pool_regions(maps, boxes, MASK_SIZE))
-        likely = logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()
+    @staticmethod
+    def _masks(
+        mask_head: MaskHead, maps: Sequence[Tensor], detections: Sequence[Detections], image_list: ImageList
+    ) -> list[Tensor]:
+        """(N, 1, H, W) of bool for each image as it came."""
+        boxes = [
+            of_image["boxes"] * scale for of_image, scale in zip(detections, image_list.scale_factors, strict=True)
+        ]
+        labels = torch.cat([of_image["labels"] for of_image in detections])
+        probabilities = _of_label(mask_head(roi_align(maps, boxes, MASK_SIZE)), labels).sigmoid()
         return [
             paste_masks(masks, of_image["boxes"], size)
             for masks, of_image, size in zip(
-                likely.split([len(b) for b in boxes]), found, image_list.sizes_before, strict=True
+                probabilities.split([len(b) for b in boxes]), detections, image_list.original_image_sizes, strict=True
             )
         ]
+
+
+def _of_label(logits: Tensor, labels: Tensor) -> Tensor:
+    """(N, num_classes, M, M) -> (N, M, M): those of each object's own class."""
+    return logits[torch.arange(len(labels), device=labels.device), labels]

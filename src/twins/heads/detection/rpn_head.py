@@ -9,84 +9,83 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .anchor_head import AnchorHead, by_anchor, initialise, mean_count
-from .boxes import best_apart, decode, encode, has_area, sample
+from .boxes import decode, encode, has_area, nms, sample
 from .transform import ImageList, Target
 
 NMS_THRESH = 0.7
+POSITIVE_FRACTION = 0.5
+
+Outputs = tuple[list[Tensor], list[Tensor]]  # of each level: (B, anchors) logits, (B, anchors, 4) deltas
 
 
 class RPNHead(AnchorHead):
-    """One convolution, and for each anchor whether there is an object and how its box differs.
+    """One convolution, and for each anchor the logit of an object and the deltas of its box.
 
-    `proposals` boxes of an image are handed on; `samples` anchors of it, half of them an object's at most, are learnt
-    from.
+    `proposals` boxes of an image are handed on; of `samples` anchors of it, half of them an object's at most, the
+    losses are.
     """
 
     strides = (4, 8, 16, 32, 64)
     scales = (8.0,)
-    positive, negative, low_quality = 0.7, 0.3, 0.3
+    pos_iou_thr, neg_iou_thr, min_pos_iou = 0.7, 0.3, 0.3
 
     def __init__(self, channels: int, proposals: int = 1000, samples: int = 256) -> None:
         super().__init__()
         self.proposals, self.samples = proposals, samples
         self.rpn_conv = nn.Conv2d(channels, channels, 3, padding=1)
-        self.rpn_cls = nn.Conv2d(channels, self.anchors_a_place(), 1)
-        self.rpn_reg = nn.Conv2d(channels, self.anchors_a_place() * 4, 1)
+        self.rpn_cls = nn.Conv2d(channels, self.anchors_per_position(), 1)
+        self.rpn_reg = nn.Conv2d(channels, self.anchors_per_position() * 4, 1)
         initialise(self)
 
-    def forward(self, levels: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """For each level (B, anchors) logits and (B, anchors, 4) changes of the anchors."""
+    def forward(self, levels: Sequence[Tensor]) -> Outputs:
+        """For each (B, channels, H, W) level (B, anchors) logits and (B, anchors, 4) deltas."""
         hidden = [F.relu(self.rpn_conv(x_BCHW)) for x_BCHW in levels]
         logits = [by_anchor(self.rpn_cls(x_BCHW), 1).squeeze(-1) for x_BCHW in hidden]
-        changes = [by_anchor(self.rpn_reg(x_BCHW), 4) for x_BCHW in hidden]
-        return logits, changes
+        deltas = [by_anchor(self.rpn_reg(x_BCHW), 4) for x_BCHW in hidden]
+        return logits, deltas
 
     @torch.no_grad()
-    def propose(
-        self, levels: Sequence[Tensor], answers: tuple[list[Tensor], list[Tensor]], image_list: ImageList
-    ) -> list[Tensor]:
-        """The best boxes of each image made ready, (N, 4), best first, of which none covers another of its level.
+    def propose(self, levels: Sequence[Tensor], outputs: Outputs, image_list: ImageList) -> list[Tensor]:
+        """The best boxes of each image in the batch, (N, 4), best first, after NMS of each level.
 
-        `answers` are what the head said of these levels.
+        `outputs` are what `forward` returns for these levels.
         """
-        (logits, changes), anchors = answers, self.anchors(levels)
-        a_level = self.proposals * (2 if self.training else 1)
+        (logits, deltas), anchors = outputs, self.anchors(levels)
+        per_level = self.proposals * (2 if self.training else 1)
         proposals = []
-        for place, size in enumerate(image_list.sizes):
+        for i, size in enumerate(image_list.image_sizes):
             boxes, scores, level_of = [], [], []
-            for level, (of_level, moved, standing) in enumerate(zip(logits, changes, anchors, strict=True)):
-                score, best = of_level[place].sigmoid().topk(min(a_level, len(standing)))
-                boxes.append(decode(moved[place][best], standing[best], size))
+            for level, (level_logits, level_deltas, level_anchors) in enumerate(
+                zip(logits, deltas, anchors, strict=True)
+            ):
+                score, best = level_logits[i].sigmoid().topk(min(per_level, len(level_anchors)))
+                boxes.append(decode(level_deltas[i][best], level_anchors[best], size))
                 scores.append(score)
                 level_of.append(torch.full_like(best, level))
-            real = has_area(torch.cat(boxes))
-            box, score, group = (torch.cat(parts)[real] for parts in (boxes, scores, level_of))
-            proposals.append(box[best_apart(box, score, group, NMS_THRESH, self.proposals)])
+            kept = has_area(torch.cat(boxes))
+            box, score, group = (torch.cat(parts)[kept] for parts in (boxes, scores, level_of))
+            proposals.append(box[nms(box, score, group, NMS_THRESH, self.proposals)])
         return proposals
 
     def losses(
-        self,
-        levels: Sequence[Tensor],
-        answers: tuple[list[Tensor], list[Tensor]],
-        image_list: ImageList,
-        targets: Sequence[Target],
+        self, levels: Sequence[Tensor], outputs: Outputs, image_list: ImageList, targets: Sequence[Target]
     ) -> dict[str, Tensor]:
-        """Cross-entropy of sampled anchors and L1 of the objects' boxes, both divided by the number of samples.
+        """`loss_rpn_cls`, cross-entropy of sampled anchors, and `loss_rpn_bbox`, L1 of the deltas of those of objects.
 
-        An image without samples of an object, or of background, counts as if it had one. `answers` are what the head
-        said of these levels.
+        Both are divided by the number of samples; an image without samples of an object, or of background, counts as
+        if it had one. `outputs` are what `forward` returns for these levels.
         """
-        logits, changes = (torch.cat(of_levels, dim=1) for of_levels in answers)
+        logits, deltas = (torch.cat(of_levels, dim=1) for of_levels in outputs)
         anchors = torch.cat(self.anchors(levels))
         loss_cls, loss_bbox, count = logits.new_zeros(()), logits.new_zeros(()), 0
-        for place, (target, size) in enumerate(zip(targets, image_list.padded_sizes, strict=True)):
-            assigned = self.assigned(target["boxes"], anchors, levels, size)
-            positive, negative = sample(assigned, self.samples, positive_share=0.5)
+        for i, (target, size) in enumerate(zip(targets, image_list.padded_sizes, strict=True)):
+            assigned = self.assign_anchors(target["boxes"], anchors, levels, size)
+            positive, negative = sample(assigned, self.samples, POSITIVE_FRACTION)
             sampled = torch.cat([positive, negative])
             truth = (assigned[sampled] >= 0).to(logits.dtype)
-            loss_cls = loss_cls + F.binary_cross_entropy_with_logits(logits[place, sampled], truth, reduction="sum")
-            wanted = encode(target["boxes"][assigned[positive]], anchors[positive])
-            loss_bbox = loss_bbox + F.l1_loss(changes[place, positive], wanted, reduction="sum")
+            loss_cls = loss_cls + F.binary_cross_entropy_with_logits(logits[i, sampled], truth, reduction="sum")
+            true_deltas = encode(target["boxes"][assigned[positive]], anchors[positive])
+            loss_bbox = loss_bbox + F.l1_loss(deltas[i, positive], true_deltas, reduction="sum")
             count += max(len(positive), 1) + max(len(negative), 1)
         divisor = mean_count(count, like=logits)
         return {"loss_rpn_cls": loss_cls / divisor, "loss_rpn_bbox": loss_bbox / divisor}

@@ -1,4 +1,4 @@
-"""From images as they come to one batch, and from detections in the batch back to the images."""
+"""From images of any sizes to one batch, and from targets in the images to targets in the batch."""
 
 from __future__ import annotations
 
@@ -9,68 +9,66 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...preprocessing import fitted_size
-from .boxes import Size
+from ...preprocessing import Size, fitted_size
 
 Target = dict[str, Any]  # boxes (N, 4), labels (N,), perhaps masks (N, H, W)
 
-
-MULTIPLE = 32  # sides of a batch: whole cells of the backbone's last map
+DIVISOR = 32  # of the sides of a batch: whole cells of the backbone's last map
 
 
 class ImageList(NamedTuple):
-    """Images made ready, each at the top left of its place in the batch, zeros around it."""
+    """B images in one batch, each at its top left, zeros at its right and bottom."""
 
     tensors: Tensor  # (B, C, H, W)
-    sizes: list[Size]  # of each image in the batch
-    sizes_before: list[Size]  # of each as it came
-    ratios: list[Tensor]  # (4,): by how much x, y, x, y have grown since
+    image_sizes: list[Size]  # of each in the batch, without the zeros
+    original_image_sizes: list[Size]  # of each as it came
+    scale_factors: list[Tensor]  # (4,) each: by how much x, y, x, y have grown since
 
     @property
     def padded_sizes(self) -> list[Size]:
-        """What each would be filled up to if it were alone in the batch."""
-        return [(_whole_cells(height), _whole_cells(width)) for height, width in self.sizes]
+        """What each would be padded to if it were alone in the batch."""
+        return [(_padded(height), _padded(width)) for height, width in self.image_sizes]
 
 
 class DetectorTransform(NamedTuple):
-    """How images are made ready: resized to fit, normalised, and filled up to whole cells of the coarsest stage."""
+    """How images become a batch: resized to fit, normalised, and padded to whole cells of the coarsest stage."""
 
-    min_size: int  # shortest side
-    max_size: int  # longest side at most
-    mean: Sequence[float]
+    min_size: int  # pixels: shortest side
+    max_size: int  # pixels: longest side at most
+    mean: Sequence[float]  # one number a channel, as std
     std: Sequence[float]
 
     def __call__(self, images: Sequence[Tensor], resize: bool = True) -> ImageList:
         """(C, h, w) floats in [0, 1], of any sizes; without `resize` they keep them."""
         before = [(image.shape[1], image.shape[2]) for image in images]
-        sizes = [self.size_of(image) if resize else size for image, size in zip(images, before, strict=True)]
-        height, width = (_whole_cells(max(side)) for side in zip(*sizes, strict=True))
+        sizes = [self.resized_size(size) if resize else size for size in before]
+        height, width = (_padded(max(side)) for side in zip(*sizes, strict=True))
         batch = images[0].new_zeros(len(images), images[0].shape[0], height, width)
         mean, std = (batch.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
-        for place, image, size in zip(batch, images, sizes, strict=True):
-            place[:, : size[0], : size[1]] = (_resized(image, size) - mean) / std
-        ratios = [
+        for padded, image, size in zip(batch, images, sizes, strict=True):
+            padded[:, : size[0], : size[1]] = (_resized(image, size) - mean) / std
+        scale_factors = [
             batch.new_tensor([new[1] / old[1], new[0] / old[0]] * 2) for new, old in zip(sizes, before, strict=True)
         ]
-        return ImageList(batch, sizes, before, ratios)
+        return ImageList(batch, sizes, before, scale_factors)
 
-    def size_of(self, image: Tensor) -> Size:
-        """What an image is resized to."""
-        return fitted_size((image.shape[2], image.shape[1]), (self.max_size, self.min_size))
+    def resized_size(self, size: Size) -> Size:
+        """What an image of this size is resized to."""
+        return fitted_size(size, (self.max_size, self.min_size))
 
 
 def resized_targets(targets: Sequence[Target], image_list: ImageList) -> list[Target]:
-    """The same objects where they are in the images made ready."""
-    moved = []
-    for target, ratio, size in zip(targets, image_list.ratios, image_list.sizes, strict=True):
-        moved.append({**target, "boxes": target["boxes"].to(ratio.dtype) * ratio})
+    """The same objects where they are in the batch."""
+    resized = []
+    for target, scale, size in zip(targets, image_list.scale_factors, image_list.image_sizes, strict=True):
+        resized.append({**target, "boxes": target["boxes"].to(scale.dtype) * scale})
         if (masks := target.get("masks")) is not None and masks.shape[1:] != size:
-            moved[-1]["masks"] = F.interpolate(masks[:, None].float(), size=size)[:, 0].to(masks.dtype)
-    return moved
+            resized[-1]["masks"] = F.interpolate(masks[:, None].float(), size=size)[:, 0].to(masks.dtype)
+    return resized
 
 
-def _whole_cells(side: int) -> int:
-    return math.ceil(side / MULTIPLE) * MULTIPLE
+def _padded(side: int) -> int:
+    return math.ceil(side / DIVISOR) * DIVISOR
 
 
 def _resized(image: Tensor, size: Size) -> Tensor:

@@ -1,0 +1,66 @@
+"""Images with a label each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ...errors import TwinsError
+from ..images import MODES, read_image
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """N images, one label each, and the names of the classes that labels number.
+
+    `images` are files, or an (N, H, W) or (N, H, W, 3) uint8 array; `labels` are indices into `classes`.
+    """
+
+    images: Sequence[Path] | np.ndarray
+    labels: Sequence[int]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        """The image's file, or its number; for messages, and for the split into parts, which follows from it."""
+        image = self.images[index]
+        # In these very words: with others a run on the embedded digits would validate on other scans.
+        return str(image) if isinstance(image, Path) else f"picture {index}"
+
+    @property
+    def in_memory(self) -> bool:
+        return isinstance(self.images, np.ndarray)
+
+    def read(self, index: int, channels: int) -> tuple[Image.Image, int]:
+        """The image as from `open`, and its label."""
+        return self.open(index, channels), self.labels[index]
+
+    def open(self, index: int, channels: int) -> Image.Image:
+        """The image as a PIL image of 1 or 3 channels. Raises UnreadableImageError."""
+        image = self.images[index]
+        if isinstance(image, Path):
+            return read_image(image, channels)
+        return Image.fromarray(image).convert(MODES[channels])
+
+    def relabelled(self, classes: tuple[str, ...]) -> LabelledImages:
+        """The same images, their labels as indices into `classes`. Raises TwinsError for a class that is not there."""
+        for name in self.classes:
+            if name not in classes:
+                raise TwinsError(f"class {name!r} of the data is not among the {len(classes)} that the network knows")
+        new_label = [classes.index(name) for name in self.classes]
+        return LabelledImages(self.images, [new_label[label] for label in self.labels], classes)
+
+    def subset(self, indices: Sequence[int]) -> LabelledImages:
+        """The images at these indices, in this order."""
+        images = self.images
+        if isinstance(images, np.ndarray):
+            kept: Sequence[Path] | np.ndarray = images[list(indices)]
+        else:
+            kept = [images[i] for i in indices]
+        return LabelledImages(kept, [self.labels[i] for i in indices], self.classes)
