@@ -11,16 +11,16 @@ import pytest
 from helpers.bench_rows import MACHINE, SMALL, make_rows
 from twins.bench.cpu_chart import draw_cpu_chart, main_cases
 from twins.bench.results_chart import draw_results_chart
-from twins.bench.results_file import read_results, results_file, write_rows
+from twins.bench.results_file import read_results, todays_file, write_rows
 from twins.errors import TwinsError
 
 PUBLISHED = Path(__file__).parents[2] / "benchmarks"
 
 
 def test_calls_of_a_day_share_a_file(tmp_path: Path) -> None:
-    path = results_file(MACHINE, tmp_path)
+    path = todays_file(MACHINE, tmp_path)
     write_rows(make_rows(SMALL, twins=1.0, timm=2.0), MACHINE, {"torch": "1"}, path)
-    assert results_file(MACHINE, tmp_path) == path
+    assert todays_file(MACHINE, tmp_path) == path
     again = [*make_rows(SMALL, timm=3.0), *make_rows(SMALL._replace(batch=2), timm=4.0)]
     write_rows(again, MACHINE, {"torch": "2"}, path)
     content = json.loads(path.read_text())
@@ -31,17 +31,17 @@ def test_calls_of_a_day_share_a_file(tmp_path: Path) -> None:
 
 
 def test_another_machine_gets_a_file_of_its_own(tmp_path: Path) -> None:
-    first = results_file(MACHINE, tmp_path)
+    first = todays_file(MACHINE, tmp_path)
     write_rows(make_rows(SMALL, twins=1.0), MACHINE, {}, first)
-    assert results_file(MACHINE | {"threads": 8}, tmp_path) == tmp_path / f"{first.stem}-2.json"
+    assert todays_file(MACHINE | {"threads": 8}, tmp_path) == tmp_path / f"{first.stem}-2.json"
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "{}", "no JSON", '{"machine": {}, "rows": [1]}'])
 def test_a_file_of_something_else_is_left_alone(text: str, tmp_path: Path) -> None:
-    path = results_file(MACHINE, tmp_path)
+    path = todays_file(MACHINE, tmp_path)
     path.write_text(text)
     with pytest.raises(TwinsError, match="not a file of results"):
-        results_file(MACHINE, tmp_path)
+        todays_file(MACHINE, tmp_path)
     assert path.read_text() == text
 
 
@@ -63,12 +63,12 @@ def test_files_with_the_keys_of_earlier_versions_are_read(tmp_path: Path) -> Non
 
 
 def test_rows_replace_those_with_the_keys_of_earlier_versions(tmp_path: Path) -> None:
-    path = results_file(MACHINE, tmp_path)
+    path = todays_file(MACHINE, tmp_path)
     old = {"what": "classifier", "network": "twins_svt_small", "size": "56x56", "batch": 1, "times_anchor": 2.0}
     rows = [old | {"contender": "twins fp32"}, old | {"contender": "OpenVINO fp32"}]
     path.write_text(json.dumps({"machine": {"processor": "Abacus", "instruction_sets": ["beads"], "threads": 2},
                                 "rows": rows}))  # fmt: skip
-    assert results_file(MACHINE, tmp_path) == path
+    assert todays_file(MACHINE, tmp_path) == path
     write_rows(make_rows(SMALL, twins=1.0), MACHINE, {}, path)
     ours, openvino = json.loads(path.read_text())["rows"]
     assert (ours["backend"], round(ours["images_per_second"], 6)) == ("twins fp32", 1.0)
@@ -79,7 +79,7 @@ def test_rows_replace_those_with_the_keys_of_earlier_versions(tmp_path: Path) ->
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(TwinsError, match=r"--out .*file: cannot write there"):
-        results_file(MACHINE, tmp_path / "file")
+        todays_file(MACHINE, tmp_path / "file")
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:

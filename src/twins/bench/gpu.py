@@ -23,7 +23,7 @@ from .machine import versions
 from .measuring import Log, one_line
 from .parity import Parity, compare
 from .plan import Backend, Case, Pace
-from .results_file import read_results, results_file, write_rows
+from .results_file import read_results, todays_file, write_rows
 from .rows import Row, row_of, speed_row
 from .timing import alternate
 
@@ -64,7 +64,7 @@ def bench_gpu(network: str, out: Path, deadline: float, log: Log) -> bool:
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str((out / ".inductor").resolve()))
     machine = {"gpu": gpu, "cuda": str(torch.version.cuda), "twins": ops.backend("cuda")}
     log(f"twins: {machine['twins']}")
-    path = results_file(machine, out, kind="gpu")
+    path = todays_file(machine, out, kind="gpu")
     measured = 0
     for case, backends in _missing(network, _rows(path, network)):
         prepared = _try(partial(_prepare, case))

@@ -28,7 +28,7 @@ _OLD_ROW_KEYS = {
 }
 
 
-def results_file(machine: Mapping[str, Any], folder: Path, kind: str = "cpu") -> Path:
+def todays_file(machine: Mapping[str, Any], folder: Path, kind: str = "cpu") -> Path:
     """Today's file of this machine: KIND-DATE.json, or KIND-DATE-2.json ... where that one is of another machine.
 
     Another number of threads is another machine. Makes the folder; raises TwinsError where it cannot, or for a file of

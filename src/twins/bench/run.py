@@ -16,7 +16,7 @@ from .machine import describe_machine, versions
 from .measuring import Log, measure_case
 from .plan import Case, Pace
 from .results_chart import draw_results_chart
-from .results_file import results_file, write_rows
+from .results_file import todays_file, write_rows
 from .rows import Row
 from .table import table_of
 
@@ -30,7 +30,7 @@ def run_cases(cases: Sequence[Case], pace: Pace, out: Path, threads: int | None 
     if threads is not None:
         torch.set_num_threads(threads)
     machine, libraries = describe_machine(), versions()
-    path = results_file(machine, out, kind="data" if any(case.workload == "data" for case in cases) else "cpu")
+    path = todays_file(machine, out, kind="data" if any(case.workload == "data" for case in cases) else "cpu")
     log = _log_to_stderr if as_json else _log
     cases = _without_missing(cases, log)
     console = need("rich.console", extra="train").Console(width=120)
