@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from helpers.image_files import write_image
+from helpers.tallies import assert_shares_add_up
 from twins.data.annotation_errors import AnnotationError
 from twins.data.checks import tally_images
 from twins.data.images import UnreadableImageError, upright_size
@@ -450,19 +449,9 @@ def test_counts_equal_a_plain_count(many: MaskedImages) -> None:
 
 
 def test_shares_add_up_to_the_whole(many: MaskedImages, spoilt: MaskedImages) -> None:
-    tallies = [
-        ([tally(images, [i]) for i in range(len(images))], tally(images, range(len(images))))
-        for images in (many, spoilt)
-    ]
-
-    @given(st.data())
-    def check(data: st.DataObject) -> None:
-        for of_images, whole in tallies:
-            ranks = data.draw(st.integers(1, 30))
-            shares = [sum(of_images[r::ranks], MaskTally()) for r in range(ranks)]
-            assert sum(data.draw(st.permutations(shares)), MaskTally()) == whole
-
-    check()
+    for images in (many, spoilt):
+        every = range(len(images))
+        assert_shares_add_up([tally(images, [i]) for i in every], tally(images, every))
 
 
 @pytest.mark.parametrize("kind", ["many", "spoilt"])
