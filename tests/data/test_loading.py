@@ -84,10 +84,9 @@ def batches(recipe: ClassifyRecipe, workers: int, epoch: int = 0) -> list[Batch]
 def test_batches_are_identical_with_any_number_of_workers(tiny_recipe: ClassifyRecipe) -> None:
     recipe = tiny_recipe.replace(**STRONG)
     alone = batches(recipe, workers=0)
-    for workers in (1, 3):
-        for ours, theirs in zip(alone, batches(recipe, workers), strict=True):
-            assert torch.equal(ours.images, theirs.images)
-            assert ours.indices == theirs.indices
+    for ours, theirs in zip(alone, batches(recipe, workers=3), strict=True):
+        assert torch.equal(ours.images, theirs.images)
+        assert ours.indices == theirs.indices
     assert not torch.equal(alone[0].images, batches(recipe, workers=0, epoch=1)[0].images)
 
 

@@ -12,17 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
+from helpers.tallies import assert_shares_add_up
 from twins.data.boxes.checks import BoxTally, box_statistics, check_boxes, checked_boxes, count_boxes
 from twins.data.boxes.dataset import BoxedImages, Objects
-from twins.data.boxes.layouts import open_boxed
 from twins.data.boxes.segmentations import Segmentation
 from twins.data.checks import tally_images
 from twins.data.statistics import TRAINING, VALIDATION, CheckedPart
-from twins.recipes import DetectRecipe, find_recipe
+from twins.recipes import DetectRecipe
 
 SIZE = (160, 200)  # height, width
 SQUARE = [np.array([2.0, 1, 6, 1, 6, 4, 2, 4])]
@@ -201,19 +199,9 @@ def test_shares_add_up_to_the_whole(tmp_path: Path, spoilt: BoxedImages) -> None
             for _ in range(25)
         ],
     )
-    tallies = [
-        ([tally(images, [i]) for i in range(len(images))], tally(images, range(len(images))))
-        for images in (many, spoilt)
-    ]
-
-    @given(st.data())
-    def check(data: st.DataObject) -> None:
-        for of_images, whole in tallies:
-            ranks = data.draw(st.integers(1, 30))
-            shares = [sum(of_images[r::ranks], BoxTally()) for r in range(ranks)]
-            assert sum(data.draw(st.permutations(shares)), BoxTally()) == whole
-
-    check()
+    for images in (many, spoilt):
+        every = range(len(images))
+        assert_shares_add_up([tally(images, [i]) for i in every], tally(images, every))
     alone = tally(many, range(1, 25))
     assert tally(many, range(1, 25), workers=2, chunk=5) == alone
     assert pickle.loads(pickle.dumps(alone)) == alone  # noqa: S301
@@ -257,20 +245,3 @@ def test_unreadable_images_are_skipped_where_the_recipe_says_so(spoilt: BoxedIma
         check_boxes({VALIDATION: spoilt}, RECIPE.replace(bad_images=policy)) for policy in ("stop", "skip")
     )
     assert len(stopping[VALIDATION].errors) == len(skipping[VALIDATION].errors) + 1
-
-
-def test_embedded_scenes_are_fit_for_training(tmp_path: Path) -> None:
-    recipe = find_recipe("digits", "detect").replace(output=str(tmp_path))
-    assert isinstance(recipe, DetectRecipe)
-    train, val = open_boxed(recipe)
-    assert train is not None
-    assert train.classes == val.classes == tuple("0123456789")
-    assert (len(train), len(val), train.has_masks, val.has_masks) == (1000, 120, True, True)
-    found = check_boxes({TRAINING: train, VALIDATION: val}, recipe)
-    assert [f.errors for f in found.values()] == [(), ()]
-    assert [[w.split(":")[0] for w in f.warnings] for f in found.values()] == [["images without objects"]] * 2
-    image, target = val.read(0, 3)
-    for box, mask in zip(target["boxes"].int().tolist(), target["masks"], strict=True):
-        rows, columns = (mask.any(dim=axis).nonzero() for axis in (1, 0))
-        assert box == [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
-    assert image.size == (96, 96)

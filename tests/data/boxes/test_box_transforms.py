@@ -46,7 +46,7 @@ def black(height: int, width: int) -> Image.Image:
 
 
 def rectangles(height: int, width: int, *boxes: tuple[int, int, int, int]) -> Target:
-    """A target of filled boxes x0, y0, x1, y1, with their places as labels."""
+    """A target of filled boxes x0, y0, x1, y1, with their indices as labels."""
     masks = torch.zeros(len(boxes), height, width, dtype=torch.uint8)
     for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
         mask[y0:y1, x0:x1] = 1
@@ -128,23 +128,23 @@ def test_pixels_are_sampled_as_opencv_does() -> None:
 
 def test_published_sizes_of_3x() -> None:
     target = rectangles(48, 64)
-    sizes = [pixels.shape[1:] for pixels, _ in views(published("mask_rcnn_svt_small_3x"), black(48, 64), target, 250)]
+    sizes = [pixels.shape[1:] for pixels, _ in views(published("mask_rcnn_svt_small_3x"), black(48, 64), target, 100)]
     assert {min(size) for size in sizes} == set(range(480, 801, 32))
     assert max(max(size) for size in sizes) <= 800 * 600 / 384 + 1
     whole = sum(size[1] == int(size[0] * 4 / 3 + 0.5) for size in sizes)
-    assert 100 < whole < 150
+    assert 38 < whole < 62  # half of them are not cropped
 
 
 def test_crops_have_every_size_between_the_bounds_and_lie_everywhere() -> None:
     crops = Counter[tuple[int, int, int, int]]()
-    for _, moved in views(cropping(7, (3, 5)), black(9, 7), coordinates(9, 7), 1500):
+    for _, moved in views(cropping(7, (3, 5)), black(9, 7), coordinates(9, 7), 600):
         rows, columns = seen(moved)
         assert rows == list(range(rows[0], rows[-1] + 1))
         assert columns == list(range(columns[0], columns[-1] + 1))
         crops[len(rows), len(columns), rows[0], columns[0]] += 1
     assert {crop[:2] for crop in crops} == {(h, w) for h in (3, 4, 5) for w in (3, 4, 5)}
     for h, w in {crop[:2] for crop in crops}:
-        assert 120 < sum(count for crop, count in crops.items() if crop[:2] == (h, w)) < 215  # of 167
+        assert 43 < sum(count for crop, count in crops.items() if crop[:2] == (h, w)) < 91  # 67 expected
     for axis, side in ((0, 9), (1, 7)):
         for length in (3, 4, 5):
             starts = Counter[int]()
@@ -152,7 +152,7 @@ def test_crops_have_every_size_between_the_bounds_and_lie_everywhere() -> None:
                 if crop[axis] == length:
                     starts[crop[2 + axis]] += count
             assert sorted(starts) == list(range(side - length + 1))
-            assert min(starts.values()) > 0.6 * starts.total() / len(starts)
+            assert min(starts.values()) > 0.5 * starts.total() / len(starts)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_crops_take_what_there_is(size: tuple[int, int], lengths: tuple[set[int]
 
 def test_images_are_resized_for_the_crop_to_any_of_its_sizes() -> None:
     """10 pixels of an image enlarged from 20 to 40 or 80 show 5 or 6, or 3 or 4, of its own."""
-    recipe = plain(80, crop_prob=1.0, crop_sizes=(20, 40, 80), crop=(10, 10))
+    recipe = plain(40, crop_prob=1.0, crop_sizes=(20, 40, 80), crop=(10, 10))
     counts = Counter(len(seen(moved)[0]) for _, moved in views(recipe, black(20, 20), coordinates(20, 20), 300))
     assert set(counts) == {10, 5, 6, 3, 4}
     assert all(70 < sum(counts[n] for n in group) < 130 for group in ((10,), (5, 6), (3, 4)))

@@ -77,6 +77,14 @@ def test_split_depends_on_seed_and_names_alone(tmp_path: Path) -> None:
     assert len(val("/here", 0)) == 10
 
 
+def test_labels_may_count_other_classes() -> None:
+    images = LabelledImages([Path("a.jpg"), Path("b.jpg")], [1, 0], ("ant", "bee"))
+    relabelled = images.relabelled(("bee", "cat", "ant"))
+    assert (relabelled.labels, relabelled.classes) == ([0, 2], ("bee", "cat", "ant"))
+    with pytest.raises(TwinsError, match="class 'bee' of the data is not among the 2 that the network knows"):
+        images.relabelled(("ant", "cat"))
+
+
 def test_split_leaves_every_class_something_to_train_on() -> None:
     images = LabelledImages([Path(f"x/{i}.jpg") for i in range(12)], [0] * 10 + [1, 2], ("a", "b", "c"))
     train, val = stratified_split(images, 0.5, seed=0, labels=images.labels)
@@ -122,13 +130,26 @@ def test_lists_of_the_original(images: Path) -> None:
         rows = [f"{p.parent.name}/{p.name} {['ant', 'bee', 'cat'].index(p.parent.name)}"
                 for p in sorted((images / part).glob("*/*.png"))]  # fmt: skip
         (images / "meta" / f"{part}.txt").write_text("\n".join(rows) + "\n")
-    train, val = open_labelled(ClassifyRecipe(data=str(images), dataset="list"))
+    recipe = ClassifyRecipe(data=str(images), dataset="list")
+    train, val = open_labelled(recipe)
     assert train is not None
     assert (len(train), len(val), train.classes) == (36, 15, ("0", "1", "2"))
     assert val.open(14, 3).getpixel((0, 0))[0] >= 240  # type: ignore[index]
+    (images / "meta" / "classes.txt").write_text("ant\nbee\ncat\nwasp\n")
+    assert open_labelled(recipe)[1].classes == ("ant", "bee", "cat", "wasp")
+    (images / "meta" / "classes.txt").write_text("ant\nbee\n")
+    with pytest.raises(TwinsError, match=r"classes\.txt: 2 names, but the lists use labels up to 2"):
+        open_labelled(recipe)
+    (images / "meta" / "val.txt").write_text("\n\n")
+    with pytest.raises(TwinsError, match=r"val\.txt: an empty list"):
+        open_labelled(recipe)
     (images / "meta" / "val.txt").write_text("ant/00.png 0\nant/01.png\n")
     with pytest.raises(TwinsError, match=r"val\.txt:2: expected a path and a label"):
-        open_labelled(ClassifyRecipe(data=str(images), dataset="list"))
+        open_labelled(recipe)
+    for part in ("train", "val"):
+        (images / "meta" / f"{part}.txt").unlink()
+    with pytest.raises(TwinsError, match=r"meta.train\.txt: no such list"):
+        open_labelled(recipe)
 
 
 def test_inaturalist_classes_come_in_the_order_of_training_annotations(tmp_path: Path) -> None:

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from helpers.image_files import write_image
+from helpers.tallies import assert_shares_add_up
 from twins.data.annotation_errors import AnnotationError
 from twins.data.checks import tally_images
 from twins.data.images import UnreadableImageError, upright_size
-from twins.data.masks.checks import MaskTally, checked_masks, classes_of, count_pixels
+from twins.data.masks.checks import MaskTally, checked_masks, classes_of, count_pixels, mask_statistics
 from twins.data.masks.dataset import IGNORED, MaskCoding, MaskedImages, read_labels
 from twins.data.masks.layouts import read_mask_folders
+from twins.data.statistics import TRAINING, VALIDATION
 from twins.errors import TwinsError
 from twins.recipes import SegmentRecipe
 
@@ -450,19 +450,9 @@ def test_counts_equal_a_plain_count(many: MaskedImages) -> None:
 
 
 def test_shares_add_up_to_the_whole(many: MaskedImages, spoilt: MaskedImages) -> None:
-    tallies = [
-        ([tally(images, [i]) for i in range(len(images))], tally(images, range(len(images))))
-        for images in (many, spoilt)
-    ]
-
-    @given(st.data())
-    def check(data: st.DataObject) -> None:
-        for of_images, whole in tallies:
-            ranks = data.draw(st.integers(1, 30))
-            shares = [sum(of_images[r::ranks], MaskTally()) for r in range(ranks)]
-            assert sum(data.draw(st.permutations(shares)), MaskTally()) == whole
-
-    check()
+    for images in (many, spoilt):
+        every = range(len(images))
+        assert_shares_add_up([tally(images, [i]) for i in every], tally(images, every))
 
 
 @pytest.mark.parametrize("kind", ["many", "spoilt"])
@@ -521,6 +511,44 @@ def test_classes_without_names_are_numbered_over_both_parts(tmp_path: Path) -> N
     assert (found.tally.pixels, found.tally.images) == ({0: 1, 1: 1, 255: 1}, {0: 1, 1: 1})
     assert found.warnings == ("classes that never occur: 2, 3",)
     assert classes_of(train.with_classes("xy"), tallies[0] + tallies[1]) == ("x", "y")
+
+
+def test_statistics_have_a_row_a_class(tmp_path: Path) -> None:
+    write_pair(tmp_path / "train/images/a.jpg", tmp_path / "train/masks/a.png", [[0, 1, 1], [0, 1, 255]])
+    write_pair(tmp_path / "train/images/b.jpg", tmp_path / "train/masks/b.png", [[2, 2]])
+    write_pair(tmp_path / "val/images/c.jpg", tmp_path / "val/masks/c.png", [[0, 1]])
+    (tmp_path / "val/images/c.jpg").write_bytes(b"<html>")
+    train, val = read(tmp_path)
+    assert train is not None
+    assert val is not None
+    recipe = SegmentRecipe(workers=0, img_size=512, resize=(200, 100))
+    statistics = mask_statistics({TRAINING: train, VALIDATION: val}, recipe)
+    assert statistics.parts == (
+        "training: 2 images with masks, 2 x 1 to 3 x 2; 12.50 % of pixels are of no class",
+        "validation: 1 images with masks, of which none can be used",
+    )
+    assert statistics.columns == ("class", "training: images", "of pixels", "validation: images", "of pixels")
+    assert statistics.rows == (
+        ("0", "1", "28.57 %", "0", "0.00 %"),
+        ("1", "1", "42.86 %", "0", "0.00 %"),
+        ("2", "1", "28.57 %", "0", "0.00 %"),
+    )
+    unreadable, crop = statistics.errors
+    assert unreadable.startswith(f"validation: unreadable: {val.name(0)}: ")
+    assert crop.startswith("--img-size 512 is larger than any image: the largest, 3 x 2, is at most 300 x 200 after")
+    assert statistics.warnings == ("validation: classes that never occur: 0, 1, 2",)
+
+
+def test_masks_without_any_class_or_readable_image(tmp_path: Path) -> None:
+    images = one(tmp_path, [[255, 255]], classes=2)
+    assert (
+        checked_masks(images, tally(images, [0]))
+        .errors[0]
+        .startswith(f"{tmp_path}: no pixel of any class in all these masks; 255 is no class")
+    )
+    images.masks[0].write_bytes(b"")
+    skipped = checked_masks(images, tally(images, [0]), skip_unreadable=True)
+    assert skipped.errors == (f"{tmp_path}: none of the images with masks can be read",)
 
 
 def test_black_and_white_masks(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def read_inaturalist(root: Path, year: int, category: str) -> tuple[LabelledImag
     Raises TwinsError for files that are missing or lack what is needed.
     """
     categories = _read_json(root / "categories.json")
-    rank_of = {row.get("id", place): _rank(row, category, root) for place, row in enumerate(categories)}
+    rank_of = {row.get("id", index): _rank(row, category, root) for index, row in enumerate(categories)}
     train = _labelled_files(root / f"train{year}.json", rank_of)
     val = _labelled_files(root / f"val{year}.json", rank_of)
     label_of = {name: label for label, name in enumerate(dict.fromkeys(name for _, name in train))}
