@@ -18,7 +18,7 @@ from .recipes import (
     find_recipe,
     list_recipes,
     recipe_class,
-    recipe_of_checkpoint,
+    stored_recipe,
     task_of_recipe,
     tuples_for_lists,
 )
@@ -261,11 +261,12 @@ def run_train(args: argparse.Namespace) -> int:
 
 
 def run_eval(args: argparse.Namespace) -> int:
-    from .training.evaluation import evaluate_weights, recipe_of_weights
+    from .checkpoints.info import read_info
+    from .training.evaluation import evaluate_checkpoint, recipe_of_checkpoint
 
-    weights = Path(args.weights)
-    recipe = recipe_of_weights(weights, args.task, given(args, recipe_class(args.task)), args.recipe)
-    evaluate_weights(recipe, weights, ema=args.ema)
+    info = read_info(args.weights)
+    recipe = recipe_of_checkpoint(info, args.task, given(args, recipe_class(args.task)), args.recipe)
+    evaluate_checkpoint(recipe, info, ema=args.ema)
     return 0
 
 
@@ -318,12 +319,13 @@ def _recipe(args: argparse.Namespace, changes: dict[str, Any]) -> Recipe:
 
 def _recipe_of_run(checkpoint: Path, task: str) -> Recipe:
     """The recipe that a checkpoint was trained by."""
+    from .checkpoints.info import describe
     from .checkpoints.resume import read_training_checkpoint
 
-    recipe = recipe_of_checkpoint(read_training_checkpoint(checkpoint), task, source=str(checkpoint))
-    if recipe is None:
+    fields = describe(read_training_checkpoint(checkpoint), str(checkpoint)).recipe
+    if fields is None:
         raise TwinsError(f"{checkpoint}: no recipe inside; a checkpoint of the original is resumed by main.py --resume")
-    return recipe
+    return stored_recipe(fields, task, source=str(checkpoint))
 
 
 def _with_run_to_resume(argv: list[str]) -> list[str]:
@@ -368,9 +370,9 @@ def _task_of_weights(checkpoint: str | None) -> str | None:
     """What a checkpoint is for, if there is a file and it tells. Raises TwinsError for a file that is none."""
     if not checkpoint or not Path(checkpoint).is_file():
         return None
-    from .training.evaluation import task_of_weights
+    from .checkpoints.info import read_info
 
-    return task_of_weights(Path(checkpoint))
+    return read_info(checkpoint).task
 
 
 def _without_none(hint: Any) -> Any:
