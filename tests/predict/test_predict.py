@@ -20,6 +20,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 import twins
 from helpers.command_line import refusal
+from helpers.foreign import shrink
 from helpers.tiny import TINY
 from twins.checkpoints.info import read_info
 from twins.cli import main
@@ -219,7 +220,10 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("prefix", "head"), [("", "head."), ("module.", "head."), ("", "head.fc.")])
-def test_published_classifiers_are_known_by_their_weights(tmp_path: Path, prefix: str, head: str) -> None:
+def test_published_classifiers_are_known_by_their_weights(
+    tmp_path: Path, prefix: str, head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink(monkeypatch, "twins_svt_small")
     network = twins.create_model("twins_svt_small", num_classes=7)
     renamed = {prefix + name.replace("head.", head): tensor for name, tensor in network.state_dict().items()}
     torch.save({"state_dict": renamed}, tmp_path / "others.pth")
@@ -233,7 +237,10 @@ def test_published_classifiers_are_known_by_their_weights(tmp_path: Path, prefix
         torch.testing.assert_close(prediction.probabilities, network.eval()(view[None]).softmax(dim=1)[0])
 
 
-def test_published_segmenters_and_detectors_are_known_by_their_weights(tmp_path: Path) -> None:
+def test_published_segmenters_and_detectors_are_known_by_their_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink(monkeypatch, "twins_svt_small")
     network = twins.semantic_fpn("twins_svt_small", num_classes=4, channels=24)
     meta = {"CLASSES": ("wall", "sky", "bed", "sea"), "PALETTE": [[0, 0, 0]]}
     torch.save({"meta": meta, "state_dict": network.state_dict()}, tmp_path / "others.pth")
@@ -569,7 +576,9 @@ def test_unfit_flags_get_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_unfit_sources_and_weights_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unfit_sources_and_weights_get_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     weights, network = checkpoint(tmp_path, "classify")
     (tmp_path / "empty").mkdir()
 
@@ -586,6 +595,7 @@ def test_unfit_sources_and_weights_get_one_line(tmp_path: Path, capsys: pytest.C
     assert "no names of classes in it" in refused("a.png", "classify.pth", "--classes", str(tmp_path / "none.txt"))
     torch.save(network.state_dict(), tmp_path / "tiny.pth")
     assert "tiny.pth: cannot tell which network this is; pass --model" in refused("a.png", "tiny.pth")
+    shrink(monkeypatch, "twins_svt_small")
     backbone = twins.create_model("twins_svt_small", features_only=True)
     torch.save(backbone.state_dict(), tmp_path / "backbone.pth")
     assert "holds a backbone without a head" in refused("a.png", "backbone.pth")
@@ -617,8 +627,9 @@ def test_a_line_for_each_image_is_for_a_few(
     assert told[0].startswith("3 images, ")
 
 
-def test_published_detectors_tell_cocos_classes(tmp_path: Path) -> None:
+def test_published_detectors_tell_cocos_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """80 classes, and nothing told of them: they have COCO's names and numbers, which leave ten out."""
+    shrink(monkeypatch, "twins_svt_small")
     torch.save({"state_dict": twins.retinanet("twins_svt_small", channels=8).state_dict()}, tmp_path / "theirs.pth")
     predictor = load_predictor(tmp_path / "theirs.pth", "cpu")
     assert isinstance(predictor, DetectPredictor)

@@ -140,7 +140,7 @@ def _fit(key: str, stored: Tensor, own: Tensor) -> tuple[Tensor | None, str | No
 
 
 def _for_channels(stem: Tensor, channels: int) -> tuple[Tensor, str]:
-    """A stem that reads `channels` channels and answers a grey image as before.
+    """A stem that reads `channels` channels, with the same output for a grey image as before.
 
     Fewer channels: the weights of those that go are added, cyclically, to those that stay (of one: the sum of all).
     More: the weights are repeated cyclically and scaled by the ratio, exact where it is a whole number.

@@ -30,7 +30,7 @@ def evaluate_checkpoint(
     ema: bool | None = None,
     announce: Callable[[Task, dict[str, float]], None] | None = None,
 ) -> dict[str, float]:
-    """Evaluate a checkpoint of any dialect by a recipe, as a rule `recipe_of_checkpoint`'s; answers its metrics.
+    """Evaluate a checkpoint of any dialect by a recipe, as a rule that of `recipe_of_checkpoint`; returns its metrics.
 
     Parameters
     ----------
