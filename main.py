@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from twins.checkpoints.info import read_info
 from twins.checkpoints.read import read_checkpoint
 from twins.checkpoints.resume import TrainingState
 from twins.cli import INTERRUPTED, Parser
@@ -32,7 +33,7 @@ from twins.distributed.world import choose_device
 from twins.errors import TwinsError
 from twins.recipes import ClassifyRecipe, tuples_for_lists
 from twins.tasks import Task, make_task
-from twins.training.evaluation import evaluate_weights
+from twins.training.evaluation import evaluate_checkpoint, with_conventions
 from twins.training.loop import fit
 from twins.training.run_folder import Run
 from twins.zoo import model_name
@@ -167,7 +168,8 @@ def run_eval(args: argparse.Namespace) -> int:
     def announce(task: Task, metrics: dict[str, float]) -> None:
         tell_accuracy(metrics["acc1"], metrics["acc5"], metrics["loss"], metrics["images"])
 
-    evaluate_weights(recipe_of(args).replace(val_split=0.0), Path(args.resume), announce=announce)
+    info = read_info(args.resume)
+    evaluate_checkpoint(with_conventions(recipe_of(args).replace(val_split=0.0), info), info, announce=announce)
     return 0
 
 

@@ -11,12 +11,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .commands import INTERRUPTED
 from .errors import TwinsError, nearest
 from .recipes import TASKS, find_recipe, task_of_recipe
+
+if TYPE_CHECKING:
+    from .checkpoints.info import CheckpointInfo
 
 COMMANDS = {
     "train": "train on a folder of images, or on the embedded digits",
@@ -135,7 +137,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The values of a command's flags, and in `run` what does it.
 
     For a command with a recipe there are as well `task`, `base_recipe` and `changes` (what is set of it), and
-    `checkpoint`, the file to evaluate or to resume. Names and values are checked first, so that a mistake is answered
+    `checkpoint`, what is read of the file to evaluate or to resume. Names and values are checked first, so that a mistake is answered
     at once; only then is the checkpoint read, if its task decides which flags count. Raises TwinsError for a mistake.
     """
     look = early_look(argv)
@@ -146,7 +148,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if len(mistakes) == len(attempts):
         raise next((m for m in mistakes if not isinstance(m, UnknownFlagError)), mistakes[0])
     checkpoint = _checkpoint(look)
-    task = look.task or (_task_of(checkpoint) if checkpoint else None) or "classify"
+    task = look.task or (checkpoint and checkpoint.task) or "classify"
     args = attempts[task]
     if isinstance(args, TwinsError):
         raise args
@@ -188,20 +190,17 @@ def _attempt(argv: Sequence[str], look: EarlyLook, task: str) -> argparse.Namesp
     return args
 
 
-def _checkpoint(look: EarlyLook) -> Path | None:
-    """The file to evaluate or to resume. Raises TwinsError where there is none to resume."""
-    if look.newest_of_all:
-        from .commands.train import newest_checkpoint
+def _checkpoint(look: EarlyLook) -> CheckpointInfo | None:
+    """What is to be evaluated or resumed. Raises TwinsError for a file that is none, and where no run is to resume."""
+    if not (look.checkpoint or look.newest_of_all):
+        return None
+    from .checkpoints.info import read_info
 
-        return newest_checkpoint(look.output, look.task)
-    return Path(look.checkpoint) if look.checkpoint else None
+    if look.checkpoint:
+        return read_info(look.checkpoint)
+    from .commands.train import newest_checkpoint
 
-
-def _task_of(checkpoint: Path) -> str | None:
-    """What a checkpoint is for, if it tells. Raises TwinsError for a file that is none."""
-    from .training.evaluation import task_of_weights
-
-    return task_of_weights(checkpoint)
+    return read_info(newest_checkpoint(look.output, look.task))
 
 
 if __name__ == "__main__":

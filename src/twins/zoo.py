@@ -1,4 +1,4 @@
-"""Names, aliases and published metrics of the six networks, and how to make one."""
+"""Names, aliases and published results of the six networks, and how to make one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .model_names import model_name
 class Published(NamedTuple):
     """What the public README states of a network on ImageNet-1k at 224 x 224."""
 
-    title: str
-    top1: float  # per cent
+    title: str  # as the README calls it
+    top1: float  # accuracy on the validation images, per cent
     params: float  # millions
     gmacs: float  # multiply-adds of convolutions and linear layers, in billions ("FLOPs" there)
 
@@ -53,16 +53,30 @@ def create_model(
 
     Parameters
     ----------
+    name:
+        As `list_models` has it, or as the original, timm or the paper call it: "alt_gvt_small", "Twins-SVT-S" ...
     num_classes:
         Width of the classifier's head; 0 for pooled features.
+    in_chans:
+        Channels of the images.
+    drop_path_rate:
+        Stochastic depth: the rate at the last block, in [0, 1); it grows linearly from 0 at the first.
+    window_padding:
+        What windows do at the border of a map that they do not divide: "mask" (exact), "zero" (as detectors and timm)
+        or "mask-both" (as segmenters); see docs/networks.md. PCPVT has no windows.
     weights:
         A checkpoint to load, in any dialect `load_weights` reads. The report is kept as `model.load_report`.
     features_only, out_indices, stage_norms:
-        A backbone that answers the maps of the named stages instead of a classifier; see `TwinsBackbone`.
+        A backbone that returns the maps of the named stages, instead of a classifier; see `TwinsBackbone`.
     architecture:
         Anything else of `Stages`, to depart from the published network: embed_dims, depths, norm_eps ...
 
-    Raises TwinsError for an unknown name or for values that make no network.
+    Returns
+    -------
+    A network in training mode: (B, in_chans, H, W) float images of any size -> (B, num_classes) logits, or, of a
+    backbone, a list of (B, C, h, w) maps.
+
+    Raises TwinsError for an unknown name, for values that make no network, and for weights that do not fit.
     """
     settings = VARIANTS[model_name(name)]._asdict() | {
         "in_chans": in_chans,

@@ -252,19 +252,18 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, list[Te
 
 
 def trained_digits(weights: Path) -> tuple[nn.Module, list[Tensor], list[Tensor]]:
-    from twins.checkpoints.info import classes_of
+    from twins.checkpoints.info import read_info
     from twins.checkpoints.load import load_whole
-    from twins.checkpoints.read import read_checkpoint
     from twins.data.loading import make_loader
     from twins.data.sampling import EvaluationSampler
     from twins.tasks import make_task
-    from twins.training.evaluation import recipe_of_weights
+    from twins.training.evaluation import recipe_of_checkpoint
 
-    checkpoint = read_checkpoint(weights)
-    task = make_task(recipe_of_weights(weights, "classify", {"device": "cpu"}), classes_of(checkpoint))
+    info = read_info(weights)
+    task = make_task(recipe_of_checkpoint(info, changes={"device": "cpu"}), info.classes)
     _, validation = task.datasets(evaluation_only=True)
     model = task.build()
-    load_whole(model, checkpoint, str(weights))
+    load_whole(model, info)
     loader = make_loader(validation, EvaluationSampler(len(validation), 0, 1), 60, 0, torch.device("cpu"))
     batches = list(loader)
     return model.eval(), [batch.images for batch in batches], [batch.labels for batch in batches]

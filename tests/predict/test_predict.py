@@ -1,4 +1,4 @@
-"""Prediction: what is answered, what is written of it, and one line with exit status 2 for what cannot be used."""
+"""Prediction: what is predicted, what is written of it, and one line with exit status 2 for what cannot be used."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from torchvision.transforms.functional import pil_to_tensor
 
 import twins
 from helpers.command_line import refusal
+from helpers.foreign import shrink
 from helpers.tiny import TINY
-from twins.checkpoints.info import read_trained
+from twins.checkpoints.info import read_info
 from twins.cli import main
 from twins.data.classify.transforms import eval_transform
 from twins.data.images import UnreadableImageError, read_image
 from twins.data.masks.transforms import mask_eval_transform
 from twins.data.palette import class_colours
-from twins.heads import sliding_window as inference
+from twins.heads import sliding_window
 from twins.heads.sliding_window import class_probabilities
 from twins.plots.masks import draw_mask
-from twins.predict import load_predictor
-from twins.predict import loop as writing
+from twins.predict import load_predictor, loop
 from twins.predict.predictors import DetectPredictor, SegmentPredictor
 from twins.predict.sources import ImageFile, find_images, image_ids, output_names
 from twins.preprocessing import ClassifyPreprocessing, SegmentPreprocessing
@@ -83,7 +83,7 @@ def saved(path: Path, width: int, height: int, seed: int = 0, **settings: Any) -
 
 
 def saved_sideways(path: Path) -> Image.Image:
-    """An image of 40 x 56 that is upright once turned as its tag says; answers it upright."""
+    """An image of 40 x 56 that is upright once turned as its tag says; returns it upright."""
     exif = Image.Exif()
     exif[0x0112] = ROTATED
     return saved(path, 56, 40, exif=exif).transpose(Image.Transpose.ROTATE_270)
@@ -97,7 +97,7 @@ def content(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-# What is answered
+# What is predicted
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -107,12 +107,12 @@ def test_probabilities_are_those_of_the_evaluation_transform(tmp_path: Path, cha
     view = eval_transform(ClassifyPreprocessing(48, mean=(0.4,) * channels, std=(0.3,) * channels))(image)
     with torch.no_grad():
         expected = network(view[None]).softmax(dim=1)[0]
-    answer = load_predictor(weights, "cpu", topk=2)(tmp_path / "a.png")
-    torch.testing.assert_close(answer.probabilities, expected)
+    prediction = load_predictor(weights, "cpu", topk=2)(tmp_path / "a.png")
+    torch.testing.assert_close(prediction.probabilities, expected)
     first, second, _ = expected.argsort(descending=True).tolist()
-    assert [name for name, _ in answer.top] == [CLASSES[first], CLASSES[second]]
-    assert answer.top[0][1] == pytest.approx(float(expected[first]))
-    assert str(answer).startswith(f"{CLASSES[first]} {100 * expected[first]:.1f} %, ")
+    assert [name for name, _ in prediction.top] == [CLASSES[first], CLASSES[second]]
+    assert prediction.top[0][1] == pytest.approx(float(expected[first]))
+    assert str(prediction).startswith(f"{CLASSES[first]} {100 * expected[first]:.1f} %, ")
 
 
 @pytest.mark.parametrize("kind", ["upernet", "semantic_fpn"])
@@ -126,11 +126,11 @@ def test_a_mask_is_the_likeliest_class_of_each_pixel(
     views, _ = transform(image, torch.empty(0))
     expected = class_probabilities(network, views, (61, 83), *windows.values()).argmax(dim=0)
     assert len(expected.unique()) > 1
-    monkeypatch.setattr(inference, "LOGITS_AT_ONCE", 2 * 83 * 61)  # two of three classes at a time
-    answer = load_predictor(weights, "cpu", **windows)(image)
-    assert answer.mask.dtype == torch.uint8
-    assert answer.mask.tolist() == expected.tolist()
-    assert answer.pixels == {CLASSES[i]: int((expected == i).sum()) for i in expected.unique().tolist()}
+    monkeypatch.setattr(sliding_window, "LOGITS_AT_ONCE", 2 * 83 * 61)  # two of three classes at a time
+    prediction = load_predictor(weights, "cpu", **windows)(image)
+    assert prediction.mask.dtype == torch.uint8
+    assert prediction.mask.tolist() == expected.tolist()
+    assert prediction.pixels == {CLASSES[i]: int((expected == i).sum()) for i in expected.unique().tolist()}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -146,30 +146,30 @@ def test_detections_are_the_networks_own(tmp_path: Path, kind: str, channels: in
     pixels = pil_to_tensor(image.convert({1: "L", 3: "RGB"}[channels]))
     with torch.no_grad():
         (expected,) = network([pixels / 255])
-    answer = load_predictor(weights, "cpu", conf=0.009, iou=0.4, max_det=7)(image)
-    assert len(answer) == 7
-    torch.testing.assert_close(answer.boxes, expected["boxes"])
-    torch.testing.assert_close(answer.scores, expected["scores"])
-    assert answer.names == [CLASSES[label] for label in expected["labels"]]
+    prediction = load_predictor(weights, "cpu", conf=0.009, iou=0.4, max_det=7)(image)
+    assert len(prediction) == 7
+    torch.testing.assert_close(prediction.boxes, expected["boxes"])
+    torch.testing.assert_close(prediction.scores, expected["scores"])
+    assert prediction.names == [CLASSES[label] for label in expected["labels"]]
     if kind == "retinanet":
-        assert answer.masks is None
+        assert prediction.masks is None
     else:
-        assert answer.masks.shape == (7, 61, 83)
-        assert answer.masks.equal(expected["masks"][:, 0])
+        assert prediction.masks.shape == (7, 61, 83)
+        assert prediction.masks.equal(expected["masks"][:, 0])
 
 
 @pytest.mark.parametrize("kind", ["classify", "upernet", "retinanet"])
-def test_files_images_and_sequences_of_them_are_answered_alike(tmp_path: Path, kind: str) -> None:
+def test_files_images_and_sequences_of_them_are_predicted_alike(tmp_path: Path, kind: str) -> None:
     weights, _ = checkpoint(tmp_path, kind)
     paths = [tmp_path / f"{i}.png" for i in range(18)]  # more than a classifier sees at once
     images = [saved(path, 40 + i, 48, seed=i) for i, path in enumerate(paths)]
     predictor = load_predictor(weights, "cpu", **({"conf": 0.0} if kind == "retinanet" else {}))
     field = {"classify": "probabilities", "upernet": "mask", "retinanet": "boxes"}[kind]
-    answers = [getattr(answer, field) for answer in predictor([str(path) for path in paths])]
-    assert len(answers) == 18
-    for answer, image, path in zip(answers, images, paths, strict=True):
-        torch.testing.assert_close(getattr(predictor(image), field), answer)
-        torch.testing.assert_close(getattr(predictor(path), field), answer)
+    predictions = [getattr(prediction, field) for prediction in predictor([str(path) for path in paths])]
+    assert len(predictions) == 18
+    for prediction, image, path in zip(predictions, images, paths, strict=True):
+        torch.testing.assert_close(getattr(predictor(image), field), prediction)
+        torch.testing.assert_close(getattr(predictor(path), field), prediction)
     assert predictor([]) == []
 
 
@@ -220,35 +220,41 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("prefix", "head"), [("", "head."), ("module.", "head."), ("", "head.fc.")])
-def test_published_classifiers_are_known_by_their_weights(tmp_path: Path, prefix: str, head: str) -> None:
+def test_published_classifiers_are_known_by_their_weights(
+    tmp_path: Path, prefix: str, head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink(monkeypatch, "twins_svt_small")
     network = twins.create_model("twins_svt_small", num_classes=7)
     renamed = {prefix + name.replace("head.", head): tensor for name, tensor in network.state_dict().items()}
     torch.save({"state_dict": renamed}, tmp_path / "others.pth")
-    trained = read_trained(tmp_path / "others.pth")
-    assert trained.meta["preprocessing"]["img_size"] == 224
-    assert trained.meta["create_model"] == {"num_classes": 7}
-    assert trained.classes == tuple("0123456")
-    answer = load_predictor(tmp_path / "others.pth", "cpu")(Image.new("RGB", (240, 230), "green"))
+    info = read_info(tmp_path / "others.pth")
+    assert info.preprocessing == ClassifyPreprocessing()
+    assert info.create_model == {"num_classes": 7, "in_chans": 3, "window_padding": "mask"}
+    assert info.classes == tuple("0123456")
+    prediction = load_predictor(tmp_path / "others.pth", "cpu")(Image.new("RGB", (240, 230), "green"))
     with torch.no_grad():
         view = eval_transform(ClassifyPreprocessing())(Image.new("RGB", (240, 230), "green"))
-        torch.testing.assert_close(answer.probabilities, network.eval()(view[None]).softmax(dim=1)[0])
+        torch.testing.assert_close(prediction.probabilities, network.eval()(view[None]).softmax(dim=1)[0])
 
 
-def test_published_segmenters_and_detectors_are_known_by_their_weights(tmp_path: Path) -> None:
+def test_published_segmenters_and_detectors_are_known_by_their_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink(monkeypatch, "twins_svt_small")
     network = twins.semantic_fpn("twins_svt_small", num_classes=4, channels=24)
     meta = {"CLASSES": ("wall", "sky", "bed", "sea"), "PALETTE": [[0, 0, 0]]}
     torch.save({"meta": meta, "state_dict": network.state_dict()}, tmp_path / "others.pth")
-    trained = read_trained(tmp_path / "others.pth")
-    assert trained.meta["preprocessing"]["resize"] == (2048, 512)
-    assert trained.meta["create_model"] == {"num_classes": 4, "channels": 24, "window_padding": "mask-both"}
-    assert trained.classes == ("wall", "sky", "bed", "sea")
+    info = read_info(tmp_path / "others.pth")
+    assert info.preprocessing == SegmentPreprocessing()
+    assert info.create_model == {"num_classes": 4, "channels": 24, "in_chans": 3, "window_padding": "mask-both"}
+    assert info.classes == ("wall", "sky", "bed", "sea")
     assert isinstance(load_predictor(tmp_path / "others.pth", "cpu"), SegmentPredictor)
 
     faster = twins.mask_rcnn("twins_svt_small", num_classes=4, channels=24, masks=False)
     torch.save(faster.state_dict(), tmp_path / "others.pth")
     predictor = load_predictor(tmp_path / "others.pth", "cpu", classes=("a", "b", "c", "d"))
     assert isinstance(predictor, DetectPredictor)
-    assert predictor.network.preparation[:2] == (800, 1333)
+    assert predictor.network.transform[:2] == (800, 1333)
     assert not predictor.network.has_masks
     assert predictor.network.backbone.blocks[0][0].attn.padding == "zero"
     assert predictor.classes == ("a", "b", "c", "d")
@@ -258,7 +264,7 @@ def test_published_segmenters_and_detectors_are_known_by_their_weights(tmp_path:
 # Which images are meant
 
 
-def test_images_are_found_below_folders_and_keep_their_places(tmp_path: Path) -> None:
+def test_images_are_found_below_folders_and_keep_their_names(tmp_path: Path) -> None:
     for name in ("a/x.JPG", "a/deep/y.png", "a/.hidden.png", "b/z.png"):
         saved(tmp_path / name, 8, 8, **({"format": "JPEG"} if name.endswith("JPG") else {}))
     (tmp_path / "a" / "notes.txt").touch()
@@ -311,10 +317,10 @@ def test_a_classifier_leaves_a_table_and_a_sheet(tmp_path: Path, capsys: pytest.
     assert columns == ["file", "class1", "probability1", "class2", "probability2"]
     predictor, told = load_predictor(weights, "cpu", topk=2), capsys.readouterr().out
     for row, name in zip(rows, ("a.jpg", "sub/b.png"), strict=True):
-        answer = predictor(tmp_path / "photos" / name)
-        assert row[::2] == [name, f"{answer.top[0][1]:.5f}", f"{answer.top[1][1]:.5f}"]
-        assert row[1::2] == [answer.top[0][0], answer.top[1][0]]
-        assert f"{name}: {answer}\n" in told
+        prediction = predictor(tmp_path / "photos" / name)
+        assert row[::2] == [name, f"{prediction.top[0][1]:.5f}", f"{prediction.top[1][1]:.5f}"]
+        assert row[1::2] == [prediction.top[0][0], prediction.top[1][0]]
+        assert f"{name}: {prediction}\n" in told
     assert "2 images, " in told
     assert f"predictions in {out}" in told
 
@@ -327,7 +333,7 @@ def test_a_segmenter_leaves_masks_and_drawn_images(tmp_path: Path, capsys: pytes
     out = tmp_path / "out"
     assert predict(tmp_path / "photos", "--weights", weights, "--out", out) == 0
     assert content(out) == ["classes.txt", "masks/a.png", "masks/c.png", "masks/sub/b.png",
-                            "images/a.jpg", "images/c.jpg", "images/sub/b.png"]  # fmt: skip
+                            "pictures/a.jpg", "pictures/c.jpg", "pictures/sub/b.png"]  # fmt: skip
     assert (out / "classes.txt").read_text() == "ant\nbee\ncat\n"
     predictor = load_predictor(weights, "cpu")
     pixels = torch.zeros(3)
@@ -358,8 +364,8 @@ def test_the_commonest_classes_are_named_in_the_corner_of_a_mask() -> None:
 
 @pytest.mark.parametrize(("recipe", "expected"), [
     ("tiny_recipe", ["predictions.csv", "predictions.png"]),
-    ("tiny_segment_recipe", ["classes.txt", "masks/a.png", "images/a.png"]),
-    ("tiny_detect_recipe", ["detections.json", "images.json", "images/a.png"]),
+    ("tiny_segment_recipe", ["classes.txt", "masks/a.png", "pictures/a.png"]),
+    ("tiny_detect_recipe", ["detections.json", "images.json", "pictures/a.png"]),
 ])  # fmt: skip
 def test_a_run_s_own_checkpoint_is_all_it_takes(
     tmp_path: Path, recipe: str, expected: list[str], request: pytest.FixtureRequest
@@ -381,10 +387,10 @@ def test_a_detector_leaves_what_coco_s_tools_read(tmp_path: Path, capsys: pytest
     saved(tmp_path / "photos" / "000000000285.png", 60, 70, seed=1)
     out = tmp_path / "out"
     predictor = load_predictor(weights, "cpu", conf=0.0, max_det=6)
-    answers = {int(path.stem): predictor(path) for path in (tmp_path / "photos").iterdir()}
+    predictions = {int(path.stem): predictor(path) for path in (tmp_path / "photos").iterdir()}
     assert predict(tmp_path / "photos", "--weights", weights, "--out", out, "--conf", "0", "--max-det", "6") == 0
     assert content(out) == ["detections.json", "images.json",
-                            "images/000000000139.jpg", "images/000000000285.png"]  # fmt: skip
+                            "pictures/000000000139.jpg", "pictures/000000000285.png"]  # fmt: skip
     assert json.loads((out / "images.json").read_text()) == {
         "images": [
             {"id": 139, "file_name": "000000000139.jpg", "width": 83, "height": 61},
@@ -393,12 +399,14 @@ def test_a_detector_leaves_what_coco_s_tools_read(tmp_path: Path, capsys: pytest
         "categories": [{"id": 5, "name": "ant"}, {"id": 90, "name": "bee"}, {"id": 2, "name": "cat"}],
     }
     loaded = COCO(str(out / "images.json")).loadRes(str(out / "detections.json"))
-    for image_id, answer in answers.items():
+    for image_id, prediction in predictions.items():
         results = loaded.loadAnns(loaded.getAnnIds(image_id))
-        assert len(results) == len(answer) == 6
-        assert len(set(answer.names)) > 1
-        assert [result["category_id"] for result in results] == [[5, 90, 2][label] for label in answer.labels]
-        for result, box, score, mask in zip(results, answer.boxes, answer.scores, answer.masks, strict=True):
+        assert len(results) == len(prediction) == 6
+        assert len(set(prediction.names)) > 1
+        assert [result["category_id"] for result in results] == [[5, 90, 2][label] for label in prediction.labels]
+        for result, box, score, mask in zip(
+            results, prediction.boxes, prediction.scores, prediction.masks, strict=True
+        ):
             x, y, width, height = result["bbox"]
             assert [x, y, x + width, y + height] == pytest.approx(box.tolist(), abs=1.1e-3)
             assert result["score"] == pytest.approx(float(score), abs=5.1e-6)
@@ -471,12 +479,12 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path, capsys: pyt
     assert (out / "predictions.csv").read_text().startswith("file,class1")
 
 
-def interrupted_at(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while image number `place` is written, with half of it on disk."""
+def interrupted_at(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while image number `index` is written, with half of it on disk."""
     save, count = Image.Image.save, iter(range(100))
 
     def half_saved(image: Image.Image, path: Path, **settings: Any) -> None:
-        if next(count) == place:
+        if next(count) == index:
             path.write_bytes(b"half")
             raise KeyboardInterrupt
         save(image, path, **settings)
@@ -493,7 +501,7 @@ def test_an_interruption_leaves_what_was_found(
     interrupted_at(2, monkeypatch)
     out = tmp_path / "out"
     assert predict(tmp_path / "photos", "--weights", weights, "--out", out, "--conf", "0", "--max-det", "3") == 130
-    assert content(out) == ["detections.json", "images.json", "images/0.png", "images/1.png"]
+    assert content(out) == ["detections.json", "images.json", "pictures/0.png", "pictures/1.png"]
     assert [image["id"] for image in json.loads((out / "images.json").read_text())["images"]] == [0, 1]
     results = json.loads((out / "detections.json").read_text())
     assert [result["image_id"] for result in results] == [0, 0, 0, 1, 1, 1]
@@ -568,7 +576,9 @@ def test_unfit_flags_get_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_unfit_sources_and_weights_get_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unfit_sources_and_weights_get_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     weights, network = checkpoint(tmp_path, "classify")
     (tmp_path / "empty").mkdir()
 
@@ -585,6 +595,7 @@ def test_unfit_sources_and_weights_get_one_line(tmp_path: Path, capsys: pytest.C
     assert "no names of classes in it" in refused("a.png", "classify.pth", "--classes", str(tmp_path / "none.txt"))
     torch.save(network.state_dict(), tmp_path / "tiny.pth")
     assert "tiny.pth: cannot tell which network this is; pass --model" in refused("a.png", "tiny.pth")
+    shrink(monkeypatch, "twins_svt_small")
     backbone = twins.create_model("twins_svt_small", features_only=True)
     torch.save(backbone.state_dict(), tmp_path / "backbone.pth")
     assert "holds a backbone without a head" in refused("a.png", "backbone.pth")
@@ -603,21 +614,22 @@ def test_help_tells_which_flags_are_for_which_networks(capsys: pytest.CaptureFix
     assert "detectors: least score" in told
 
 
-def test_a_line_a_image_is_for_a_few(
+def test_a_line_for_each_image_is_for_a_few(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights, _ = checkpoint(tmp_path, "classify")
     for i in range(3):
         saved(tmp_path / "photos" / f"{i}.png", 60, 50, seed=i)
-    monkeypatch.setattr(writing, "SAID", 2)
+    monkeypatch.setattr(loop, "FEW_IMAGES", 2)
     assert predict(tmp_path / "photos", "--weights", weights, "--out", tmp_path / "out", "--no-draw") == 0
     told = capsys.readouterr().out.splitlines()
     assert len(told) == 2
     assert told[0].startswith("3 images, ")
 
 
-def test_published_detectors_tell_cocos_classes(tmp_path: Path) -> None:
+def test_published_detectors_tell_cocos_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """80 classes, and nothing told of them: they have COCO's names and numbers, which leave ten out."""
+    shrink(monkeypatch, "twins_svt_small")
     torch.save({"state_dict": twins.retinanet("twins_svt_small", channels=8).state_dict()}, tmp_path / "theirs.pth")
     predictor = load_predictor(tmp_path / "theirs.pth", "cpu")
     assert isinstance(predictor, DetectPredictor)

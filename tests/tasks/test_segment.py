@@ -26,7 +26,7 @@ from twins.heads.segmentation import upernet
 from twins.plots import masks as report
 from twins.recipes import SegmentRecipe, find_recipe, list_recipes, task_of_recipe
 from twins.tasks.segment import Segmentation
-from twins.training.evaluation import evaluate_weights, recipe_of_weights
+from twins.training.evaluation import evaluate_checkpoint, recipe_of_checkpoint
 from twins.training.loop import fit
 from twins.training.optim import after_update, current_rate, make_optimizer, make_schedule
 
@@ -242,10 +242,10 @@ def test_figures_are_those_of_a_plain_loop(tiny_segment_recipe: SegmentRecipe) -
 def test_the_same_checkpoint_has_the_same_figures_again(tiny_segment_recipe: SegmentRecipe) -> None:
     folder = fit(tiny_segment_recipe).folder
     weights = folder / "checkpoint.pth"
-    recipe = recipe_of_weights(weights, "segment", {"output": tiny_segment_recipe.output})
-    metrics = evaluate_weights(recipe, weights)
+    recipe = recipe_of_checkpoint(weights, "segment", {"output": tiny_segment_recipe.output})
+    metrics = evaluate_checkpoint(recipe, weights)
     assert metrics["miou"] == log_of(folder)[-1]["test_miou"]
-    covering = evaluate_weights(recipe.replace(slide=200), weights)
+    covering = evaluate_checkpoint(recipe.replace(slide=200), weights)
     assert covering["miou"] == metrics["miou"]
 
 
@@ -365,8 +365,8 @@ def test_a_network_of_numbered_classes_takes_the_names_that_data_got_later(tiny_
     names.unlink()
     weights = fit(tiny_segment_recipe).folder / "checkpoint.pth"
     names.write_text(text)
-    recipe = recipe_of_weights(weights, "segment", {"output": tiny_segment_recipe.output, "name": "named"})
-    assert evaluate_weights(recipe, weights)["images"] == 5
+    recipe = recipe_of_checkpoint(weights, "segment", {"output": tiny_segment_recipe.output, "name": "named"})
+    assert evaluate_checkpoint(recipe, weights)["images"] == 5
     table = Path(recipe.output, "segment", "named", "per_class.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in table[1:]] == ["ground", "grey", "white"]
 

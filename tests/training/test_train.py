@@ -16,7 +16,7 @@ from helpers.tiny import TINY, make_images
 from twins.errors import TwinsError
 from twins.recipes import ClassifyRecipe
 from twins.tasks.classify import Classification
-from twins.training.evaluation import evaluate_weights, recipe_of_weights
+from twins.training.evaluation import evaluate_checkpoint, recipe_of_checkpoint
 from twins.training.loop import Loop, fit
 from twins.training.optim import learning_rates
 from twins.training.run_folder import new_run_folder, newest_unfinished
@@ -155,8 +155,10 @@ def test_nothing_readable_is_val(tiny_recipe: ClassifyRecipe) -> None:
 def test_class_weights_are_not_asked_of_an_evaluation(tiny_recipe: ClassifyRecipe) -> None:
     folder = fit(tiny_recipe.replace(class_weights=("1", "2", "3"))).folder
     two = make_images(Path(tiny_recipe.output) / "two", {"ant": 0, "bee": 120}, train=1, val=3)
-    recipe = recipe_of_weights(folder / "checkpoint.pth", "classify", {"data": str(two), "output": tiny_recipe.output})
-    assert evaluate_weights(recipe, folder / "checkpoint.pth")["images"] == 6
+    recipe = recipe_of_checkpoint(
+        folder / "checkpoint.pth", "classify", {"data": str(two), "output": tiny_recipe.output}
+    )
+    assert evaluate_checkpoint(recipe, folder / "checkpoint.pth")["images"] == 6
 
 
 def test_newest_unfinished_run(tiny_recipe: ClassifyRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,8 +301,8 @@ def test_the_moving_average_is_what_is_evaluated_and_loaded(tiny_recipe: Classif
     recipe = tiny_recipe.replace(model_ema=True, model_ema_decay=0.5, lr=1e-2)
     folder = fit(recipe).folder
     assert not torch.equal(weights_of(folder)["head.weight"], weights_of(folder, key="model_ema")["head.weight"])
-    last = recipe_of_weights(folder / "checkpoint.pth", "classify", {"output": recipe.output})
-    metrics = evaluate_weights(last, folder / "checkpoint.pth")
+    last = recipe_of_checkpoint(folder / "checkpoint.pth", "classify", {"output": recipe.output})
+    metrics = evaluate_checkpoint(last, folder / "checkpoint.pth")
     assert metrics["loss"] == pytest.approx(log_of(folder)[-1]["test_loss"], rel=1e-6)
 
 

@@ -18,16 +18,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints.info import classes_of
+from ..checkpoints.info import CheckpointInfo, read_info
 from ..checkpoints.load import load_whole
-from ..checkpoints.read import read_checkpoint
 from ..data.loading import make_loader
 from ..data.sampling import EvaluationSampler, evenly
 from ..errors import TwinsError
 from ..progress import Progress
 from ..recipes import ClassifyRecipe, find_recipe
 from ..tasks import make_task
-from ..training.evaluation import recipe_of_weights, task_of_weights
+from ..training.evaluation import recipe_of_checkpoint
 from ..training.loop import fit
 from .backends import frozen, infer
 from .parity import relative_rms
@@ -60,7 +59,7 @@ class Accuracy(NamedTuple):
 
 def accuracy_case(weights: Path | None, backends: Sequence[Backend]) -> Case:
     """The case of a checkpoint, or of the digits. Raises TwinsError if it is no classifier's."""
-    side = (_recipe_of(weights) if weights else _digits_recipe()).img_size
+    side = (_recipe_of(read_info(weights)) if weights else _digits_recipe()).img_size
     return Case("accuracy", str(weights or DIGITS), (side, side), 1, tuple(backends))
 
 
@@ -94,14 +93,15 @@ def _learnt_digits(run: Path) -> bool:
 
 def load_trained(weights: Path) -> Trained:
     """The classifier of a checkpoint and the images of its own data. Raises TwinsError if it is no classifier."""
-    recipe, checkpoint = _recipe_of(weights), read_checkpoint(weights)
-    task = make_task(recipe, classes_of(checkpoint))
+    info = read_info(weights)
+    recipe = _recipe_of(info)
+    task = make_task(recipe, info.classes if info.classes_named else ())
     training, validation = task.datasets()
     if training is None:
         raise TwinsError(f"--accuracy {weights}: {recipe.data} has no training images to calibrate on")
     training.transform = validation.transform  # as they are, not augmented
     model = task.build()
-    load_whole(model, checkpoint, str(weights))
+    load_whole(model, info)
     model.eval()
     calibration = [training.at(index).image[None] for index in evenly(len(training), CALIBRATION)]
     batches = list(make_loader(validation, EvaluationSampler(len(validation), 0, 1), 1, 0, torch.device("cpu")))
@@ -109,10 +109,10 @@ def load_trained(weights: Path) -> Trained:
     return Trained(model, calibration, images, labels, _logits(partial(infer, model), images, "reference"))
 
 
-def _recipe_of(weights: Path) -> ClassifyRecipe:
-    if task_of_weights(weights) != "classify":
-        raise TwinsError(f"--accuracy {weights}: not a checkpoint of a classifier")
-    recipe = recipe_of_weights(weights, "classify", {"device": "cpu", "workers": 0})
+def _recipe_of(info: CheckpointInfo) -> ClassifyRecipe:
+    if info.task != "classify" or info.recipe is None:
+        raise TwinsError(f"--accuracy {info.source}: not a checkpoint of a classifier that `twins train` left")
+    recipe = recipe_of_checkpoint(info, changes={"device": "cpu", "workers": 0})
     assert isinstance(recipe, ClassifyRecipe)
     return recipe
 

@@ -1,118 +1,155 @@
-"""What a checkpoint tells of its network, whoever wrote it."""
+"""What a checkpoint is, decided once, from one reading of the file, for training, evaluation and prediction alike."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Self
 
 from torch import Tensor
 
 from ..class_names import numbered
 from ..errors import TwinsError
 from ..model import VARIANTS
-from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
+from ..preprocessing import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ClassifyPreprocessing,
+    DetectPreprocessing,
+    Preprocessing,
+    SegmentPreprocessing,
+)
 from .coco_classes import COCO
-from .keys import public_names
+from .keys import TWINS, Dialect, dialect_of, public_names
 from .read import read_checkpoint, state_dict_of
 
-_CLASSIFIER = re.compile(r"(?:^|\.)head\.(?:fc\.)?weight")
+_PREPROCESSING: dict[str, type[Preprocessing]] = {
+    "classify": ClassifyPreprocessing,
+    "segment": SegmentPreprocessing,
+    "detect": DetectPreprocessing,
+}
+
+# How the published networks of each task treat windows at the border of a map; classifiers see whole windows alone.
+_PUBLISHED_PADDING = {"classify": "mask", "segment": "mask-both", "detect": "zero"}
 
 
 @dataclass(frozen=True)
-class Trained:
-    """Weights, and all that it takes to ask them: the `meta` of a checkpoint of ours, or what stands in for it."""
+class CheckpointInfo:
+    """A checkpoint together with everything that it takes to make its network and to ask it.
 
-    source: str
-    checkpoint: Mapping[str, Any]
-    meta: Mapping[str, Any]  # as a task's `meta()` makes it
-    classes: tuple[str, ...]
+    A checkpoint of ours tells this itself, in `meta`. Others are known by the names and shapes of their weights, and
+    are held to be published ones: of ImageNet, ADE20K or COCO, by their head.
+    """
+
+    source: str  # the file, as messages name it
+    checkpoint: Mapping[str, Any] = field(repr=False, compare=False)  # all of it, as `read_checkpoint` gave it
+    ours: bool  # written by a run of this package
+    dialect: str  # "public names", "dense", "OpenMMLab" or "twins"
+    task: str | None  # "classify", "segment" or "detect"; None for a backbone without a head
+    model: str | None  # which of the six networks; None where that cannot be told
+    head: str | None  # "upernet", "semantic_fpn", "retinanet" or "mask_rcnn"; None without one of these
+    create_model: Mapping[str, Any]  # keywords that make the network: num_classes, in_chans, norm_eps, channels ...
+    classes: tuple[str, ...]  # one for each class that the head tells apart: names, or numbers for want of them
+    classes_named: bool  # whether the file itself names them
+    category_ids: tuple[int, ...]  # what COCO's files call each class; 1, 2, 3 ... for want of numbers
+    preprocessing: Preprocessing | None  # None exactly where `task` is
+    recipe: Mapping[str, Any] | None  # the fields of the recipe of its run; None for weights of others
+    has_ema: bool  # whether a moving average of the weights is there, which is then what evaluation takes
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """How the network's own run was evaluated, as fields of its recipe; empty for weights of others."""
-        return self.meta.get("recipe") or {}
+    def window_padding(self) -> str:
+        """How windows are padded at the border of a map: "mask", "zero" or "mask-both"; see `create_model`."""
+        return str(self.create_model.get("window_padding", _PUBLISHED_PADDING.get(self.task or "", "mask")))
+
+    @property
+    def norm_eps(self) -> float:
+        """Epsilon of the LayerNorms in blocks, after stages and at the end."""
+        return float(self.create_model.get("norm_eps", TWINS.norm_eps))
+
+    def conventions(self, window_padding: str, norm_eps: float) -> str:
+        """In a line for people, how a network computes that has these weights of others."""
+        has_windows = self.model is None or VARIANTS[self.model].window_size is not None
+        windows = f", windows padded as {window_padding}" if has_windows else ""
+        return f"weights of others ({self.dialect}): LayerNorm eps {norm_eps:g}{windows}"
+
+    def with_model(self, name: str | None) -> Self:
+        """The same, its network known for certain: by the file, or else by `name`, one of the six.
+
+        Raises TwinsError where neither tells it, and where a checkpoint of ours tells it and `name` is given too.
+        """
+        if name is None:
+            if self.model is None:
+                raise TwinsError(f"{self.source}: cannot tell which network this is; pass --model")
+            return self
+        if self.ours:
+            raise TwinsError(f"{self.source}: knows its own network: leave --model out")
+        return replace(self, model=name)
+
+    def with_classes(self, names: Sequence[str] | None) -> Self:
+        """The same with its classes named anew, if there are `names`. Raises TwinsError for another number of them."""
+        if names is None:
+            return self
+        if len(names) != len(self.classes):
+            raise TwinsError(
+                f"{self.source}: tells {len(self.classes)} classes apart, but {len(names)} are named; name all of them"
+            )
+        return replace(self, classes=tuple(names), classes_named=True)
 
 
-def read_trained(
-    weights: str | os.PathLike[str], model: str | None = None, classes: Sequence[str] | None = None
-) -> Trained:
-    """Read a checkpoint of any dialect. `classes` names its classes anew; `model` names a network that cannot be told.
+def read_info(source: str | os.PathLike[str] | CheckpointInfo) -> CheckpointInfo:
+    """Read a checkpoint file of any dialect, once; what has been read already is given back as it is.
 
-    Weights of others are held to be published ones: of ImageNet, ADE20K or COCO, by their head. Raises TwinsError for
-    a file that is no checkpoint, holds a backbone alone, or has another number of classes.
+    Raises TwinsError for what `read_checkpoint` refuses.
     """
-    source = os.fspath(weights)
-    checkpoint = read_checkpoint(weights)
-    told = checkpoint.get("meta")
-    if isinstance(told, dict) and "create_model" in told:
-        if model is not None:
-            raise TwinsError(f"{source}: knows its own network: leave --model out")
-        meta = told
+    if isinstance(source, CheckpointInfo):
+        return source
+    return describe(read_checkpoint(source), os.fspath(source))
+
+
+def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
+    """What a checkpoint is, as `read_checkpoint` gave it; `source` is its file, as messages are to name it."""
+    stored = state_dict_of(checkpoint)
+    dialect = dialect_of(checkpoint, stored)
+    ours, meta = dialect is TWINS, _meta_of(checkpoint)
+    if ours and "create_model" in meta:
+        facts = meta
     else:
-        meta = {"classes": (), **_published(checkpoint, source, model)}
-        if names := classes_of(checkpoint):
-            meta["classes"] = names
-    count = meta["create_model"]["num_classes"]
-    if classes is not None and len(classes) != count:
-        raise TwinsError(f"{source}: tells {count} classes apart, but {len(classes)} are named; name all of them")
-    return Trained(source, checkpoint, meta, tuple(classes or meta["classes"] or numbered(count)))
-
-
-def _published(checkpoint: Mapping[str, Any], source: str, model: str | None) -> dict[str, Any]:
-    """What the published weights would tell of themselves."""
-    name = model or identify(checkpoint)
-    if name is None:
-        raise TwinsError(f"{source}: cannot tell which network this is; pass --model")
-    head = identify_head(checkpoint)
-    return {"name": name, **(_classifier(checkpoint, source) if head is None else _dense(head))}
-
-
-def _dense(head: DenseHead) -> dict[str, Any]:
-    widths = {"num_classes": head.classes, "channels": head.channels}
-    if head.task == "segment":
-        return {
-            "task": "segment",
-            "head": head.kind,
-            "create_model": {**widths, "window_padding": "mask-both"},
-            "preprocessing": SegmentPreprocessing().to_dict(),
-        }
-    published = {"classes": list(COCO.values()), "category_ids": list(COCO)} if head.classes == len(COCO) else {}
-    return {
-        "task": "detect",
-        "detector": head.kind,
-        "create_model": widths | ({"masks": head.masks} if head.kind == "mask_rcnn" else {}),
-        "preprocessing": DetectPreprocessing().to_dict(),
-        **published,
-    }
-
-
-def _classifier(checkpoint: Mapping[str, Any], source: str) -> dict[str, Any]:
-    for weights in (checkpoint, *checkpoint.values()):
-        for name, tensor in weights.items() if isinstance(weights, Mapping) else ():
-            if isinstance(tensor, Tensor) and _CLASSIFIER.search(name):
-                return {
-                    "task": "classify",
-                    "create_model": {"num_classes": len(tensor)},
-                    "preprocessing": ClassifyPreprocessing().to_dict(),
-                }
-    raise TwinsError(
-        f"{source}: holds a backbone without a head: it takes weights that were trained to classify, segment or detect"
+        seen = _facts_of_weights(public_names(stored), dialect)
+        facts = {**seen, **(meta if ours else _names_told_by_others(meta, seen))}
+    task, settings = facts.get("task"), facts["create_model"]
+    count = settings.get("num_classes", 0)
+    published = COCO if task == "detect" and count == len(COCO) and not ours else {}
+    named = tuple(facts.get("classes") or ())
+    return CheckpointInfo(
+        source=source,
+        checkpoint=checkpoint,
+        ours=ours,
+        dialect=dialect.name,
+        task=task,
+        model=facts.get("name"),
+        head=facts.get("head") or facts.get("detector"),
+        create_model=settings,
+        classes=named or tuple(published.values()) or numbered(count),
+        classes_named=bool(named),
+        category_ids=tuple(facts.get("category_ids") or published or range(1, count + 1)),
+        preprocessing=None if task is None else _PREPROCESSING[task].from_dict(facts.get("preprocessing") or {}),
+        recipe=facts.get("recipe"),
+        has_ema=bool(state_dict_of(checkpoint, ema=True)),
     )
 
 
-# A parameter that every head of a kind has and no other.
-_KINDS_OF_HEADS = {
-    "decode_head.psp_modules.0.1.conv.weight": "upernet",
-    "decode_head.scale_heads.0.0.conv.weight": "semantic_fpn",
-    "bbox_head.retina_cls.weight": "retinanet",
-    "roi_head.bbox_head.fc_cls.weight": "mask_rcnn",
-}
+def identify(checkpoint: Mapping[str, Any]) -> str | None:
+    """Which of the six networks a checkpoint or state dict of any dialect holds, or None.
+
+    Told by widths, depths and the kind of attention; None, too, where a file of the first stages fits several.
+    """
+    return _variant_of(public_names(state_dict_of(checkpoint)))
 
 
-_MASK_HEAD = "roi_head.mask_head.conv_logits.weight"
+def identify_head(checkpoint: Mapping[str, Any]) -> DenseHead | None:
+    """The head of the segmenter or detector that a checkpoint or state dict of any dialect holds, or None."""
+    return _head_of(public_names(state_dict_of(checkpoint)))
 
 
 class DenseHead(NamedTuple):
@@ -131,49 +168,78 @@ class DenseHead(NamedTuple):
         return f"{self.kind} with {self.channels} channels"
 
 
-def meta_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint tells of itself, ours or another's; empty where it tells nothing."""
+def _meta_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     meta = checkpoint.get("meta")
-    return meta if isinstance(meta, dict) else {}
+    return meta if isinstance(meta, Mapping) else {}
 
 
-def classes_of(checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the classes that our checkpoints tell, and OpenMMLab's dense models; empty where there are none."""
-    meta = meta_of(checkpoint)
-    if "format" in checkpoint:
-        return tuple(meta.get("classes") or ())
-    head = identify_head(checkpoint)
-    told = {str(key).lower(): value for key, value in (meta | (meta.get("dataset_meta") or {})).items()}
+def _facts_of_weights(weights: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Any]:
+    """What a `meta` of ours would say of the published network that has these weights."""
+    head, classifier, stem = _head_of(weights), weights.get("head.weight"), weights.get("patch_embeds.0.proj.weight")
+    in_chans = stem.shape[1] if stem is not None and stem.ndim == 4 else 3
+    settings: dict[str, Any] = {"in_chans": in_chans}
+    if dialect.norm_eps != TWINS.norm_eps:
+        settings["norm_eps"] = dialect.norm_eps
+    facts: dict[str, Any] = {"name": _variant_of(weights), "create_model": settings}
+    if head is not None:
+        task = head.task
+        facts["head"] = head.kind
+        settings |= {"num_classes": head.classes, "channels": head.channels}
+        if head.kind == "mask_rcnn":
+            settings["masks"] = head.masks
+    elif classifier is not None:
+        task = "classify"
+        settings["num_classes"] = len(classifier)
+    else:
+        return facts
+    settings["window_padding"] = _PUBLISHED_PADDING[task]
+    normal = {"mean": _for_channels(IMAGENET_MEAN, in_chans), "std": _for_channels(IMAGENET_STD, in_chans)}
+    return {**facts, "task": task, "preprocessing": _PREPROCESSING[task]().to_dict() | normal}
+
+
+def _for_channels(values: tuple[float, ...], in_chans: int) -> tuple[float, ...]:
+    """One number a channel: as they are for colour images, else their mean for each channel, as timm has it."""
+    return values if in_chans == len(values) else (sum(values) / len(values),) * in_chans
+
+
+def _names_told_by_others(meta: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of classes that OpenMMLab's dense models tell; its classifiers' are not those of ImageNet's folders."""
+    told = {str(key).lower(): value for key, value in {**meta, **(meta.get("dataset_meta") or {})}.items()}
     names = tuple(told.get("classes") or ())
-    return names if head is not None and len(names) == head.classes else ()
+    return {"classes": names} if "head" in facts and len(names) == facts["create_model"]["num_classes"] else {}
 
 
-def identify(checkpoint: Mapping[str, Any]) -> str | None:
-    """Which of the six networks a checkpoint or state dict of any dialect holds, or None.
-
-    Told by widths, depths and the kind of attention; None, too, where a file of the first stages fits several.
-    """
-    weights = public_names(state_dict_of(checkpoint))
+def _variant_of(weights: Mapping[str, Tensor]) -> str | None:
+    """The network with these widths, depths and kind of attention, by public names."""
     widths: list[tuple[int, ...]] = []
     depths: list[int] = []
     while (bias := weights.get(f"pos_block.{len(widths)}.proj.0.bias")) is not None:
         stage = f"blocks.{len(widths)}."
         depths.append(len({key.split(".")[2] for key in weights if key.startswith(stage)}))
         widths.append(tuple(bias.shape))
-    local = "blocks.0.0.attn.qkv.weight" in weights
+    has_windows = "blocks.0.0.attn.qkv.weight" in weights
     names = [
         name
         for name, variant in VARIANTS.items()
         if widths == [(dim,) for dim in variant.embed_dims[: len(widths)]]
         and depths == list(variant.depths[: len(depths)])
-        and local == (variant.window_size is not None)
+        and has_windows == (variant.window_size is not None)
     ]
     return names[0] if len(names) == 1 else None
 
 
-def identify_head(checkpoint: Mapping[str, Any]) -> DenseHead | None:
-    """The head of the segmenter or detector that a checkpoint or state dict holds, or None."""
-    weights = public_names(state_dict_of(checkpoint))
+# A parameter that every head of a kind has and no other.
+_KINDS_OF_HEADS = {
+    "decode_head.psp_modules.0.1.conv.weight": "upernet",
+    "decode_head.scale_heads.0.0.conv.weight": "semantic_fpn",
+    "bbox_head.retina_cls.weight": "retinanet",
+    "roi_head.bbox_head.fc_cls.weight": "mask_rcnn",
+}
+_MASK_HEAD = "roi_head.mask_head.conv_logits.weight"
+
+
+def _head_of(weights: Mapping[str, Tensor]) -> DenseHead | None:
+    """The head that has parameters of these public names and shapes."""
     shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
     kind = next((kind for key, kind in _KINDS_OF_HEADS.items() if key in shapes), None)
     match kind, shapes:

@@ -1,22 +1,35 @@
-"""Names of parameters: every dialect's, brought to the public ones.
+"""Dialects: how others name parameters, and what their networks compute otherwise.
 
 The public names are those of the original release, which timm and this package share. OpenMMLab's mmsegmentation and
-mmpretrain rename most of the network; models for dense prediction hold it as `backbone`, with their heads beside it."""
+mmpretrain rename most of the network; models for dense prediction hold it as `backbone`, with their heads beside it.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+
+class Dialect(NamedTuple):
+    """Whose names a checkpoint has, and the epsilon of its network's LayerNorms that is not the same everywhere."""
+
+    name: str
+    norm_eps: float = 1e-6  # of the blocks, the stages and the final norm
+
+
+TWINS = Dialect("twins")
+OPENMMLAB = Dialect("OpenMMLab", norm_eps=1e-5)
+DENSE = Dialect("dense")
+PUBLIC = Dialect("public names")
+
 # Modules that parallel, compiled, Lightning and dense models wrap around the network, or around a part of it.
-WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|model|backbone)\.")
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|model|backbone)\.")
 
-
-_OPENMMLAB = (
+_OPENMMLAB_NAMES = (
     (r"^(patch_embeds\.\d+)\.projection\.", r"\1.proj."),
     (r"^(?:layers|stages)\.(\d+\.\d+)\.", r"blocks.\1."),
     (r"^(blocks\.\d+\.\d+)\.attn\.attn\.out_proj\.", r"\1.attn.proj."),
@@ -26,24 +39,30 @@ _OPENMMLAB = (
     (r"^norm_after_stage(\d+)\.", r"norm_list.\1."),
     (r"^head\.fc\.", "head."),
 )
-
-
 _JOINED_QKV = re.compile(r"(blocks\.\d+\.\d+\.attn)\.attn\.in_proj_(weight|bias)")
-
 
 # The part of a network that a name belongs to: one stage of something, or a top-level module.
 _PART = re.compile(r"(?:patch_embeds|blocks|pos_block|norm_list)\.\d+|[^.]+")
 
 
+def dialect_of(checkpoint: Mapping[str, Any], names: Iterable[str]) -> Dialect:
+    """The dialect of a checkpoint whose weights have these names. Ours are known by their `format` and `meta`."""
+    if "format" in checkpoint and isinstance(checkpoint.get("meta"), Mapping):
+        return TWINS
+    if any("position_encodings." in name for name in names):
+        return OPENMMLAB
+    return DENSE if any("backbone." in name for name in names) else PUBLIC
+
+
 def public_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a state dict of any dialect under the public names; unknown names only lose their wrappers."""
-    renames = list(_OPENMMLAB)
+    renames = list(_OPENMMLAB_NAMES)
     # mmpretrain's classifiers write their final norm as a norm after the last stage, as a rule without the others.
     if any("head.fc." in key for key in state) or not any("norm_after_stage0." in key for key in state):
         renames.insert(0, (r"^norm_after_stage3\.", "norm."))
     public = {}
     for key, tensor in state.items():
-        key = WRAPPERS.sub("", key)
+        key = without_wrappers(key)
         for pattern, replacement in renames:
             key = re.sub(pattern, replacement, key)
         if tensor.ndim and (joined := _JOINED_QKV.fullmatch(key)):
@@ -55,13 +74,11 @@ def public_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return public
 
 
-def dialect_of(checkpoint: Mapping[str, Any], names: Iterable[str]) -> str:
-    if "format" in checkpoint and "meta" in checkpoint:
-        return "twins"
-    if any("position_encodings." in name for name in names):
-        return "OpenMMLab"
-    return "dense" if any("backbone." in name for name in names) else "public names"
+def without_wrappers(key: str) -> str:
+    """A parameter's name in the network itself: `module.backbone.head.bias` -> `head.bias`."""
+    return _WRAPPERS.sub("", key)
 
 
 def part_of(key: str) -> str:
+    """The part of a network that a public name belongs to: `blocks.2.0.norm1.bias` -> `blocks.2`."""
     return found[0] if (found := _PART.match(key)) else key

@@ -1,8 +1,4 @@
-"""Checkpoints brought from every dialect to the public names, and loaded with a report.
-
-The public names are those of the original release, which timm and this package share. OpenMMLab's mmsegmentation and
-mmpretrain rename most of the network; models for dense prediction hold it as `backbone`, with their heads beside it.
-"""
+"""Weights of every dialect into a network, with a report of what became of each."""
 
 from __future__ import annotations
 
@@ -17,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import TwinsError
-from .info import identify, identify_head
-from .keys import WRAPPERS, dialect_of, part_of, public_names
+from .info import CheckpointInfo, identify, identify_head
+from .keys import OPENMMLAB, dialect_of, part_of, public_names, without_wrappers
 from .read import read_checkpoint, state_dict_of
 
 _TRUNK = ("patch_embeds.", "blocks.", "pos_block.")
@@ -92,7 +88,7 @@ def load_weights(
         raise TwinsError(f"{name} holds no averaged weights: leave out ema" if ema else f"{name} holds no weights")
     weights = public_names(stored)
     state = model.state_dict()
-    own_names = {WRAPPERS.sub("", own_name): own_name for own_name in state}
+    own_names = {without_wrappers(own_name): own_name for own_name in state}
     own = {key: state[own_name] for key, own_name in own_names.items()}
 
     fitted = {key: _fit(key, weights[key], own[key]) for key in own if key in weights}
@@ -102,7 +98,7 @@ def load_weights(
     loaded = {own_names[key]: tensor for key, (tensor, _) in fitted.items() if tensor is not None}
     model.load_state_dict(loaded, strict=False)
 
-    dialect = dialect_of(checkpoint, stored)
+    dialect = dialect_of(checkpoint, stored).name
     other_average = not ema and state_dict_of(checkpoint, ema=True)
     return LoadReport(
         source=name,
@@ -117,17 +113,17 @@ def load_weights(
     )
 
 
-def load_whole(model: nn.Module, checkpoint: Mapping[str, Any], name: str, ema: bool | None = None) -> LoadReport:
+def load_whole(model: nn.Module, info: CheckpointInfo, ema: bool | None = None) -> LoadReport:
     """As `load_weights`, for a network that is asked and not trained any more: each of its parameters must be there.
 
     `ema` takes the moving average that the checkpoint keeps, or leaves it; by default it is taken where there is one,
     since that is what its run evaluated. Raises TwinsError for what `load_weights` refuses, and for parameters that are
     missing.
     """
-    report = load_weights(model, checkpoint, ema=bool(checkpoint.get("model_ema")) if ema is None else ema, name=name)
+    report = load_weights(model, info.checkpoint, ema=info.has_ema if ema is None else ema, name=info.source)
     if report.missing:
         raise TwinsError(
-            f"{name}: lacks {len(report.missing)} of the network's parameters, {report.missing[-1]} among them: "
+            f"{info.source}: lacks {len(report.missing)} of the network's parameters, {report.missing[-1]} among them: "
             "weights of another --task or --model are for training to start from (--weights)"
         )
     return report
@@ -144,7 +140,7 @@ def _fit(key: str, stored: Tensor, own: Tensor) -> tuple[Tensor | None, str | No
 
 
 def _for_channels(stem: Tensor, channels: int) -> tuple[Tensor, str]:
-    """A stem that reads `channels` channels and answers a grey image as before.
+    """A stem that reads `channels` channels, with the same output for a grey image as before.
 
     Fewer channels: the weights of those that go are added, cyclically, to those that stay (of one: the sum of all).
     More: the weights are repeated cyclically and scaled by the ratio, exact where it is a whole number.
@@ -192,7 +188,7 @@ def _refusal(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], unexpecte
 
 
 def _notes(dialect: str, unused: Iterable[str], own: Iterable[str], averages: bool) -> Iterator[str]:
-    if dialect == "OpenMMLab":
+    if dialect == OPENMMLAB.name:
         yield "OpenMMLab computes every LayerNorm with eps 1e-5: norm_eps=1e-5 in create_model reproduces that"
     if any(key.startswith("norm_list.") for key in unused) and "norm_list.0.weight" not in own:
         yield "these weights expect a norm after each stage: stage_norms=True in create_model adds it"
@@ -204,6 +200,6 @@ def _shortened(names: Collection[str]) -> str:
     """Up to four names in full; of more, how many each part of the network has."""
     if len(names) <= 4:
         return ", ".join(names)
-    parts = Counter(part_of(WRAPPERS.sub("", name)) for name in names)
+    parts = Counter(part_of(without_wrappers(name)) for name in names)
     shown = [f"{part} ({count})" for part, count in parts.items()]
     return ", ".join(shown if len(shown) <= 8 else [*shown[:8], "..."])

@@ -30,8 +30,8 @@ def add_parser(commands: Any, recipe: Recipe) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Print the metrics, and write them and their images into a folder of their own."""
-    from ..training.evaluation import evaluate_weights, recipe_of_weights
+    from ..training.evaluation import evaluate_checkpoint, recipe_of_checkpoint
 
-    recipe = recipe_of_weights(args.checkpoint, args.task, args.changes, args.recipe)
-    evaluate_weights(recipe, args.checkpoint, ema=args.ema)
+    recipe = recipe_of_checkpoint(args.checkpoint, args.task, args.changes, args.recipe)
+    evaluate_checkpoint(recipe, args.checkpoint, ema=args.ema)
     return 0

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import TwinsError
-from ..recipes import Recipe, list_recipes, recipe_of_checkpoint
+from ..recipes import Recipe, list_recipes, stored_recipe
 from . import INTERRUPTED
 from .recipe_flags import FLAGS_OF_TASK, TASKS_HELP, add_recipe_flags
+
+if TYPE_CHECKING:
+    from ..checkpoints.info import CheckpointInfo
 
 
 def add_parser(commands: Any, recipe: Recipe) -> argparse.ArgumentParser:
@@ -50,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from ..training.loop import fit  # heavy, so after all that can be wrong with the recipe
 
-    outcome = fit(recipe, folder=None if checkpoint is None else checkpoint.parent, resume=checkpoint)
+    folder = None if checkpoint is None else Path(checkpoint.source).parent
+    outcome = fit(recipe, folder=folder, resume=checkpoint)
     return 0 if outcome.finished else INTERRUPTED
 
 
@@ -64,25 +68,28 @@ def newest_checkpoint(output: str, task: str | None) -> Path:
     return folder / "checkpoint.pth"
 
 
-def _newest_of_its_name(recipe: Recipe) -> Path | None:
+def _newest_of_its_name(recipe: Recipe) -> CheckpointInfo | None:
     """That of the newest unfinished run of the recipe's name, if there is one; says so if there is none."""
+    from ..checkpoints.info import read_info
     from ..training.run_folder import newest_unfinished
 
     unfinished = newest_unfinished(recipe)
     if unfinished is None:
         print(f"no unfinished run named {recipe.name or recipe.model}: starting one")
         return None
-    return unfinished / "checkpoint.pth"
+    return read_info(unfinished / "checkpoint.pth")
 
 
-def _recipe_of_run(checkpoint: Path, task: str) -> Recipe:
+def _recipe_of_run(checkpoint: CheckpointInfo, task: str) -> Recipe:
     """The recipe that a checkpoint was trained by. Raises TwinsError where it cannot be resumed."""
     from ..checkpoints.resume import read_training_checkpoint
 
-    recipe = recipe_of_checkpoint(read_training_checkpoint(checkpoint), task, source=str(checkpoint))
-    if recipe is None:
-        raise TwinsError(f"{checkpoint}: no recipe inside; a checkpoint of the original is resumed by main.py --resume")
-    return recipe
+    info = read_training_checkpoint(checkpoint)
+    if info.recipe is None:
+        raise TwinsError(
+            f"{info.source}: no recipe inside; a checkpoint of the original is resumed by main.py --resume"
+        )
+    return stored_recipe(info.recipe, task, info.source)
 
 
 def _print_learning_rates(recipe: Recipe) -> None:

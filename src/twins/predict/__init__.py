@@ -1,7 +1,7 @@
-"""What a trained network says of images: asked from Python, or written to a folder, drawn and as data.
+"""Prediction: a trained network's predictions for images, in Python, or written to a folder, drawn and as data.
 
-`checkpoint` reads what a file of weights tells of its network, `predictors` ask the network, whose answers are
-`predictions`. `pictures` finds files, `files` is what is left of each task's answers, and `writing` does it all.
+`predictors` make a checkpoint's network ready and run it; `predictions` are what they return. `sources` finds images,
+`writers` keep each task's predictions as files, and `loop` is the whole of `twins predict`.
 """
 
 from ..class_names import read_names

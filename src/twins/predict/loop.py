@@ -1,4 +1,4 @@
-"""The whole of `twins predict`: a network asked about many images, and what it says written as it comes."""
+"""The whole of `twins predict`: predictions for many images, each written as it comes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .writers import make_writer, many
 
 T = TypeVar("T")
 
-SAID = 20  # so many images get a line each
+FEW_IMAGES = 20  # up to so many get a line each
 
 
 def write_predictions(
@@ -31,30 +31,48 @@ def write_predictions(
     bad_images: str = "stop",
     exist_ok: bool = False,
 ) -> None:
-    """Write what a network says of images to a folder, and print a summary. An interruption leaves what was found.
+    """Predict images, write the predictions to a folder, and print a summary. An interruption leaves what was found.
+
+    Parameters
+    ----------
+    predictor:
+        Of `load_predictor`; its task decides what is written, see `writers`.
+    files:
+        Of `find_images`.
+    folder:
+        Is made if it is not there.
+    draw:
+        Draw the predictions on the images as well.
+    bad_images:
+        An unreadable image: "stop", or "skip" and count it.
+    exist_ok:
+        Write into the folder even if something is in it.
 
     Raises TwinsError for a folder that cannot be written to, or is not empty unless `exist_ok`; where no image can be
     read; and for one that cannot unless `bad_images` is "skip".
     """
     _create(folder, exist_ok)
+    info = predictor.info
+    if not info.ours:
+        print(info.conventions(info.window_padding, info.norm_eps), flush=True)
     writer = make_writer(predictor, files, folder, draw)
     unreadable: list[str] = []
     done, started = 0, time.perf_counter()
     try:
-        for some in _in_chunks(_readable(predictor, files, bad_images, unreadable), predictor.at_once):
-            answers = predictor([image for _, image in some])
-            for (place, image), answer in zip(some, answers, strict=True):
-                writer.add(place, image, answer)
+        for some in _in_chunks(_readable(predictor, files, bad_images, unreadable), predictor.batch_size):
+            predictions = predictor([image for _, image in some])
+            for (index, image), prediction in zip(some, predictions, strict=True):
+                writer.add(index, image, prediction)
                 done += 1
-                if len(files) <= SAID:
-                    print(f"{files[place].name}: {answer}", flush=True)
+                if len(files) <= FEW_IMAGES:
+                    print(f"{files[index].name}: {prediction}", flush=True)
     finally:
         seconds = time.perf_counter() - started
         if done:
             writer.finish()
-            asked = many(len(files), "image")
-            asked = asked if done == len(files) else f"{done} of {asked}"
-            print(f"{asked}, {seconds / done:.3f} s each: {writer.summary()}")
+            images = many(len(files), "image")
+            images = images if done == len(files) else f"{done} of {images}"
+            print(f"{images}, {seconds / done:.3f} s each: {writer.summary()}")
         if unreadable:
             bad = many(len(unreadable), "unreadable image")
             print(f"left out {bad}: {a_few(unreadable[:FEW], len(unreadable), '; ')}")
@@ -69,10 +87,10 @@ def write_predictions(
 def _readable(
     predictor: Predictor[Any], files: Sequence[ImageFile], bad_images: str, unreadable: list[str]
 ) -> Iterator[tuple[int, Image.Image]]:
-    """Places and images; what cannot be read is noted, or raised."""
-    for place, image in Progress("predicting", len(files)).over(enumerate(files)):
+    """Indices and images; what cannot be read is noted, or raised."""
+    for index, file in Progress("predicting", len(files)).over(enumerate(files)):
         try:
-            yield place, predictor.read(image.path)
+            yield index, predictor.read(file.path)
         except UnreadableImageError as error:
             if bad_images == "stop":
                 raise TwinsError(f"unreadable image {error}; fix it, or pass --bad-images skip") from error

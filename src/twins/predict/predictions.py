@@ -1,4 +1,4 @@
-"""What networks say of an image: one kind of answer for each task. `str(answer)` is a line for people."""
+"""What is predicted for an image: one kind of prediction for each task. `str(prediction)` is a line for people."""
 
 from __future__ import annotations
 
@@ -10,15 +10,25 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Classified:
-    """What a classifier says of an image."""
+    """What a classifier predicts for an image.
+
+    Attributes
+    ----------
+    classes:
+        The names of all classes, in the order of the network's outputs.
+    probabilities:
+        (classes,) float32 in [0, 1], which add up to 1: the softmax of the logits, on the CPU.
+    shown:
+        How many classes `top` and `str` name.
+    """
 
     classes: tuple[str, ...]
-    probabilities: Tensor  # (classes,) float32, on the CPU
+    probabilities: Tensor
     shown: int = 5
 
     @property
     def top(self) -> list[tuple[str, float]]:
-        """The likeliest classes with their probabilities, falling; as many as the predictor was to name."""
+        """The `shown` likeliest classes, or all if there are fewer: (name, probability in [0, 1]), falling."""
         values, labels = self.probabilities.topk(min(self.shown, len(self.classes)))
         return [(self.classes[label], value) for label, value in zip(labels.tolist(), values.tolist(), strict=True)]
 
@@ -28,14 +38,22 @@ class Classified:
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """What a segmenter says of an image."""
+    """What a segmenter predicts for an image.
+
+    Attributes
+    ----------
+    classes:
+        The names of all classes, in the order of the network's outputs.
+    mask:
+        (H, W) uint8, the likeliest class of each pixel of the upright image: indices into `classes`, on the CPU.
+    """
 
     classes: tuple[str, ...]
-    mask: Tensor  # (H, W) uint8 of the upright image, on the CPU: places among the classes
+    mask: Tensor
 
     @property
     def pixels(self) -> Counter[str]:
-        """How many each class has that occurs."""
+        """The number of pixels of each class that occurs, by its name."""
         counts = self.mask.flatten().bincount().tolist()
         return Counter({self.classes[label]: count for label, count in enumerate(counts) if count})
 
@@ -45,17 +63,31 @@ class Segmented:
 
 @dataclass(frozen=True, eq=False)
 class Detected:
-    """The N objects that a detector finds in an image, best first; tensors are on the CPU."""
+    """The N objects that a detector finds in an image, by falling score; N may be 0. Tensors are on the CPU.
+
+    Attributes
+    ----------
+    classes:
+        The names of all classes, in the order of the network's outputs; the background is none of them.
+    boxes:
+        (N, 4) float32: x0, y0, x1, y1 in pixels of the upright image, with 0 <= x0 <= x1 <= W and 0 <= y0 <= y1 <= H.
+    scores:
+        (N,) float32 in [0, 1].
+    labels:
+        (N,) int64: indices into `classes`, from 0.
+    masks:
+        (N, H, W) bool of the upright image; None from a detector of boxes alone.
+    """
 
     classes: tuple[str, ...]
-    boxes: Tensor  # (N, 4) float32 x0, y0, x1, y1 in pixels of the upright image
-    scores: Tensor  # (N,) float32
-    labels: Tensor  # (N,) int64: places among the classes
-    masks: Tensor | None  # (N, H, W) bool of the upright image; None from a detector of boxes alone
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    masks: Tensor | None
 
     @property
     def names(self) -> list[str]:
-        """The class of each object."""
+        """The name of each object's class."""
         return [self.classes[label] for label in self.labels]
 
     def __len__(self) -> int:
@@ -66,5 +98,5 @@ class Detected:
 
 
 def shares(pixels: Counter[str]) -> list[str]:
-    """Each class's share of all pixels, in words, falling."""
+    """Each class's share of all pixels, in words, falling: ["sky 61.2 %", "sea 38.8 %"]."""
     return [f"{name} {100 * count / pixels.total():.1f} %" for name, count in pixels.most_common()]

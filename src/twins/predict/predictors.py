@@ -1,4 +1,4 @@
-"""Trained networks that are asked what they say of images. Nothing here writes a file."""
+"""Networks of checkpoints, made ready to predict. Nothing here writes a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
-from ..checkpoints.info import Trained, read_trained
+from ..checkpoints.info import CheckpointInfo, read_info
 from ..checkpoints.load import load_whole
 from ..data.classify.transforms import eval_transform
 from ..data.images import read_image
@@ -28,87 +28,119 @@ from ..zoo import create_model, model_name
 from .predictions import Classified, Detected, Segmented
 
 ImageSource = str | os.PathLike | Image.Image
-P = TypeVar("P")
+Prediction = TypeVar("Prediction")
 
 
-class Predictor(Generic[P]):
-    """A trained network; called with an image, or a sequence of them, it answers what it says of each.
+class Predictor(Generic[Prediction]):
+    """A trained network that is called with images and returns its predictions for them; see `load_predictor`.
 
-    An image is a file or a PIL image, which is turned upright if its EXIF tag says so. It is made ready as the
-    checkpoint tells: as in the evaluation of the network's own run.
+        predictor = load_predictor("runs/detect/mine/checkpoint_best.pth")
+        found = predictor("street.jpg")                     # Detected
+        several = predictor(["a.jpg", Image.open("b.png")])  # [Detected, Detected]
 
-    Raises UnreadableImageError for a file that is missing or no image.
+    Attributes
+    ----------
+    info:
+        What the checkpoint is.
+    classes:
+        The names of the classes, in the order of the network's outputs.
+    device:
+        Where the network is, and computes.
+    channels:
+        Of the images that the network sees: 3 (RGB) or 1 (grey).
+    network:
+        The network itself, in evaluation mode.
+    batch_size:
+        How many images go through the network together, whatever is asked for at once.
     """
 
-    at_once = 1  # images that go through the network together
+    batch_size = 1
 
-    def __init__(self, trained: Trained, network: nn.Module, device: torch.device, ema: bool | None) -> None:
-        self.trained, self.classes, self.device = trained, trained.classes, device
-        self.channels: int = trained.meta["create_model"].get("in_chans", 3)
-        load_whole(network, trained.checkpoint, trained.source, ema)
+    def __init__(self, info: CheckpointInfo, network: nn.Module, device: torch.device, ema: bool | None) -> None:
+        self.info, self.classes, self.device = info, info.classes, device
+        self.channels: int = info.create_model.get("in_chans", 3)
+        load_whole(network, info, ema)
         self.network = network.to(device).eval()
 
     @overload
-    def __call__(self, images: ImageSource) -> P: ...  # type: ignore[overload-overlap]  # a str is one image
+    def __call__(self, images: ImageSource) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is one image
     @overload
-    def __call__(self, images: Sequence[ImageSource]) -> list[P]: ...
-    def __call__(self, images: ImageSource | Sequence[ImageSource]) -> P | list[P]:
+    def __call__(self, images: Sequence[ImageSource]) -> list[Prediction]: ...
+    def __call__(self, images: ImageSource | Sequence[ImageSource]) -> Prediction | list[Prediction]:
+        """Predict one image or several.
+
+        Parameters
+        ----------
+        images:
+            A file, or a PIL image of any size and mode, or a sequence of these. It is turned upright if its EXIF tag
+            says so, converted to `channels`, and resized and normalised as in the evaluation of the network's own run.
+
+        Returns
+        -------
+        `Classified`, `Segmented` or `Detected`, by the network's task: one for an image, a list in the same order for a
+        sequence. Boxes and masks are in pixels of the upright image, as it came.
+
+        Raises UnreadableImageError for a file that is missing or no image.
+        """
         if isinstance(images, ImageSource):
             return self([images])[0]
-        answers = []
-        for start in range(0, len(images), self.at_once):
-            opened = [self.read(image) for image in images[start : start + self.at_once]]
+        predictions = []
+        for start in range(0, len(images), self.batch_size):
+            opened = [self.read(image) for image in images[start : start + self.batch_size]]
             with torch.no_grad():
-                answers += self.answers(opened)
-        return answers
+                predictions += self.predict_batch(opened)
+        return predictions
 
     @property
     def name(self) -> str:
-        """That of the run which trained it, or else of the network."""
-        return self.trained.settings.get("name") or self.trained.meta["name"]
+        """That of the run which trained the network, or else the network's, as "twins_svt_small"."""
+        return str((self.info.recipe or {}).get("name") or self.info.model)
 
     def read(self, image: ImageSource) -> Image.Image:
-        """The upright image, with the channels that the network takes. Raises UnreadableImageError."""
+        """A file or PIL image -> the upright PIL image, RGB or grey. Raises UnreadableImageError."""
         if isinstance(image, Image.Image):
             return ImageOps.exif_transpose(image).convert("L" if self.channels == 1 else "RGB")
         return read_image(Path(image), self.channels)
 
-    def answers(self, images: Sequence[Image.Image]) -> list[P]:
-        """What the network says of at most `at_once` images, as `read` answers them."""
+    def predict_batch(self, images: Sequence[Image.Image]) -> list[Prediction]:
+        """The predictions for at most `batch_size` images, as `read` returns them."""
         raise NotImplementedError
 
 
 class ClassifyPredictor(Predictor[Classified]):
-    """`topk` is how many classes an answer names."""
+    """Classifies; `topk` is how many classes a prediction names."""
 
-    at_once = 16  # few enough to hold the photos themselves in memory, tens of megabytes each
+    batch_size = 16  # few enough to hold the photos themselves in memory, tens of megabytes each
 
-    def __init__(self, trained: Trained, device: torch.device, ema: bool | None, topk: int = 5) -> None:
+    def __init__(self, info: CheckpointInfo, device: torch.device, ema: bool | None, topk: int = 5) -> None:
         if topk < 1:
             raise TwinsError(f"--topk must be 1 or more, not {topk}")
-        super().__init__(trained, create_model(trained.meta["name"], **trained.meta["create_model"]), device, ema)
+        assert info.model is not None
+        assert isinstance(info.preprocessing, ClassifyPreprocessing)
+        super().__init__(info, create_model(info.model, **info.create_model), device, ema)
         self.topk = topk
-        self.transform = eval_transform(ClassifyPreprocessing(**trained.meta["preprocessing"]))
+        self.transform = eval_transform(info.preprocessing)
 
-    def answers(self, images: Sequence[Image.Image]) -> list[Classified]:
+    def predict_batch(self, images: Sequence[Image.Image]) -> list[Classified]:
         batch = torch.stack([self.transform(image) for image in images]).to(self.device)
         probabilities = self.network(batch).float().softmax(dim=1).cpu()
         return [Classified(self.classes, row, self.topk) for row in probabilities]
 
 
 class SegmentPredictor(Predictor[Segmented]):
-    """With `slide` images are seen by squares of that side, `slide_stride` apart; as in its run if not given."""
+    """Segments; with `slide` by squares of that side, `slide_stride` apart; as in the network's run if not given."""
 
-    def __init__(self, trained: Trained, device: torch.device, ema: bool | None, **windows: Any) -> None:
-        told = {name: trained.settings.get(name) for name in ("slide", "slide_stride") if "slide" not in windows}
-        recipe = SegmentRecipe().replace(**(told | windows))
+    def __init__(self, info: CheckpointInfo, device: torch.device, ema: bool | None, **windows: Any) -> None:
+        trained = info.recipe or {}
+        of_its_run = {name: trained.get(name) for name in ("slide", "slide_stride") if "slide" not in windows}
+        recipe = SegmentRecipe().replace(**(of_its_run | windows))
         self.slide, self.stride = recipe.slide, recipe.slide_stride
-        meta = trained.meta
-        network = SEGMENTERS[meta["head"]](meta["name"], auxiliary=False, **meta["create_model"])
-        super().__init__(trained, network, device, ema)
-        self.transform = mask_eval_transform(SegmentPreprocessing(**meta["preprocessing"]))
+        assert info.head is not None
+        assert isinstance(info.preprocessing, SegmentPreprocessing)
+        super().__init__(info, SEGMENTERS[info.head](info.model, auxiliary=False, **info.create_model), device, ema)
+        self.transform = mask_eval_transform(info.preprocessing)
 
-    def answers(self, images: Sequence[Image.Image]) -> list[Segmented]:
+    def predict_batch(self, images: Sequence[Image.Image]) -> list[Segmented]:
         return [Segmented(self.classes, self._mask(image).cpu()) for image in images]
 
     def _mask(self, image: Image.Image) -> Tensor:
@@ -123,30 +155,34 @@ class SegmentPredictor(Predictor[Segmented]):
 
 
 class DetectPredictor(Predictor[Detected]):
-    """Answers what scores more than `conf`; `iou` and `max_det` are as in its run if not given."""
+    """Detects what scores more than `conf`; `iou` and `max_det` are as in the network's run if not given."""
 
-    def __init__(self, trained: Trained, device: torch.device, ema: bool | None, **selection: Any) -> None:
-        told = {name: trained.settings[name] for name in ("iou", "max_det") if name in trained.settings}
-        recipe = DetectRecipe(conf=SURE).replace(**(told | selection))
-        meta = trained.meta
-        network = DETECTORS[meta["detector"]](
-            meta["name"],
-            **meta["create_model"],
-            **DetectPreprocessing(**meta["preprocessing"]).of_network(),
+    def __init__(self, info: CheckpointInfo, device: torch.device, ema: bool | None, **selection: Any) -> None:
+        trained = info.recipe or {}
+        of_its_run = {name: trained[name] for name in ("iou", "max_det") if name in trained}
+        recipe = DetectRecipe(conf=SURE).replace(**(of_its_run | selection))
+        assert info.head is not None
+        assert isinstance(info.preprocessing, DetectPreprocessing)
+        network = DETECTORS[info.head](
+            info.model,
+            **info.create_model,
+            **info.preprocessing.of_network(),
             score_thresh=recipe.conf,
             nms_thresh=recipe.iou,
             detections_per_img=recipe.max_det,
         )
-        super().__init__(trained, network, device, ema)
+        super().__init__(info, network, device, ema)
+        self.preprocessing = info.preprocessing
 
     @property
     def category_ids(self) -> list[int]:
         """What COCO's files call each class: as the data did that was trained on, else 1, 2, 3 ..."""
-        return list(self.trained.meta.get("category_ids") or range(1, len(self.classes) + 1))
+        return list(self.info.category_ids)
 
-    def answers(self, images: Sequence[Image.Image]) -> list[Detected]:
-        found = self.network([pil_to_tensor(image).to(self.device).float() / 255 for image in images])
-        return [self._detected(**{name: values.cpu() for name, values in of_one.items()}) for of_one in found]
+    def predict_batch(self, images: Sequence[Image.Image]) -> list[Detected]:
+        pixels = [pil_to_tensor(image).to(self.device) for image in images]
+        detections = self.network([self.preprocessing.to_float(image) for image in pixels])
+        return [self._detected(**{name: values.cpu() for name, values in of_one.items()}) for of_one in detections]
 
     def _detected(self, boxes: Tensor, scores: Tensor, labels: Tensor, masks: Tensor | None = None) -> Detected:
         return Detected(self.classes, boxes, scores, labels, None if masks is None else masks[:, 0])
@@ -169,42 +205,55 @@ _TASK_OF_SETTING = {
 
 
 def load_predictor(
-    weights: str | os.PathLike[str],
+    weights: str | os.PathLike[str] | CheckpointInfo,
     device: str = "auto",
     ema: bool | None = None,
     model: str | None = None,
     classes: Sequence[str] | None = None,
     **settings: Any,
 ) -> Predictor[Any]:
-    """The network of a checkpoint of any dialect, ready to be asked; see `Predictor` for how it is called.
+    """The network of a checkpoint of any dialect, ready to predict; see `Predictor` for how it is called.
 
     Parameters
     ----------
     weights:
-        A file. Published weights and others that tell nothing of themselves are known by their names and shapes, and
-        see images as the published networks do.
+        A checkpoint file, or what `read_info` made of one. Published weights and others that say nothing of themselves
+        are known by their names and shapes, and see images as the published networks do.
     device:
-        auto (the best there is), cuda, cuda:N, mps or cpu.
+        "auto" (the best there is), "cuda", "cuda:N", "mps" or "cpu".
     ema:
         Take the moving average that the file keeps, or leave it; by default it is taken where there is one.
     model:
-        Which network it is, where the weights do not say.
+        Which network it is, by name or alias, where the weights do not say.
     classes:
-        Names, in place of those that the file tells or of numbers.
+        One name for each class, in place of those that the file names, or of numbers.
     settings:
-        `topk` of a classifier, whose answers are `Classified`; `slide` and `slide_stride` of a segmenter (`Segmented`);
-        `conf`, `iou` and `max_det` of a detector (`Detected`). They mean what the flags of `twins predict` do.
+        They mean what the flags of `twins predict` do. Of a classifier, `topk`: how many classes a prediction names
+        (5). Of a segmenter, `slide` and `slide_stride`: predict by overlapping squares of this side, and the pixels
+        between two of them (as in its run; else the whole image, and two thirds of the side). Of a detector, `conf`:
+        least score, in [0, 1] (0.3); `iou`: of two boxes of a class that overlap more, in [0, 1], the better one stays
+        (as in its run, or 0.5); `max_det`: most objects an image (as in its run, or 100).
+
+    Returns
+    -------
+    A predictor that returns `Classified`, `Segmented` or `Detected`, by the network's task.
 
     Raises TwinsError for weights, a device or settings that cannot be used.
     """
     chosen = choose_device(device)
-    trained = read_trained(weights, None if model is None else model_name(model), classes)
-    task = trained.meta["task"]
+    info = read_info(weights).with_model(None if model is None else model_name(model))
+    task = info.task
+    if task is None:
+        raise TwinsError(
+            f"{info.source}: holds a backbone without a head: it takes weights that were trained to classify, segment "
+            "or detect"
+        )
+    info = info.with_classes(classes)
     for name in settings:
         if name not in _TASK_OF_SETTING:
             raise TwinsError(f"no setting {name!r} of predictors{nearest(name, list(_TASK_OF_SETTING))}")
-        meant_for = _TASK_OF_SETTING.get(name, task)
-        if meant_for != task:
+        if _TASK_OF_SETTING[name] != task:
             flag = "--" + name.replace("_", "-")
-            raise TwinsError(f"{flag} is for {_KINDS[meant_for]}s; {trained.source} is a {_KINDS[task]}")
-    return _PREDICTORS[task](trained, chosen, ema, **settings)
+            meant_for, kind = _KINDS[_TASK_OF_SETTING[name]], _KINDS[task]
+            raise TwinsError(f"{flag} is for {meant_for}s; {info.source} is a {kind}")
+    return _PREDICTORS[task](info, chosen, ema, **settings)

@@ -1,13 +1,11 @@
-"""What predictions leave behind: drawn images, and the same as data. Files are whole at any moment, or not there."""
+"""Predictions as files: drawn on the images, and as data. Each file is whole at any moment, or not there."""
 
 from __future__ import annotations
 
 import csv
 import json
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,9 +14,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
+from ..atomic_write import atomic_file
 from ..data.annotation_errors import a_few
 from ..data.palette import class_colours
-from ..errors import TwinsError
 from ..metrics.coco_format import CocoDetections
 from ..plots.boxes import draw_detections
 from ..plots.image_grid import draw_image_grid
@@ -27,25 +25,26 @@ from .predictions import Classified, Detected, Segmented, shares
 from .predictors import ClassifyPredictor, DetectPredictor, Predictor, SegmentPredictor
 from .sources import ImageFile, image_ids, output_names
 
-NAMED = 10  # classes of which the summary tells
+NAMED = 10  # classes that the summary names
 SHEET, THUMBNAIL = 32, 160  # images on a contact sheet, and their side
-DRAWN_AS_THEY_ARE = (".png", ".jpg", ".jpeg")
+KEPT_SUFFIXES = (".png", ".jpg", ".jpeg")  # of drawn images
 
 
 class Writer(Protocol):
-    """What is written of the predictions of one task."""
+    """Writes the predictions of one task to a folder. Its methods raise TwinsError where they cannot write."""
 
-    def add(self, place: int, image: Image.Image, answer: Any) -> None:
-        """Keep, or write, what was said of image number `place`."""
+    def add(self, index: int, image: Image.Image, prediction: Any) -> None:
+        """Write, or keep for `finish`, the prediction for the image of `files[index]`."""
 
     def finish(self) -> None:
         """Write the tables, of however many images there were."""
 
     def summary(self) -> str:
-        """What was found in all of them."""
+        """What was found in all images, in a line for people."""
 
 
 def make_writer(predictor: Predictor[Any], files: Sequence[ImageFile], folder: Path, draw: bool) -> Writer:
+    """The writer of the predictor's task, for predictions of these files; `draw` asks for drawn images, too."""
     if isinstance(predictor, ClassifyPredictor):
         return ClassifyWriter(predictor, files, folder, draw)
     if isinstance(predictor, SegmentPredictor):
@@ -55,7 +54,7 @@ def make_writer(predictor: Predictor[Any], files: Sequence[ImageFile], folder: P
 
 
 class ClassifyWriter:
-    """`predictions.csv`, and a contact sheet."""
+    """`predictions.csv`, a row an image with its likeliest classes; and, drawn, a contact sheet."""
 
     def __init__(self, predictor: ClassifyPredictor, files: Sequence[ImageFile], folder: Path, draw: bool) -> None:
         self.files, self.folder = files, folder
@@ -65,22 +64,22 @@ class ClassifyWriter:
         self.thumbnails: list[tuple[Tensor, str]] = []
         self.counts: Counter[str] = Counter()
 
-    def add(self, place: int, image: Image.Image, answer: Classified) -> None:
-        values = [value for name, share in answer.top for value in (name, f"{share:.5f}")]
-        self.rows.append([self.files[place].name.as_posix(), *values])
-        best, share = answer.top[0]
+    def add(self, index: int, image: Image.Image, prediction: Classified) -> None:
+        values = [value for name, p in prediction.top for value in (name, f"{p:.5f}")]
+        self.rows.append([self.files[index].name.as_posix(), *values])
+        best, probability = prediction.top[0]
         self.counts[best] += 1
         if len(self.thumbnails) < self.on_sheet:
             small = ImageOps.pad(image.convert("RGB"), (THUMBNAIL, THUMBNAIL), color="white")
-            self.thumbnails.append((pil_to_tensor(small) / 255, f"{best[:16]} {100 * share:.0f} %"))
+            self.thumbnails.append((pil_to_tensor(small) / 255, f"{best[:16]} {100 * probability:.0f} %"))
 
     def finish(self) -> None:
         columns = ["file", *(column for i in range(1, self.shown + 1) for column in (f"class{i}", f"probability{i}"))]
-        with _whole(self.folder / "predictions.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
+        with atomic_file(self.folder / "predictions.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([columns, *self.rows])
         if self.thumbnails:
             images, titles = zip(*self.thumbnails, strict=True)
-            with _whole(self.folder / "predictions.png") as path:
+            with atomic_file(self.folder / "predictions.png") as path:
                 draw_image_grid(torch.stack(images), titles, path, "the likeliest class of each")
 
     def summary(self) -> str:
@@ -88,7 +87,7 @@ class ClassifyWriter:
 
 
 class SegmentWriter:
-    """`masks/`: a palette PNG of class numbers for each image; `classes.txt`; and `pictures/` in their colours."""
+    """`masks/`, a palette PNG of class indices for each image; `classes.txt`; and, drawn, `pictures/`."""
 
     def __init__(self, predictor: SegmentPredictor, files: Sequence[ImageFile], folder: Path, draw: bool) -> None:
         self.folder, self.classes = folder, predictor.classes
@@ -97,18 +96,18 @@ class SegmentWriter:
         self.palette = class_colours(len(self.classes)).tobytes()
         self.pixels: Counter[str] = Counter()
 
-    def add(self, place: int, image: Image.Image, answer: Segmented) -> None:
-        mask = Image.fromarray(answer.mask.numpy())
+    def add(self, index: int, image: Image.Image, prediction: Segmented) -> None:
+        mask = Image.fromarray(prediction.mask.numpy())
         mask.putpalette(self.palette)
-        with _whole(self.folder / "masks" / self.masks[place]) as path:
+        with atomic_file(self.folder / "masks" / self.masks[index], fsync=False) as path:
             mask.save(path)
         if self.drawn is not None:
-            over = draw_mask(image, answer.mask, self.classes)
-            _save_image(over, self.folder / "pictures" / self.drawn[place])
-        self.pixels.update(answer.pixels)
+            drawn = draw_mask(image, prediction.mask, self.classes)
+            _save_image(drawn, self.folder / "pictures" / self.drawn[index])
+        self.pixels.update(prediction.pixels)
 
     def finish(self) -> None:
-        with _whole(self.folder / "classes.txt") as path:
+        with atomic_file(self.folder / "classes.txt") as path:
             path.write_text("".join(f"{name}\n" for name in self.classes), encoding="utf-8")
 
     def summary(self) -> str:
@@ -116,7 +115,7 @@ class SegmentWriter:
 
 
 class DetectWriter:
-    """`detections.json` in COCO's format for results, the images and classes it speaks of in `images.json`."""
+    """`detections.json` in COCO's format of results; `images.json`, its images and classes; and, drawn, `pictures/`."""
 
     def __init__(self, predictor: DetectPredictor, files: Sequence[ImageFile], folder: Path, draw: bool) -> None:
         self.folder, self.files, self.ids = folder, files, image_ids(files)
@@ -126,17 +125,18 @@ class DetectWriter:
         self.results: list[dict[str, Any]] = []
         self.counts: Counter[str] = Counter()
 
-    def add(self, place: int, image: Image.Image, answer: Detected) -> None:
-        found = {"boxes": answer.boxes, "scores": answer.scores, "labels": answer.labels}
-        if answer.masks is not None:
-            found["masks"] = answer.masks[:, None]
+    def add(self, index: int, image: Image.Image, prediction: Detected) -> None:
+        found = {"boxes": prediction.boxes, "scores": prediction.scores, "labels": prediction.labels}
+        if prediction.masks is not None:
+            found["masks"] = prediction.masks[:, None]
         if self.drawn is not None:
             drawn = draw_detections(image, found, self.classes, min_score=0.0)
-            _save_image(drawn, self.folder / "pictures" / self.drawn[place])
-        name, image_id = self.files[place].name.as_posix(), self.ids[place]
+            _save_image(drawn, self.folder / "pictures" / self.drawn[index])
+        name, image_id = self.files[index].name.as_posix(), self.ids[index]
         self.images.append({"id": image_id, "file_name": name, "width": image.width, "height": image.height})
-        self.results += CocoDetections.of(found, masks=answer.masks is not None).results(image_id, self.category_ids)
-        self.counts.update(answer.names)
+        masks = prediction.masks is not None
+        self.results += CocoDetections.of(found, masks).results(image_id, self.category_ids)
+        self.counts.update(prediction.names)
 
     def finish(self) -> None:
         categories = [{"id": i, "name": name} for i, name in zip(self.category_ids, self.classes, strict=True)]
@@ -150,31 +150,17 @@ class DetectWriter:
 
 def _drawn_names(files: Sequence[ImageFile]) -> list[Path]:
     """Images keep their names; those that are neither PNG nor JPEG files are drawn as JPEG."""
-    return output_names(files, lambda name: name.suffix if name.suffix.lower() in DRAWN_AS_THEY_ARE else ".jpg")
+    return output_names(files, lambda name: name.suffix if name.suffix.lower() in KEPT_SUFFIXES else ".jpg")
 
 
 def _save_image(image: Image.Image, path: Path) -> None:
-    with _whole(path) as beside:
-        image.save(beside, quality=90)  # of JPEG; PNG knows no loss
+    with atomic_file(path, fsync=False) as beside:
+        image.save(beside, quality=90)  # of JPEG; PNG is lossless
 
 
 def _write_json(path: Path, value: Any) -> None:
-    with _whole(path) as beside:
+    with atomic_file(path) as beside:
         beside.write_text(json.dumps(value), encoding="utf-8")
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A file beside to write, which takes the name `path` at the end. Raises TwinsError where it cannot be written."""
-    beside = path.with_name(f".{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        os.replace(beside, path)
-    except OSError as error:
-        raise TwinsError(f"{path}: cannot be written ({error.strerror or error}); is the disk full?") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def many(count: int, what: str) -> str:

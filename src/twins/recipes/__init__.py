@@ -22,7 +22,7 @@ __all__ = [
     "list_recipes",
     "one_number_a_class",
     "recipe_class",
-    "recipe_of_checkpoint",
+    "stored_recipe",
     "task_of_recipe",
     "tuples_for_lists",
     "two_positive",
@@ -65,18 +65,14 @@ def find_recipe(name: str, task: str = "classify") -> Recipe:
     )
 
 
-def recipe_of_checkpoint(checkpoint: Mapping[str, Any], task: str, source: str) -> Recipe | None:
-    """The recipe that a checkpoint of ours was trained by, None for others'.
+def stored_recipe(fields: Mapping[str, Any], task: str, source: str) -> Recipe:
+    """The recipe whose fields the checkpoint `source` keeps.
 
-    Raises TwinsError for a checkpoint of another task.
+    Raises TwinsError for a recipe of another task, and for fields that recipes do not have.
     """
-    meta = checkpoint.get("meta")
-    recipe = meta.get("recipe") if isinstance(meta, dict) else None
-    if recipe is None:
-        return None
-    if recipe["task"] != task:
-        raise TwinsError(f"{source}: was trained to {recipe['task']}: leave --task {task} out")
-    return recipe_class(task).from_dict(recipe, source=source)
+    if fields["task"] != task:
+        raise TwinsError(f"{source}: was trained to {fields['task']}: leave --task {task} out")
+    return recipe_class(task).from_dict(dict(fields), source=source)
 
 
 def task_of_recipe(name: str) -> str | None:

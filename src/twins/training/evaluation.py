@@ -2,47 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.info import classes_of, identify, identify_head, meta_of
+from ..checkpoints.info import CheckpointInfo, read_info
 from ..checkpoints.load import load_whole
-from ..checkpoints.read import read_checkpoint
 from ..class_names import numbered
 from ..data.loading import UnreadableImages
 from ..distributed.collectives import from_main
 from ..distributed.world import joined
 from ..errors import TwinsError
-from ..recipes import Recipe, find_recipe, recipe_of_checkpoint
+from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
+from ..recipes import Recipe, find_recipe, stored_recipe
+from ..recipes.base import read_json
 from ..tasks import Task, make_task
 from .loop import validate
 from .run_folder import Run, new_run_folder
 
+Source = str | os.PathLike[str] | CheckpointInfo
 
-def evaluate_weights(
+
+def evaluate_checkpoint(
     recipe: Recipe,
-    weights: Path,
+    source: Source,
     ema: bool | None = None,
     announce: Callable[[Task, dict[str, float]], None] | None = None,
 ) -> dict[str, float]:
-    """Evaluate a checkpoint of any dialect by a recipe; its own classes hold where it names them.
+    """Evaluate a checkpoint of any dialect by a recipe, as a rule that of `recipe_of_checkpoint`; returns its metrics.
 
-    `ema` takes the moving average that the checkpoint keeps, or leaves it; by default it is taken where there is one,
-    since that is what its run evaluated. The main process calls `announce(task, metrics)`; by default they are
-    printed, and drawn into a folder of their own. Raises TwinsError for data, device or weights that cannot be used.
+    Parameters
+    ----------
+    source:
+        A checkpoint file, or what `read_info` made of one. The classes that it names itself hold.
+    ema:
+        Take the moving average that the checkpoint keeps, or leave it; by default it is taken where there is one,
+        since that is what its run evaluated.
+    announce:
+        Called by the main process with the task and the metrics; by default they are printed, and drawn into a folder
+        of their own.
+
+    Raises TwinsError for data, device or weights that cannot be used.
     """
-    checkpoint = read_checkpoint(weights)
-    known, head = classes_of(checkpoint), identify_head(checkpoint)
-    if head and head.task == "segment" and "format" not in checkpoint:
-        known = numbered(head.classes)  # masks tell classes by number, and perhaps not all of them
+    info = read_info(source)
     with joined(recipe.device) as world:
-        task = make_task(recipe.replace(weights=None), known)
+        task = make_task(recipe.replace(weights=None), _classes_to_meet(info))
         _, val = task.datasets(evaluation_only=True)
+        if info.classes_named and task.classes == numbered(len(info.classes)):
+            task.classes = info.classes  # the data has no names
         model = task.build()
-        report = load_whole(model, checkpoint, str(weights), ema)
+        report = load_whole(model, info, ema)
         for name, rule in report.reshaped.items():
-            raise TwinsError(f"{weights}: does not fit {len(task.classes)} classes of {recipe.data}: {name} {rule}")
+            raise TwinsError(f"{info.source}: does not fit {len(task.classes)} classes of {recipe.data}: {name} {rule}")
         unreadable = UnreadableImages(recipe.bad_images)
         metrics = validate(task, model.to(world.device), val, recipe, world, unreadable)
         left_out = unreadable.over_all_ranks()
@@ -50,6 +62,9 @@ def evaluate_weights(
             run = Run(from_main(new_run_folder(recipe)), main=world.is_main)
             run.create()
             if world.is_main:
+                if not info.ours:
+                    epsilon = recipe.model_kwargs.get("norm_eps", 1e-6)
+                    task.notes.append(info.conventions(recipe.window_padding, epsilon))
                 write_evaluation(run, task, metrics, left_out)
         elif world.is_main:
             announce(task, metrics)
@@ -69,46 +84,101 @@ def write_evaluation(run: Run, task: Task, metrics: dict[str, float], left_out: 
     run.say(f"images and tables in {run.folder}")
 
 
-def task_of_weights(weights: Path) -> str | None:
-    """The task of a checkpoint, by what it says or by the names of its weights. Raises TwinsError if it is none."""
-    checkpoint = read_checkpoint(weights)
-    told = meta_of(checkpoint).get("task")
-    head = identify_head(checkpoint)
-    return told or (head.task if head else None)
+def recipe_of_checkpoint(
+    source: Source, task: str | None = None, changes: Mapping[str, Any] | None = None, published: str | None = None
+) -> Recipe:
+    """The recipe to evaluate a checkpoint by: that of its own run, or else one that fits its weights.
 
+    Parameters
+    ----------
+    source:
+        A checkpoint file, or what `read_info` made of one.
+    task:
+        "classify", "segment" or "detect"; by default what the checkpoint is for.
+    changes:
+        Fields of the recipe that are to be others. Without `data` the validation images of its own run are meant.
+    published:
+        The run that weights of others are from: a recipe's name, or its file.
 
-def recipe_of_weights(weights: Path, task: str, changes: dict[str, Any], published: str | None = None) -> Recipe:
-    """What a checkpoint tells of its network, data and preprocessing, with changes; or a recipe that fits it.
-
-    Where the checkpoint tells nothing, it is held to be of the run that `published` names. Without a data folder in
-    `changes` the validation images of its own run are meant. Raises TwinsError where neither the checkpoint nor
-    `changes` says what is needed.
+    Raises TwinsError where neither the checkpoint nor `changes` says what is needed.
     """
-    checkpoint = read_checkpoint(weights)
-    changes = {"name": "eval", "output": "runs", **changes}
+    info = read_info(source)
+    task = task or info.task or "classify"
+    wanted: dict[str, Any] = {"name": "eval", "output": "runs", **(changes or {})}
     if task == "classify":  # how its run decoded decides nothing, and may need a library that is not here
-        changes = {"decoder": "auto", **changes}
-    own = recipe_of_checkpoint(checkpoint, task, source=str(weights))
-    head = identify_head(checkpoint)
-    if own is not None:
+        wanted = {"decoder": "auto", **wanted}
+    if info.recipe is not None:
         if published is not None:
-            raise TwinsError(f"{weights}: knows its own recipe: leave --recipe out")
-        if changes.get("data", own.data) != own.data:
-            changes = {"val_split": 0.0, **changes}
-        if head and head.kind == "mask_rcnn" and not head.masks:  # it learnt from data without masks
-            own = own.replace(model_kwargs=own.model_kwargs | {"masks": False})
-        return own.replace(**changes)
+            raise TwinsError(f"{info.source}: knows its own recipe: leave --recipe out")
+        return _recipe_of_its_run(info, stored_recipe(info.recipe, task, info.source), wanted)
     if published is not None:
-        return find_recipe(published, task).replace(**{"amp": False, **changes})
-    model = changes.get("model") or identify(checkpoint)
-    if model is None:
-        raise TwinsError(f"{weights}: cannot tell which network this is; pass --model")
-    if "data" not in changes:
-        raise TwinsError(f"{weights}: says nothing of its data; pass --data with a folder of images")
-    recipe = find_recipe("pictures", task).replace(val_split=0.0, amp=False)
-    if task == "segment" and head:
-        changes = {"head": head.kind, "head_channels": head.channels, **changes}
-    if task == "detect" and head:
-        masks = {"masks": head.masks} if head.kind == "mask_rcnn" else {}
-        changes = {"detector": head.kind, "model_kwargs": {"channels": head.channels, **masks}, **changes}
-    return recipe.replace(**{**changes, "model": model})
+        recipe = find_recipe(published, task).replace(amp=False)
+        windows = {"window_padding": recipe.window_padding} if _says_windows(published) else {}
+        recipe = with_conventions(recipe, info).replace(**windows)
+    else:
+        info = info.with_model(wanted.pop("model", None))
+        if "data" not in wanted:
+            raise TwinsError(f"{info.source}: says nothing of its data; pass --data with a folder of images")
+        recipe = find_recipe("pictures", task).replace(val_split=0.0, amp=False, model=info.model)
+        if task == info.task:
+            recipe = recipe.replace(**_fields_of_network(info))
+    wanted["model_kwargs"] = recipe.model_kwargs | wanted.get("model_kwargs", {})
+    return recipe.replace(**wanted)
+
+
+def with_conventions(recipe: Recipe, info: CheckpointInfo) -> Recipe:
+    """The recipe for a network that computes as weights of others were trained.
+
+    Windows at the border of a map and the epsilon of LayerNorm are what the checkpoint's head and dialect decide, the
+    epsilon unless the recipe's `model_kwargs` give one; a Mask R-CNN has no mask head where the checkpoint has none.
+    """
+    facts = {name: value for name, value in _keywords(info).items() if name in ("norm_eps", "masks")}
+    return recipe.replace(window_padding=info.window_padding, model_kwargs=facts | recipe.model_kwargs)
+
+
+def _recipe_of_its_run(info: CheckpointInfo, own: Recipe, changes: dict[str, Any]) -> Recipe:
+    if changes.get("data", own.data) != own.data:
+        changes = {"val_split": 0.0, **changes}
+    if info.head == "mask_rcnn" and not info.create_model.get("masks", True):  # it learnt from data without masks
+        own = own.replace(model_kwargs=own.model_kwargs | {"masks": False})
+    return own.replace(**changes)
+
+
+def _fields_of_network(info: CheckpointInfo) -> dict[str, Any]:
+    """The fields of a recipe that make the checkpoint's network, and images ready for it."""
+    keywords, ready = _keywords(info), info.preprocessing
+    assert ready is not None
+    fields = {"window_padding": info.window_padding, "in_chans": keywords.pop("in_chans", 3)}
+    match ready:
+        case ClassifyPreprocessing():
+            fields |= {"img_size": ready.img_size, "crop_pct": ready.crop_pct}
+        case SegmentPreprocessing(resize=(longest, shortest)):
+            fields |= {"head": info.head, "head_channels": keywords.pop("channels", None), "img_size": shortest}
+            fields["resize"] = None if longest == 4 * shortest else (longest, shortest)  # so that it follows img_size
+        case DetectPreprocessing(min_size=shortest, max_size=longest):
+            fields |= {"detector": info.head, "img_size": shortest}
+            fields["max_size"] = None if longest == 5 * shortest // 3 else longest
+    return {**fields, "mean": ready.mean, "std": ready.std, "model_kwargs": keywords}
+
+
+def _keywords(info: CheckpointInfo) -> dict[str, Any]:
+    """The keywords of its network but those that the data or the recipe's own fields give."""
+    keywords = {**info.create_model}
+    for given in ("num_classes", "window_padding"):
+        keywords.pop(given, None)
+    if keywords.get("masks"):  # there is a mask head wherever the data has masks
+        del keywords["masks"]
+    return keywords
+
+
+def _says_windows(published: str) -> bool:
+    """Whether a recipe's file decides how windows are padded; the published recipes are about training alone."""
+    path = Path(published)
+    return path.suffix == ".json" and "window_padding" in read_json(path)
+
+
+def _classes_to_meet(info: CheckpointInfo) -> tuple[str, ...]:
+    """The classes that the data's must be; () where those of the data hold."""
+    if info.task == "segment" and not info.ours:
+        return numbered(len(info.classes))  # masks tell classes by number, and perhaps not all of them
+    return info.classes if info.classes_named else ()

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from .. import ops
-from ..checkpoints.info import classes_of
+from ..checkpoints.info import describe
 from ..checkpoints.resume import TrainingState, read_training_checkpoint, save_checkpoint
 from ..class_names import check_classes
 from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
@@ -89,8 +89,8 @@ class Loop:
         self.task = make_task(recipe)
         training, self.val = self.task.datasets()
         assert training is not None
-        if checkpoint is not None and (known := classes_of(checkpoint)):
-            check_classes(self.task.classes, known, recipe.data)
+        if checkpoint is not None and (info := describe(checkpoint, str(resume))).classes_named:
+            check_classes(self.task.classes, info.classes, recipe.data)
         self.training: ImageDataset = training
         self.unreadable = UnreadableImages(recipe.bad_images)
         self.sampler, self.batches = self.training_batches()

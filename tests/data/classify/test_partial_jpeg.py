@@ -26,7 +26,7 @@ from twins.optional_dependencies import need
 from twins.preprocessing import ClassifyPreprocessing
 from twins.recipes import ClassifyRecipe, find_recipe
 from twins.tasks.classify import Classification
-from twins.training.evaluation import recipe_of_weights
+from twins.training.evaluation import recipe_of_checkpoint
 
 needs_turbo = pytest.mark.skipif(find_spec("simplejpeg") is None, reason="simplejpeg (turbo) is not installed")
 PUBLISHED = find_recipe("twins_svt_small")
@@ -305,8 +305,8 @@ def test_evaluation_chooses_anew(tmp_path: Path) -> None:
     """A run that was trained where the library is can be evaluated where it is not."""
     meta = {"task": "classify", "recipe": PUBLISHED.replace(decoder="turbo").to_dict()}
     torch.save({"format": 1, "model": {"norm.weight": torch.ones(8)}, "meta": meta}, tmp_path / "checkpoint.pth")
-    assert recipe_of_weights(tmp_path / "checkpoint.pth", "classify", {}).decoder == "auto"
-    assert recipe_of_weights(tmp_path / "checkpoint.pth", "classify", {"decoder": "pillow"}).decoder == "pillow"
+    assert recipe_of_checkpoint(tmp_path / "checkpoint.pth", "classify", {}).decoder == "auto"
+    assert recipe_of_checkpoint(tmp_path / "checkpoint.pth", "classify", {"decoder": "pillow"}).decoder == "pillow"
 
 
 def test_a_missing_library_is_named_or_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
