@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..data.boxes.dataset import BoxedImages
 from ..data.boxes.object_masks import Outline
-from ..distributed.collectives import gather
+from ..distributed.collectives import all_gather_object
 from ..optional_dependencies import need
 from .coco_format import Found
 
@@ -58,7 +58,7 @@ class DetectionMetrics:
 
     def reduce(self) -> None:
         """Bring together what all ranks found; an image that came to several of them counts once."""
-        self.found = {place: found for share in gather(self.found) for place, found in share.items()}
+        self.found = {place: found for share in all_gather_object(self.found) for place, found in share.items()}
         self._evaluations.clear()
 
     def compute(self) -> Iterator[tuple[str, float]]:

@@ -12,7 +12,7 @@ from ..checkpoints.load import load_whole
 from ..class_names import numbered
 from ..data.loading import UnreadableImages
 from ..distributed.collectives import from_main
-from ..distributed.world import joined
+from ..distributed.world import init_distributed
 from ..errors import TwinsError
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
 from ..recipes import Recipe, find_recipe, stored_recipe
@@ -46,7 +46,7 @@ def evaluate_checkpoint(
     Raises TwinsError for data, device or weights that cannot be used.
     """
     info = read_info(source)
-    with joined(recipe.device) as world:
+    with init_distributed(recipe.device) as world:
         task = make_task(recipe.replace(weights=None), _classes_to_meet(info))
         _, val = task.datasets(evaluation_only=True)
         if info.classes_named and task.classes == numbered(len(info.classes)):

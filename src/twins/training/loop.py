@@ -22,8 +22,8 @@ from ..class_names import check_classes
 from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
 from ..data.randomness import seed_of
 from ..data.sampling import EvaluationSampler, TrainingSampler
-from ..distributed.collectives import all_sum, from_main, gather
-from ..distributed.world import World, joined, replicate
+from ..distributed.collectives import all_gather_object, all_sum, from_main
+from ..distributed.world import World, init_distributed, wrap_ddp
 from ..errors import TwinsError
 from ..optional_dependencies import need
 from ..plots.curves import draw_curves
@@ -60,7 +60,7 @@ def fit(
     Raises TwinsError for whatever the user can fix: data, device, folder, weights, a loss that is no longer finite.
     Ctrl-C or SIGTERM saves and returns.
     """
-    with joined(recipe.device) as world, interruptible() as interrupted, freed_memory_kept(world.device):
+    with init_distributed(recipe.device) as world, interruptible() as interrupted, freed_memory_kept(world.device):
         try:
             loop = Loop(recipe.resolve(world.size), world, folder, resume, start_epoch, interrupted)
             return loop.run_epochs(announce or announce_epoch)
@@ -123,7 +123,7 @@ class Loop:
             )
         if self.state.epoch or self.state.step:
             optim.position(recipe, self.state.schedule, self.state.epoch, self.state.step, self.updates_per_epoch)
-        self.network: Any = replicate(model, world)
+        self.network: Any = wrap_ddp(model, world)
         if recipe.torchcompile:
             self.network = torch.compile(self.network)
 
@@ -230,7 +230,7 @@ class Loop:
         sums = all_sum(torch.tensor(mine, dtype=torch.float32, device=self.world.collective_device)).tolist()
         if sums[2]:
             names = [self.training.images.name(i) for batch in parts for i in batch.indices]
-            culprits = [name for found in gather([] if finite else names) for name in found]
+            culprits = [name for found in all_gather_object([] if finite else names) for name in found]
             rate = optim.current_rate(self.state.optimizer)
             raise TwinsError(
                 f"loss is not finite in epoch {epoch}, step {self.state.step}, at learning rate {rate:.3g}; "

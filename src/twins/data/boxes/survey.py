@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from ...distributed.collectives import gather, share_of
+from ...distributed.collectives import all_gather_object, share_of
 from ...progress import Progress
 from ...recipes import DetectRecipe
 from ..annotation_errors import FEW, a_few
@@ -52,7 +52,7 @@ def _tally(part: str, images: BoxedImages, recipe: DetectRecipe, decode: bool) -
     if len(share) <= (100 if decode else 1000):  # one process is through before others could have started
         workers = 0
     progress = Progress(f"looking through boxes, {part}", math.ceil(len(share) / CHUNK), shown=share.start == 0)
-    return sum(gather(examine(images, share, workers, progress, decode)), BoxTally())
+    return sum(all_gather_object(examine(images, share, workers, progress, decode)), BoxTally())
 
 
 def _in_both(parts: dict[str, BoxedImages]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...distributed.collectives import gather, share_of
+from ...distributed.collectives import all_gather_object, share_of
 from ...progress import Progress
 from ...recipes import SegmentRecipe
 from ..loading import workers_at_hand
@@ -53,7 +53,8 @@ def _tally(part: str, images: MaskedImages, recipe: SegmentRecipe, decode: bool)
     workers = workers_at_hand() if recipe.workers is None else recipe.workers
     progress = Progress(f"looking through masks, {part}", len(share), shown=share.start == 0)
     return sum(
-        gather(examine(images, share, workers if len(share) > ENOUGH_FOR_WORKERS else 0, progress, decode)), Tally()
+        all_gather_object(examine(images, share, workers if len(share) > ENOUGH_FOR_WORKERS else 0, progress, decode)),
+        Tally(),
     )
 
 
