@@ -319,10 +319,9 @@ def _recipe(args: argparse.Namespace, changes: dict[str, Any]) -> Recipe:
 
 def _recipe_of_run(checkpoint: Path, task: str) -> Recipe:
     """The recipe that a checkpoint was trained by."""
-    from .checkpoints.info import describe
     from .checkpoints.resume import read_training_checkpoint
 
-    fields = describe(read_training_checkpoint(checkpoint), str(checkpoint)).recipe
+    fields = read_training_checkpoint(checkpoint).recipe
     if fields is None:
         raise TwinsError(f"{checkpoint}: no recipe inside; a checkpoint of the original is resumed by main.py --resume")
     return stored_recipe(fields, task, source=str(checkpoint))

@@ -15,7 +15,8 @@ from twins.distributed.world import choose_device
 from twins.errors import TwinsError
 from twins.optional_dependencies import need
 from twins.recipes import ClassifyRecipe
-from twins.training.loop import Loop, fit
+from twins.training import loop
+from twins.training.loop import fit
 
 
 def test_a_crash_while_writing_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +45,7 @@ def test_running_out_of_memory_says_what_to_try(tiny_recipe: ClassifyRecipe, mon
     def exhausted(*_: Any) -> float:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Loop, "backward", exhausted)
+    monkeypatch.setattr(loop, "backward", exhausted)
     with pytest.raises(TwinsError, match="half the --batch-size with twice the --grad-accum-steps"):
         fit(tiny_recipe)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from twins.training.loop import Loop
+from twins.training import loop
 
 
 def weights_of(folder: Path, name: str = "checkpoint.pth", key: str = "model") -> dict[str, Tensor]:
@@ -33,12 +33,12 @@ class StopAfter:
     """Sends this process SIGINT, as Ctrl-C does, at one update of one epoch."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, epoch: int, update: int) -> None:
-        next_batch = Loop.next_batch
+        next_batch = loop.next_batch
 
-        def stopping(loop: Loop, queue: Any, at_epoch: int, at_update: int, part: int) -> Any:
+        def stopping(setup: Any, batches: Any, at_epoch: int, at_update: int, part: int) -> Any:
             if (at_epoch, at_update) == (epoch, update):
                 os.kill(os.getpid(), signal.SIGINT)
-            return next_batch(loop, queue, at_epoch, at_update, part)
+            return next_batch(setup, batches, at_epoch, at_update, part)
 
-        monkeypatch.setattr(Loop, "next_batch", stopping)
+        monkeypatch.setattr(loop, "next_batch", stopping)
         self.undo = monkeypatch.undo

@@ -16,8 +16,9 @@ from helpers.tiny import TINY, make_images
 from twins.errors import TwinsError
 from twins.recipes import ClassifyRecipe
 from twins.tasks.classify import Classification
+from twins.training import loop
 from twins.training.evaluation import evaluate_checkpoint, recipe_of_checkpoint
-from twins.training.loop import Loop, fit
+from twins.training.loop import fit
 from twins.training.optim import learning_rates
 from twins.training.run_folder import new_run_folder, newest_unfinished
 
@@ -29,7 +30,7 @@ def test_a_run_leaves_everything_behind(tiny_recipe: ClassifyRecipe) -> None:
     assert outcome.finished
     rows = log_of(folder)
     assert [row["epoch"] for row in rows] == [0, 1]
-    needed = {"train_lr", "train_loss", "test_loss", "test_acc1", "test_acc5", "epoch", "n_parameters"}
+    needed = {"train_lr", "train_loss", "val_loss", "val_acc1", "val_acc5", "epoch", "n_parameters"}
     assert needed <= rows[0].keys()
     assert (folder / "metrics.csv").read_text().startswith("epoch,time,")
     for image in ("curves.png", "confusion.png", "predictions.png", "train_batch.png"):
@@ -45,7 +46,7 @@ def test_a_checkpoint_holds_plain_types_alone_and_tells_of_itself(tiny_recipe: C
     folder = fit(tiny_recipe).folder
     checkpoint = torch.load(folder / "checkpoint.pth", weights_only=True)
     assert set(checkpoint) == {"format", "model", "model_ema", "optimizer", "lr_scheduler", "scaler", "epoch", "step",
-                               "under_way", "best", "rng", "args", "meta"}  # fmt: skip
+                               "totals", "best", "rng", "args", "meta"}  # fmt: skip
     assert (checkpoint["epoch"], checkpoint["step"]) == (1, 0)
     meta = checkpoint["meta"]
     assert meta["classes"] == ["ant", "bee", "cat"]
@@ -106,7 +107,7 @@ def test_the_best_is_remembered_over_a_stop(tiny_recipe: ClassifyRecipe) -> None
     best = weights_of(first.folder, "checkpoint_best.pth")
     outcome = fit(spoilt, folder=first.folder, resume=first.folder / "checkpoint.pth")
     assert log_of(first.folder)[-1]["train_lr"] == 5.0  # what resuming says of the schedule counts
-    assert log_of(first.folder)[-1]["test_loss"] > 2 * log_of(first.folder)[-2]["test_loss"]
+    assert log_of(first.folder)[-1]["val_loss"] > 2 * log_of(first.folder)[-2]["val_loss"]
     assert outcome.best == first.best
     assert_same(best, weights_of(first.folder, "checkpoint_best.pth"))
 
@@ -251,15 +252,16 @@ def test_fine_tuning_loads_everything_but_the_head(tiny_recipe: ClassifyRecipe, 
 
 def test_layer_wise_rates_fall_towards_the_stem(tiny_recipe: ClassifyRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
     scales: dict[str, float] = {}
-    init = Loop.__init__
+    set_up = loop.set_up
 
-    def spying(loop: Loop, *args: Any) -> None:
-        init(loop, *args)
-        names = {p: n for n, p in loop.state.model.named_parameters()}
-        for group in loop.state.optimizer.param_groups:
+    def spying(*args: Any) -> Any:
+        setup, state = set_up(*args)
+        names = {p: n for n, p in state.model.named_parameters()}
+        for group in state.optimizer.param_groups:
             scales.update({names[p]: group["lr_scale"] for p in group["params"]})
+        return setup, state
 
-    monkeypatch.setattr(Loop, "__init__", spying)
+    monkeypatch.setattr(loop, "set_up", spying)
     fit(tiny_recipe.replace(epochs=1, layer_decay=0.5))
     assert scales["head.weight"] == 1.0
     assert (
@@ -303,7 +305,7 @@ def test_the_moving_average_is_what_is_evaluated_and_loaded(tiny_recipe: Classif
     assert not torch.equal(weights_of(folder)["head.weight"], weights_of(folder, key="model_ema")["head.weight"])
     last = recipe_of_checkpoint(folder / "checkpoint.pth", "classify", {"output": recipe.output})
     metrics = evaluate_checkpoint(last, folder / "checkpoint.pth")
-    assert metrics["loss"] == pytest.approx(log_of(folder)[-1]["test_loss"], rel=1e-6)
+    assert metrics["loss"] == pytest.approx(log_of(folder)[-1]["val_loss"], rel=1e-6)
 
 
 @pytest.mark.parametrize("settings", [
@@ -315,7 +317,7 @@ def test_settings_that_must_simply_work(tiny_recipe: ClassifyRecipe, settings: d
     outcome = fit(tiny_recipe.replace(epochs=1, **settings))
     row = json.loads((outcome.folder / "log.txt").read_text())
     assert 0.2 < row["train_loss"] < 2.5
-    assert row["test_images"] == 15
+    assert row["val_images"] == 15
 
 
 def test_grad_checkpointing_learns_the_same_weights(tiny_recipe: ClassifyRecipe) -> None:
@@ -334,7 +336,7 @@ def test_skipped_images_are_counted(tiny_recipe: ClassifyRecipe) -> None:
     folder = fit(tiny_recipe.replace(bad_images="skip")).folder
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["unreadable_images"] == 2
-    assert summary["last"]["test_images"] == 14
+    assert summary["last"]["val_images"] == 14
 
 
 def test_a_tiny_network_learns_to_tell_bright_from_dark(tiny_recipe: ClassifyRecipe) -> None:
@@ -352,9 +354,9 @@ def test_evaluation_weighs_every_sample_alike(tiny_recipe: ClassifyRecipe) -> No
         logits = model(torch.stack([s.image for s in samples if s.image is not None]))
     labels = torch.tensor([s.label for s in samples])
     log = log_of(folder)[-1]
-    assert log["test_loss"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels)), rel=1e-5)
-    assert log["test_acc1"] == pytest.approx(100 * float((logits.argmax(1) == labels).float().mean()), abs=1e-4)
-    assert log["test_acc5"] == 100.0  # fewer than five classes
+    assert log["val_loss"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels)), rel=1e-5)
+    assert log["val_acc1"] == pytest.approx(100 * float((logits.argmax(1) == labels).float().mean()), abs=1e-4)
+    assert log["val_acc5"] == 100.0  # fewer than five classes
 
 
 def test_unwritable_output(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
