@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.runs import StopAfter, assert_same, timeless_log, weights_of
 from twins.checkpoints.resume import _generators, _restore_generators, save_checkpoint
 from twins.distributed.world import choose_device
 from twins.errors import TwinsError
@@ -32,6 +33,37 @@ def test_a_crash_while_writing_leaves_the_old_checkpoint(tmp_path: Path, monkeyp
         save_checkpoint({"epoch": 2}, path)
     monkeypatch.undo()
     assert torch.load(path, weights_only=True) == {"epoch": 1}
+
+
+def as_written_before(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint as the first versions wrote it."""
+    old = {key: value for key, value in checkpoint.items() if key != "totals"}
+    totals, best = checkpoint["totals"], checkpoint["best"]
+    old["under_way"] = {"lr": totals["lr"], "loss": totals["loss"], "count": totals["images"]}
+    old["best"] = {"figure": best["metric"], "value": best["value"], "epoch": best["epoch"]}
+    return old
+
+
+def test_checkpoints_of_earlier_versions_are_resumed_bit_for_bit(
+    tiny_recipe: ClassifyRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of an epoch, with their logs, where validation metrics are called `test_acc1`."""
+    whole = fit(tiny_recipe.replace(name="whole"))
+    stop = StopAfter(monkeypatch, 1, 2)
+    folder = fit(tiny_recipe.replace(name="parts"), val_prefix="test_").folder
+    stop.undo()
+    checkpoint = folder / "checkpoint.pth"
+    written = torch.load(checkpoint, weights_only=True)
+    torch.save(as_written_before(written), checkpoint)
+    resumed = fit(tiny_recipe, folder=folder, resume=checkpoint)
+    assert_same(weights_of(whole.folder), weights_of(folder))
+    assert resumed.best == whole.best
+    rows = timeless_log(folder)
+    assert "test_acc1" in rows[0]
+    assert [{name.replace("test_", "val_"): value for name, value in row.items()} for row in rows] == timeless_log(
+        whole.folder
+    )
+    assert (folder / "curves.png").stat().st_size > 5000
 
 
 def test_generators_are_given_and_taken_back(tmp_path: Path) -> None:

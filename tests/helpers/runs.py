@@ -23,6 +23,11 @@ def log_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log.txt").read_text().splitlines()]
 
 
+def timeless_log(folder: Path) -> list[dict[str, Any]]:
+    """A run's log without what differs between two runs of the same recipe."""
+    return [{k: v for k, v in row.items() if "time" not in k and "second" not in k} for row in log_of(folder)]
+
+
 def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
@@ -41,4 +46,4 @@ class StopAfter:
             return next_batch(setup, batches, at_epoch, at_update, part)
 
         monkeypatch.setattr(loop, "next_batch", stopping)
-        self.undo = monkeypatch.undo
+        self.undo = lambda: monkeypatch.setattr(loop, "next_batch", next_batch)

@@ -25,6 +25,7 @@ from ..progress import Progress
 from ..recipes import Recipe
 from ..tasks import Task
 from . import optim
+from .best_plots import BestPlots
 from .cpu_memory import freed_memory_kept
 from .interruption import interruptible
 from .mixed_precision import autocast
@@ -77,6 +78,7 @@ def run_epochs(setup: Setup, state: TrainingState, interrupted: threading.Event,
     recipe, device = setup.recipe, setup.world.device
     started, first = time.time(), state.epoch
     log = StepLog(setup.folder, recipe.log_interval, setup.updates_per_epoch)
+    plots = BestPlots(setup.folder)
     for epoch in range(first, recipe.epochs):
         epoch_started = time.time()
         totals = EpochTotals.begin(optim.current_lr(state.optimizer), device, saved=state.totals)
@@ -84,9 +86,11 @@ def run_epochs(setup: Setup, state: TrainingState, interrupted: threading.Event,
             state.totals = totals.pack()
             save(setup, state, "checkpoint.pth")
             say_how_to_resume(setup, state)
+            plots.draw()
             return False
         metrics = validate(setup.task, state.evaluated_model, setup.val, recipe, setup.world, setup.unreadable)
-        close_epoch(setup, state, metrics)
+        if close_epoch(setup, state, metrics):
+            plots.of_better_epoch(setup.task)
         now = time.time()
         left = (now - started) / (epoch + 1 - first) * (recipe.epochs - epoch - 1)
         record = epoch_record(setup, state, totals, metrics, now - epoch_started, left)
@@ -95,6 +99,7 @@ def run_epochs(setup: Setup, state: TrainingState, interrupted: threading.Event,
         if recipe.patience is not None and epoch - state.best["epoch"] >= recipe.patience:
             setup.folder.say(f"stopping early: nothing better for {recipe.patience} epochs")
             break
+    plots.draw()
     conclude(setup, state.best, time.time() - started)
     return True
 
@@ -198,8 +203,8 @@ def take_step(state: TrainingState, clip_grad: float | None, leave_out: Tensor |
     state.step += 1
 
 
-def close_epoch(setup: Setup, state: TrainingState, metrics: dict[str, float]) -> None:
-    """Step the schedule, remember the best epoch, and save checkpoints."""
+def close_epoch(setup: Setup, state: TrainingState, metrics: dict[str, float]) -> bool:
+    """Step the schedule, remember the best epoch, and save checkpoints; returns whether this epoch is the best."""
     epoch, name = state.epoch, setup.task.best_metric
     optim.after_epoch(setup.recipe, state.schedule, epoch, metrics[name])
     state.epoch, state.step, state.totals = epoch + 1, 0, {}
@@ -209,8 +214,7 @@ def close_epoch(setup: Setup, state: TrainingState, metrics: dict[str, float]) -
     save(setup, state, "checkpoint.pth")
     if better:
         save(setup, state, "checkpoint_best.pth")
-        if setup.world.is_main:
-            setup.task.draw(setup.folder.path)
+    return better
 
 
 def save(setup: Setup, state: TrainingState, name: str) -> None:
