@@ -25,8 +25,7 @@ from typing import Any
 import torch
 
 from twins.checkpoints.info import read_info
-from twins.checkpoints.read import read_checkpoint
-from twins.checkpoints.resume import TrainingState
+from twins.checkpoints.resume import TrainingState, holds_training_state
 from twins.cli import INTERRUPTED, Parser
 from twins.data.loading import collate
 from twins.distributed.world import choose_device
@@ -35,7 +34,7 @@ from twins.recipes import ClassifyRecipe, tuples_for_lists
 from twins.tasks import Task, make_task
 from twins.training.evaluation import evaluate_checkpoint, with_conventions
 from twins.training.loop import fit
-from twins.training.run_folder import Run
+from twins.training.run_folder import RunFolder
 from twins.zoo import model_name
 
 DATASETS = {"CIFAR": "cifar100", "IMNET": "folder", "INAT": "inat2018", "INAT19": "inat2019"}
@@ -59,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="main.py", description="Twins training and evaluation, by the original's flags")
     add = parser.add_argument
-    add("--batch-size", default=64, type=int, help="images a process and step")
+    add("--batch-size", default=64, type=int, help="images per process per step")
     add("--epochs", default=300, type=int, help="passes over the training images")
     add("--model", required=True, help="alt_gvt_small, alt_gvt_base, alt_gvt_large, pcpvt_small_v0, ...")
     add("--input-size", default=224, type=int, help="side of the square that the network sees")
@@ -74,7 +73,13 @@ def make_parser() -> argparse.ArgumentParser:
     add("--weight-decay", type=float, default=0.05, help="weight decay")
     add("--sched", default="cosine", help="schedule of the learning rate")
     add("--lr", type=float, default=5e-4, help="learning rate for a global batch of 512; scales with the batch")
-    add("--lr-noise", type=float, nargs="+", default=None, help="noise on the rate between these parts of the run")
+    add(
+        "--lr-noise",
+        type=float,
+        nargs="+",
+        default=None,
+        help="noise on the learning rate between these shares of a run",
+    )
     add("--lr-noise-pct", type=float, default=0.67, help="limit of the noise")
     add("--lr-noise-std", type=float, default=1.0, help="deviation of the noise")
     add("--warmup-lr", type=float, default=1e-6, help="learning rate at the start of the warm-up")
@@ -116,7 +121,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--start_epoch", default=0, type=int, help="count epochs from here")
     add("--eval", action="store_true", help="evaluate only")
     add("--dist-eval", action="store_true", help="no effect: evaluation is always shared out")
-    add("--num_workers", default=10, type=int, help="processes a rank that load data")
+    add("--num_workers", default=10, type=int, help="worker processes per rank that load data")
     add("--pin-mem", action="store_true", default=True, help="no effect: pinned wherever it helps")
     add("--no-pin-mem", action="store_false", dest="pin_mem", help="no effect")
     add("--world_size", default=1, type=int, help="no effect: torchrun decides")
@@ -126,7 +131,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def recipe_of(args: argparse.Namespace) -> ClassifyRecipe:
-    """The flags as a recipe; the rate is the original's, in proportion to the global batch."""
+    """The flags as a recipe; the learning rate is the original's, in proportion to the global batch."""
     # Most flags are fields of a recipe by the same name; --lr is not, since it scales with the batch.
     same = set(vars(args)) & {f.name for f in dataclasses.fields(ClassifyRecipe)} - {"lr"}
     fields: dict[str, Any] = {name: getattr(args, name) for name in same}
@@ -147,16 +152,15 @@ def recipe_of(args: argparse.Namespace) -> ClassifyRecipe:
 
 
 def run_train(args: argparse.Namespace) -> int:
-    recipe, resume = recipe_of(args), None
-    if args.resume:
-        if "optimizer" in read_checkpoint(args.resume):
-            resume = Path(args.resume)
-        else:
-            recipe = recipe.replace(weights=args.resume)
+    recipe, resume = recipe_of(args), read_info(args.resume) if args.resume else None
+    if resume is not None and not holds_training_state(resume):
+        recipe, resume = recipe.replace(weights=args.resume), None
     started = time.time()
     tell(f"Start training for {recipe.epochs} epochs")
     folder = Path(args.output_dir or args.model)
-    outcome = fit(recipe, folder=folder, resume=resume, start_epoch=args.start_epoch, announce=announce)
+    outcome = fit(
+        recipe, folder=folder, resume=resume, start_epoch=args.start_epoch, announce=announce, val_prefix="test_"
+    )
     tell(f"Training time {datetime.timedelta(seconds=int(time.time() - started))}")
     return 0 if outcome.finished else INTERRUPTED
 
@@ -181,7 +185,7 @@ def run_throughput(args: argparse.Namespace) -> int:
     _, val = task.datasets(evaluation_only=True)
     model = task.build().to(device).eval()
     count = int(1.5 * args.batch_size)
-    few = collate([val.at(place) for place in range(min(count, len(val)))]).images
+    few = collate([val.at(index) for index in range(min(count, len(val)))]).images
     images = few.repeat(-(-count // len(few)), 1, 1, 1)[:count].to(device)
     with torch.inference_mode(), torch.autocast(device.type, enabled=recipe.amp):
         for forwards in (50, 30):
@@ -194,7 +198,7 @@ def run_throughput(args: argparse.Namespace) -> int:
     return 0
 
 
-def announce(run: Run, task: Task, record: dict[str, Any], state: TrainingState) -> None:
+def announce(folder: RunFolder, task: Task, record: dict[str, Any], state: TrainingState) -> None:
     """The original's lines after each epoch."""
     tell_accuracy(record["test_acc1"], record["test_acc5"], record["test_loss"], record["test_images"])
     tell(f"Max accuracy: {state.best['value']:.2f}%")

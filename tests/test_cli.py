@@ -58,8 +58,8 @@ def test_train_eval_and_resume(images: Path, tmp_path: Path, capsys: pytest.Capt
     assert main(["eval", "--weights", str(folder / "checkpoint.pth"), "--output", runs]) == 0
     log = json.loads((folder / "log.txt").read_text())
     metrics = json.loads((tmp_path / "runs" / "classify" / "eval" / "metrics.json").read_text())
-    assert metrics["loss"] == pytest.approx(log["test_loss"], rel=1e-6)
-    assert f"Acc@1 {log['test_acc1']:.2f}  Acc@5 100.00" in capsys.readouterr().out
+    assert metrics["loss"] == pytest.approx(log["val_loss"], rel=1e-6)
+    assert f"Acc@1 {log['val_acc1']:.2f}  Acc@5 100.00" in capsys.readouterr().out
     assert main(["train", "--resume", str(folder / "checkpoint.pth"), "--epochs", "2"]) == 0
     assert len((folder / "log.txt").read_text().splitlines()) == 2
 

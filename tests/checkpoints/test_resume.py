@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.runs import StopAfter, assert_same, timeless_log, weights_of
 from twins.checkpoints.resume import _generators, _restore_generators, save_checkpoint
 from twins.distributed.world import choose_device
 from twins.errors import TwinsError
 from twins.optional_dependencies import need
 from twins.recipes import ClassifyRecipe
-from twins.training.loop import Loop, fit
+from twins.training import loop
+from twins.training.loop import fit
 
 
 def test_a_crash_while_writing_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,6 +35,37 @@ def test_a_crash_while_writing_leaves_the_old_checkpoint(tmp_path: Path, monkeyp
     assert torch.load(path, weights_only=True) == {"epoch": 1}
 
 
+def as_written_before(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint as the first versions wrote it."""
+    old = {key: value for key, value in checkpoint.items() if key != "totals"}
+    totals, best = checkpoint["totals"], checkpoint["best"]
+    old["under_way"] = {"lr": totals["lr"], "loss": totals["loss"], "count": totals["images"]}
+    old["best"] = {"figure": best["metric"], "value": best["value"], "epoch": best["epoch"]}
+    return old
+
+
+def test_checkpoints_of_earlier_versions_are_resumed_bit_for_bit(
+    tiny_recipe: ClassifyRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of an epoch, with their logs, where validation metrics are called `test_acc1`."""
+    whole = fit(tiny_recipe.replace(name="whole"))
+    stop = StopAfter(monkeypatch, 1, 2)
+    folder = fit(tiny_recipe.replace(name="parts"), val_prefix="test_").folder
+    stop.undo()
+    checkpoint = folder / "checkpoint.pth"
+    written = torch.load(checkpoint, weights_only=True)
+    torch.save(as_written_before(written), checkpoint)
+    resumed = fit(tiny_recipe, folder=folder, resume=checkpoint)
+    assert_same(weights_of(whole.folder), weights_of(folder))
+    assert resumed.best == whole.best
+    rows = timeless_log(folder)
+    assert "test_acc1" in rows[0]
+    assert [{name.replace("test_", "val_"): value for name, value in row.items()} for row in rows] == timeless_log(
+        whole.folder
+    )
+    assert (folder / "curves.png").stat().st_size > 5000
+
+
 def test_generators_are_given_and_taken_back(tmp_path: Path) -> None:
     torch.save(_generators(), tmp_path / "rng.pt")
     drawn = random.random(), np.random.rand(3).tolist(), torch.rand(3).tolist()
@@ -44,7 +77,7 @@ def test_running_out_of_memory_says_what_to_try(tiny_recipe: ClassifyRecipe, mon
     def exhausted(*_: Any) -> float:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Loop, "backward", exhausted)
+    monkeypatch.setattr(loop, "backward", exhausted)
     with pytest.raises(TwinsError, match="half the --batch-size with twice the --grad-accum-steps"):
         fit(tiny_recipe)
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from helpers.ranks import run_ranks
 from helpers.tiny import TINY
+from twins.checkpoints.resume import TrainingState
 from twins.distributed.sync_batch_norm import synchronise_batch_norms
 from twins.errors import TwinsError
 from twins.heads.segmentation import BatchNorm
@@ -26,7 +27,7 @@ from twins.training import loop as train
 def learn(recipe: dict[str, Any], folder: Path, gradients: Path | None = None, poisoned: str | None = None) -> None:
     """What each rank does: `fit`, the first gradients written down where asked for, losses of one rank not finite."""
     if gradients is not None:
-        train.Loop.take_step = noting(train.Loop.take_step, gradients)
+        train.take_step = noting(train.take_step, gradients)
     if poisoned == os.environ["RANK"]:
         losses = Classification.losses
         Classification.losses = lambda *given: {"loss": losses(*given)["loss"] * float("nan")}
@@ -38,11 +39,11 @@ def learn(recipe: dict[str, Any], folder: Path, gradients: Path | None = None, p
             raise
 
 
-def noting(take_step: Callable[[train.Loop], None], path: Path) -> Callable[[train.Loop], None]:
-    def step(loop: train.Loop) -> None:
-        if loop.state.step == 0 and loop.world.is_main:
-            torch.save({name: weight.grad.clone() for name, weight in loop.state.model.named_parameters()}, path)
-        take_step(loop)
+def noting(take_step: Callable[..., None], path: Path) -> Callable[..., None]:
+    def step(state: TrainingState, *args: Any, **settings: Any) -> None:
+        if state.step == 0 and os.environ["RANK"] == "0":
+            torch.save({name: weight.grad.clone() for name, weight in state.model.named_parameters()}, path)
+        take_step(state, *args, **settings)
 
     return step
 
@@ -91,10 +92,10 @@ def test_evaluation_is_identical_over_one_two_and_three_processes(tiny_recipe: C
     """15 images: shares of 8 and 7, of 5, 5 and 5."""
     frozen = tiny_recipe.replace(epochs=1, lr=0.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0)
     logs = [last_log(run(tmp_path, frozen.replace(batch_size=12 // n), n)) for n in (1, 2, 3)]
-    assert [log["test_images"] for log in logs] == [15, 15, 15]
+    assert [log["val_images"] for log in logs] == [15, 15, 15]
     for log in logs[1:]:
-        assert (log["test_acc1"], log["test_acc5"]) == (logs[0]["test_acc1"], logs[0]["test_acc5"])
-        assert log["test_loss"] == pytest.approx(logs[0]["test_loss"], rel=1e-6)
+        assert (log["val_acc1"], log["val_acc5"]) == (logs[0]["val_acc1"], logs[0]["val_acc5"])
+        assert log["val_loss"] == pytest.approx(logs[0]["val_loss"], rel=1e-6)
 
 
 def test_one_loss_that_is_not_finite_stops_all_ranks_together(tiny_recipe: ClassifyRecipe, tmp_path: Path) -> None:
@@ -125,9 +126,9 @@ def test_a_segmenters_figures_are_identical_over_one_two_and_three_processes(
         epochs=1, steps_per_epoch=1, lr=0.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0, head_drop=0.0, drop_path=0.0
     )
     logs = [last_log(run(tmp_path, frozen.replace(batch_size=12 // n), n)) for n in (1, 2, 3)]
-    assert [log["test_images"] for log in logs] == [5, 5, 5]
+    assert [log["val_images"] for log in logs] == [5, 5, 5]
     for log in logs[1:]:
-        for name in ("test_miou", "test_macc", "test_aacc"):
+        for name in ("val_miou", "val_macc", "val_aacc"):
             assert log[name] == logs[0][name]
 
 
@@ -153,10 +154,10 @@ def test_a_detectors_figures_are_identical_over_one_two_and_three_processes(
     )
     folders = [run(tmp_path, frozen.replace(batch_size=12 // n), n) for n in (1, 2, 3)]
     logs = [last_log(folder) for folder in folders]
-    assert [log["test_images"] for log in logs] == [6, 6, 6]
-    metrics = [{k: v for k, v in log.items() if k.startswith(("test_ap", "test_ar", "test_mask"))} for log in logs]
+    assert [log["val_images"] for log in logs] == [6, 6, 6]
+    metrics = [{k: v for k, v in log.items() if k.startswith(("val_ap", "val_ar", "val_mask"))} for log in logs]
     assert len(metrics[0]) == 24
-    assert metrics[0]["test_ar100"] > 0
+    assert metrics[0]["val_ar100"] > 0
     assert metrics[1] == metrics[2] == metrics[0]
 
 

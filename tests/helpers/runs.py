@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from twins.training.loop import Loop
+from twins.training import loop
 
 
 def weights_of(folder: Path, name: str = "checkpoint.pth", key: str = "model") -> dict[str, Tensor]:
@@ -21,6 +21,11 @@ def weights_of(folder: Path, name: str = "checkpoint.pth", key: str = "model") -
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log.txt").read_text().splitlines()]
+
+
+def timeless_log(folder: Path) -> list[dict[str, Any]]:
+    """A run's log without what differs between two runs of the same recipe."""
+    return [{k: v for k, v in row.items() if "time" not in k and "second" not in k} for row in log_of(folder)]
 
 
 def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
@@ -33,12 +38,12 @@ class StopAfter:
     """Sends this process SIGINT, as Ctrl-C does, at one update of one epoch."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, epoch: int, update: int) -> None:
-        next_batch = Loop.next_batch
+        next_batch = loop.next_batch
 
-        def stopping(loop: Loop, queue: Any, at_epoch: int, at_update: int, part: int) -> Any:
+        def stopping(setup: Any, batches: Any, at_epoch: int, at_update: int, part: int) -> Any:
             if (at_epoch, at_update) == (epoch, update):
                 os.kill(os.getpid(), signal.SIGINT)
-            return next_batch(loop, queue, at_epoch, at_update, part)
+            return next_batch(setup, batches, at_epoch, at_update, part)
 
-        monkeypatch.setattr(Loop, "next_batch", stopping)
-        self.undo = monkeypatch.undo
+        monkeypatch.setattr(loop, "next_batch", stopping)
+        self.undo = lambda: monkeypatch.setattr(loop, "next_batch", next_batch)

@@ -356,7 +356,7 @@ def test_several_processes_count_each_image_once(monkeypatch: pytest.MonkeyPatch
     shares[2].append(shares[0][0])
     ranks = [counted(truth, {place: found[place] for place in share}) for share in shares]
     sent = [pickle.dumps(rank.detections) for rank in ranks]
-    monkeypatch.setattr(coco_metrics, "gather", lambda _: [pickle.loads(share) for share in sent])  # noqa: S301
+    monkeypatch.setattr(coco_metrics, "all_gather_object", lambda _: [pickle.loads(share) for share in sent])  # noqa: S301
     for rank in ranks:
         list(rank.compute())  # of its own share, which must not stay
         rank.reduce()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from helpers.ranks import run_ranks
-from twins.distributed.world import joined
+from twins.distributed.world import init_distributed
 from twins.metrics.segmentation import SegmentationMetrics
 
 CPU = torch.device("cpu")
@@ -134,7 +134,7 @@ def test_one_process_is_all_there_is() -> None:
 
 
 def sum_confusions(folder: Path) -> None:
-    with joined("cpu") as world:
+    with init_distributed("cpu") as world:
         metrics = SegmentationMetrics(2, world.device)
         for _ in range(world.rank + 1):
             metrics.update(torch.tensor([[0, 1]]), torch.tensor([[0, 0]]))

@@ -26,7 +26,7 @@ from twins.heads.detection import Detector, mask_rcnn, retinanet
 from twins.recipes import DetectRecipe, find_recipe, list_recipes, task_of_recipe
 from twins.tasks.detect import Detection
 from twins.training.loop import fit
-from twins.training.optim import after_update, current_rate, make_optimizer, make_schedule
+from twins.training.optim import after_update, current_lr, make_optimizer, make_schedule
 
 BUILDERS: dict[str, Callable[..., Detector]] = {"retinanet": retinanet, "mask_rcnn": mask_rcnn}
 NETWORKS = [f"twins_{kind}_{size}" for kind in ("pcpvt", "svt") for size in ("small", "base", "large")]
@@ -247,7 +247,7 @@ def test_learning_rates_are_the_published_ones_at_every_update(name: str) -> Non
         rate = recipe.lr * 0.1 ** ((update >= first * updates) + (update >= second * updates))
         if update < 500:
             rate *= 1 - (1 - update / 500) * (1 - 0.001)
-        assert current_rate(optimizer) == pytest.approx(rate, rel=1e-12), update
+        assert current_lr(optimizer) == pytest.approx(rate, rel=1e-12), update
         after_update(schedule, update + 1)
 
 
@@ -290,8 +290,8 @@ def test_a_run_leaves_everything_behind(tiny_detect_recipe: DetectRecipe) -> Non
     kinds = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100", "ar_small", "ar_medium",
              "ar_large")  # fmt: skip
     assert {f"test_{prefix}{kind}" for prefix in ("", "mask_") for kind in kinds} <= rows[0].keys()
-    assert rows[0]["test_images"] == 6
-    assert rows[0]["test_ap_large"] == -1.0  # there are none, as COCO's own tools say it
+    assert rows[0]["val_images"] == 6
+    assert rows[0]["val_ap_large"] == -1.0  # there are none, as COCO's own tools say it
     for image in ("curves.png", "detections.png", "ap.png", "train_batch.png"):
         assert (folder / image).stat().st_size > 5000
     assert (folder / "per_class.csv").read_text().splitlines()[0] == "class,objects,AP,AP50,mask AP"
@@ -327,8 +327,8 @@ def test_four_images_are_learnt_by_heart(
             )
         ).folder
     )[-1]
-    assert metrics["test_ap"] > 90
-    assert metrics["test_ap50"] > 99
+    assert metrics["val_ap"] > 90
+    assert metrics["val_ap50"] > 99
     if detector == "mask_rcnn":
         assert metrics["test_mask_ap"] > 80
 
@@ -450,8 +450,8 @@ def test_train_eval_and_resume(boxed_images: Path, tmp_path: Path, capsys: pytes
     assert main(["eval", "--weights", str(folder / "checkpoint.pth"), "--output", runs]) == 0
     log = log_of(folder)[0]
     metrics = json.loads((tmp_path / "runs" / "detect" / "eval" / "metrics.json").read_text())
-    assert metrics["ap"] == log["test_ap"]
-    assert f"AP {log['test_ap']:.1f}  AP50" in capsys.readouterr().out
+    assert metrics["ap"] == log["val_ap"]
+    assert f"AP {log['val_ap']:.1f}  AP50" in capsys.readouterr().out
     assert main(["train", "--resume", str(folder / "checkpoint.pth"), "--epochs", "2"]) == 0
     assert len(log_of(folder)) == 2
 

@@ -28,7 +28,7 @@ from twins.recipes import SegmentRecipe, find_recipe, list_recipes, task_of_reci
 from twins.tasks.segment import Segmentation
 from twins.training.evaluation import evaluate_checkpoint, recipe_of_checkpoint
 from twins.training.loop import fit
-from twins.training.optim import after_update, current_rate, make_optimizer, make_schedule
+from twins.training.optim import after_update, current_lr, make_optimizer, make_schedule
 
 ORIGINAL_NAMES = [
     *(f"upernet_{n}_{s}_512x512_160k_ade20k_swin_setting" for n in ("pcpvt", "alt_gvt") for s in "sbl"),
@@ -76,10 +76,10 @@ def test_learning_rates_are_the_published_ones_at_every_update(name: str) -> Non
     assert recipe.lr is not None
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=recipe.lr)
     schedule = make_schedule(recipe, optimizer, recipe.steps_per_epoch)
-    assert current_rate(optimizer) == pytest.approx(published_rate(recipe.head, 0), rel=1e-12)
+    assert current_lr(optimizer) == pytest.approx(published_rate(recipe.head, 0), rel=1e-12)
     for update in [*range(1, 1600), *range(1600, recipe.epochs * recipe.steps_per_epoch, 997)]:
         after_update(schedule, update)
-        assert current_rate(optimizer) == pytest.approx(published_rate(recipe.head, update), rel=1e-12)
+        assert current_lr(optimizer) == pytest.approx(published_rate(recipe.head, update), rel=1e-12)
 
 
 @pytest.mark.parametrize(("name", "undecayed"), [("upernet_svt_small", "by name"), ("semantic_fpn_svt_small", "none")])
@@ -120,8 +120,8 @@ def test_a_run_leaves_everything_behind(tiny_segment_recipe: SegmentRecipe) -> N
     assert folder == Path(tiny_segment_recipe.output) / "segment" / "tiny"
     rows = log_of(folder)
     assert [row["epoch"] for row in rows] == [0, 1]
-    assert {"train_loss", "train_lr", "test_miou", "test_macc", "test_aacc"} <= rows[0].keys()
-    assert rows[0]["test_images"] == 5
+    assert {"train_loss", "train_lr", "val_miou", "val_macc", "val_aacc"} <= rows[0].keys()
+    assert rows[0]["val_images"] == 5
     for image in ("curves.png", "predictions.png", "iou.png", "train_batch.png"):
         assert (folder / image).stat().st_size > 5000
     assert (folder / "per_class.csv").read_text().splitlines()[0] == "class,pixels,IoU,accuracy"
@@ -176,7 +176,7 @@ def test_steps_per_epoch_sets_how_long_an_epoch_is(tiny_segment_recipe: SegmentR
 def test_settings_that_must_simply_work(tiny_segment_recipe: SegmentRecipe, settings: dict[str, Any]) -> None:
     row = log_of(fit(tiny_segment_recipe.replace(epochs=1, **settings)).folder)[0]
     assert 0.3 < row["train_loss"] < 4
-    assert row["test_images"] == 5
+    assert row["val_images"] == 5
 
 
 # Losses, metrics, images
@@ -235,8 +235,8 @@ def test_figures_are_those_of_a_plain_loop(tiny_segment_recipe: SegmentRecipe) -
     union = cells.sum(0) + cells.sum(1) - cells.diagonal()
     ious = [100 * cells[i, i] / union[i] for i in range(3) if union[i]]
     row = log_of(folder)[-1]
-    assert row["test_miou"] == pytest.approx(np.mean(ious), abs=0.2)
-    assert row["test_aacc"] == pytest.approx(100 * cells.trace() / cells.sum(), abs=0.2)
+    assert row["val_miou"] == pytest.approx(np.mean(ious), abs=0.2)
+    assert row["val_aacc"] == pytest.approx(100 * cells.trace() / cells.sum(), abs=0.2)
 
 
 def test_the_same_checkpoint_has_the_same_figures_again(tiny_segment_recipe: SegmentRecipe) -> None:
@@ -244,7 +244,7 @@ def test_the_same_checkpoint_has_the_same_figures_again(tiny_segment_recipe: Seg
     weights = folder / "checkpoint.pth"
     recipe = recipe_of_checkpoint(weights, "segment", {"output": tiny_segment_recipe.output})
     metrics = evaluate_checkpoint(recipe, weights)
-    assert metrics["miou"] == log_of(folder)[-1]["test_miou"]
+    assert metrics["miou"] == log_of(folder)[-1]["val_miou"]
     covering = evaluate_checkpoint(recipe.replace(slide=200), weights)
     assert covering["miou"] == metrics["miou"]
 
@@ -319,8 +319,8 @@ def test_train_eval_and_resume(masked_images: Path, tmp_path: Path, capsys: pyte
     assert main(["eval", "--weights", str(folder / "checkpoint.pth"), "--output", runs]) == 0
     log = log_of(folder)[0]
     metrics = json.loads((tmp_path / "runs" / "segment" / "eval" / "metrics.json").read_text())
-    assert metrics["miou"] == log["test_miou"]
-    assert f"mIoU {log['test_miou']:.2f}  mAcc" in capsys.readouterr().out
+    assert metrics["miou"] == log["val_miou"]
+    assert f"mIoU {log['val_miou']:.2f}  mAcc" in capsys.readouterr().out
     assert main(["train", "--resume", str(folder / "checkpoint.pth"), "--epochs", "2"]) == 0
     assert len(log_of(folder)) == 2
     sliding = ["--slide", "24", "--test-scales", "0.5", "1", "--test-flip", "--name", "sliding"]

@@ -1,9 +1,10 @@
-"""Everything a run needs to go on where it was, written so that a crash never leaves half a file."""
+"""Everything a run needs to go on where it was."""
 
 from __future__ import annotations
 
 import os
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,28 +13,32 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..atomic_write import atomic_file
 from ..errors import TwinsError
+from .info import CheckpointInfo, read_info
 from .load import load_weights
-from .read import read_checkpoint
 
 FORMAT = "twins-1"
 
 
 @dataclass
 class TrainingState:
-    """The moving parts of a run. `epoch` epochs are complete, and `step` steps of the one after them."""
+    """What changes while a run lasts, and is saved. `epoch` epochs are complete, and `step` updates of the next."""
 
     model: Any  # a network of ours
     optimizer: torch.optim.Optimizer
     schedule: Any  # a timm scheduler
     scaler: torch.amp.GradScaler
-    ema: Any  # timm's moving average, or None
+    ema: Any  # timm's moving average of the weights, or None
     epoch: int = 0
     step: int = 0
-    under_way: dict[str, float] = field(
-        default_factory=dict
-    )  # sums of the epoch that is not complete, and its first rate
-    best: dict[str, Any] = field(default_factory=dict)
+    totals: dict[str, float] = field(default_factory=dict)  # of an interrupted epoch, as EpochTotals packs them
+    best: dict[str, Any] = field(default_factory=dict)  # metric, value, epoch
+
+    @property
+    def evaluated_model(self) -> Any:
+        """The network whose metrics count: the moving average where there is one."""
+        return self.model if self.ema is None else self.ema.module
 
     def pack(self, args: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
         """One dictionary of tensors and plain types, which `weights_only=True` reads back.
@@ -49,19 +54,20 @@ class TrainingState:
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch - 1,
             "step": self.step,
-            "under_way": dict(self.under_way),
+            "totals": dict(self.totals),
             "best": dict(self.best),
             "rng": _generators(),
             "args": args,
             "meta": meta,
         }
 
-    def restore(self, checkpoint: dict[str, Any], source: str) -> None:
+    def restore(self, info: CheckpointInfo) -> None:
         """Take everything back from what `read_training_checkpoint` read, ours or the original's.
 
         Settings of the optimiser and the schedule stay this run's own, so that a flag given on resuming counts; the
         caller puts the schedule where it was. Raises TwinsError for a checkpoint of another network or optimiser.
         """
+        checkpoint, source = info.checkpoint, info.source
         report = load_weights(self.model, checkpoint, name=source)
         for name in (*report.missing, *report.reshaped):
             raise TwinsError(f"{source}: {name} does not fit this run's network; start a new run with it as --weights")
@@ -76,8 +82,7 @@ class TrainingState:
             self.ema.module.load_state_dict(checkpoint["model_ema"])
         self.epoch = checkpoint["epoch"] + 1
         self.step = checkpoint.get("step", 0)
-        self.under_way = dict(checkpoint.get("under_way", {}))
-        self.best = dict(checkpoint.get("best", {}))
+        self.totals, self.best = _totals(checkpoint), _best(checkpoint)
         if "rng" in checkpoint:
             _restore_generators(checkpoint["rng"])
 
@@ -99,23 +104,36 @@ class TrainingState:
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write beside the target, then put in its place: at any moment the file is the old one or the new one."""
-    beside = path.with_name(path.name + ".part")
-    try:
+    """Replace a checkpoint atomically. Raises TwinsError where it cannot be written."""
+    with atomic_file(path) as beside:
         torch.save(checkpoint, beside)
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        raise TwinsError(f"{path}: cannot be written ({error.strerror}); is the disk full?") from error
 
 
-def read_training_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint to resume. Raises TwinsError for a file that is broken or holds weights alone."""
-    checkpoint = read_checkpoint(path)
-    if not isinstance(checkpoint.get("optimizer"), dict):
-        raise TwinsError(f"{path}: weights without optimiser state cannot be resumed; pass it as --weights")
-    return checkpoint
+def read_training_checkpoint(source: str | os.PathLike[str] | CheckpointInfo) -> CheckpointInfo:
+    """A checkpoint to resume: a file, or what `read_info` made of it.
+
+    Raises TwinsError for a file that is broken or holds weights alone.
+    """
+    info = read_info(source)
+    if not holds_training_state(info):
+        raise TwinsError(f"{info.source}: weights without optimiser state cannot be resumed; pass it as --weights")
+    return info
+
+
+def holds_training_state(info: CheckpointInfo) -> bool:
+    """Whether a checkpoint can be resumed, ours or the original's."""
+    return isinstance(info.checkpoint.get("optimizer"), dict)
+
+
+def _totals(checkpoint: Mapping[str, Any]) -> dict[str, float]:
+    """The running totals of the interrupted epoch; earlier checkpoints call them `under_way`, and images `count`."""
+    totals = checkpoint.get("totals") or checkpoint.get("under_way") or {}
+    return {"images" if name == "count" else name: value for name, value in totals.items()}
+
+
+def _best(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """The best epoch so far; earlier checkpoints call its metric `figure`."""
+    return {"metric" if name == "figure" else name: value for name, value in checkpoint.get("best", {}).items()}
 
 
 def _generators() -> dict[str, Any]:
@@ -147,7 +165,7 @@ def _in_our_order(
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     undecayed = [n for n in names if len(shapes[n]) <= 1 or n.startswith("pos_block.")]
     decayed = [n for n in names if n not in set(undecayed)]
-    place_of = {name: place for place, name in enumerate(undecayed + decayed)}
+    theirs = {name: index for index, name in enumerate(undecayed + decayed)}
     name_of = {parameter: name for name, parameter in model.named_parameters()}
     ours = (p for group in optimizer.param_groups for p in group["params"])
-    return {i: states[place_of[name_of[p]]] for i, p in enumerate(ours) if place_of[name_of[p]] in states}
+    return {i: states[theirs[name_of[p]]] for i, p in enumerate(ours) if theirs[name_of[p]] in states}

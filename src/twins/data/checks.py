@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
-from ..distributed.collectives import gather, share_of
+from ..distributed.collectives import all_gather_object, share_of
 from ..progress import Progress
 from .annotation_errors import FEW, AnnotationError, Examples, ExamplesByKind, a_few
 from .images import UnreadableImageError
@@ -37,7 +37,7 @@ def tally_over_ranks(
     elif workers is None:
         workers = default_workers()
     progress = Progress(description, math.ceil(len(share) / chunk), shown=share.start == 0)
-    return sum(gather(tally_images(count, nothing, share, workers, chunk, progress)), nothing)
+    return sum(all_gather_object(tally_images(count, nothing, share, workers, chunk, progress)), nothing)
 
 
 def tally_images(

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..distributed.collectives import gather
+from ..distributed.collectives import all_gather_object
 from ..errors import TwinsError
 from .images import UnreadableImageError
 from .randomness import keyed_randomness
@@ -172,7 +172,7 @@ class UnreadableImages:
 
     def over_all_ranks(self) -> list[str]:
         """Those of all ranks, each once; every rank must call."""
-        return sorted({name for names in gather(self.names) for name in names})
+        return sorted({name for names in all_gather_object(self.names) for name in names})
 
 
 def make_loader(

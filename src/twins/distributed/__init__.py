@@ -1,1 +1,1 @@
-"""One process or many."""
+"""Training and evaluation in one process or many."""

@@ -1,4 +1,8 @@
-"""Sums and plain values over all ranks; alone, each is what this process has."""
+"""What all ranks do together; in a single process each function returns what that process has.
+
+Every rank has to call them, in the same order. Tensors have to be on the device of the process group: a GPU's for nccl,
+the CPU's for gloo.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +14,27 @@ from torch import Tensor
 
 
 def all_sum(value: Tensor) -> Tensor:
-    """The sum over all ranks, in place where there are several."""
+    """The sum of a tensor over all ranks, on every rank; `value` itself then holds it. Does not wait for a GPU."""
     if torch.distributed.is_initialized():
         torch.distributed.all_reduce(value)
     return value
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
-    """The mean over all ranks, each of which must ask."""
+    """The mean of a tensor over all ranks, on every rank."""
     if not torch.distributed.is_initialized():
         return value
     return all_sum(value) / torch.distributed.get_world_size()
 
 
-def gather(value: Any) -> list[Any]:
-    """A plain value from every rank, in their order, given to every rank."""
+def sum_over_ranks(counted: Tensor, device: torch.device) -> Tensor:
+    """The sum over all ranks, on the CPU, of what each counted; `device` is the one that this rank trains on."""
+    # gloo and nccl each take their own device's tensors; MPS has no doubles, but no ranks either.
+    return all_sum(counted.to(device) if device.type == "cuda" else counted.cpu()).cpu()
+
+
+def all_gather_object(value: Any) -> list[Any]:
+    """A value that pickle takes from every rank, in the order of ranks, on every rank."""
     if not torch.distributed.is_initialized():
         return [value]
     values: list[Any] = [None] * torch.distributed.get_world_size()
@@ -32,19 +42,13 @@ def gather(value: Any) -> list[Any]:
     return values
 
 
+def from_main(value: Any) -> Any:
+    """The main process's value, on every rank."""
+    return all_gather_object(value)[0]
+
+
 def share_of(count: int) -> range:
-    """Which of so many things are this process's to do; each is some process's."""
+    """Which of the indices 0 to `count` - 1 are this rank's: every one belongs to exactly one rank."""
     if not torch.distributed.is_initialized():
         return range(count)
     return range(torch.distributed.get_rank(), count, torch.distributed.get_world_size())
-
-
-def from_main(value: Any) -> Any:
-    """The main process's value, given to every rank."""
-    return gather(value)[0]
-
-
-def sum_over_ranks(counted: Tensor, device: torch.device) -> Tensor:
-    """The sum of what each rank counted, on the CPU."""
-    # gloo and nccl each take their own device's tensors; MPS has no doubles, but no ranks either.
-    return all_sum(counted.to(device) if device.type == "cuda" else counted.cpu()).cpu()

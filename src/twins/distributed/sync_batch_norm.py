@@ -1,4 +1,4 @@
-"""Batch norm with the statistics of all processes' batches, so that two halves of a batch are normed as the whole."""
+"""Batch norm with statistics over all ranks, so that two halves of a batch are normalised as the whole is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def synchronise_batch_norms(model: nn.Module, device: torch.device) -> None:
-    """Replace every batch norm inside by one over all ranks; parameters and buffers stay the same tensors."""
+    """Replace every batch norm in a model by one over all ranks; parameters and buffers stay the same tensors."""
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return
@@ -21,7 +21,10 @@ def synchronise_batch_norms(model: nn.Module, device: torch.device) -> None:
 
 
 class PlainSyncBatchNorm(nn.BatchNorm2d):
-    """What torch.nn.SyncBatchNorm does, which runs on GPUs alone."""
+    """torch.nn.SyncBatchNorm, which runs on GPUs alone, for every device: (B, C, H, W) to the same shape and dtype.
+
+    Each rank may have another B, H and W; all of their values weigh alike. In evaluation it is an ordinary batch norm.
+    """
 
     def __init__(self, alone: nn.BatchNorm2d) -> None:
         super().__init__(alone.num_features, alone.eps, alone.momentum)

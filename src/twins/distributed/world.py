@@ -1,4 +1,4 @@
-"""One process or many: who we are, which device is ours, and sums over all ranks."""
+"""One process or many: this process's rank and device, the process group, and DistributedDataParallel."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .sync_batch_norm import synchronise_batch_norms
 
 @dataclass(frozen=True)
 class World:
-    """This process among all that train together, as torchrun tells it through the environment."""
+    """This process among all that train together, as torchrun describes it in the environment."""
 
-    rank: int
-    size: int
-    device: torch.device
+    rank: int  # 0 to size - 1
+    size: int  # processes
+    device: torch.device  # this process's own
 
     @property
     def is_main(self) -> bool:
@@ -30,18 +30,22 @@ class World:
 
     @property
     def collective_device(self) -> torch.device:
-        """Where tensors must lie that all ranks add up: nccl takes the GPU's, gloo the CPU's."""
+        """Where tensors have to be that all ranks add up: nccl takes the GPU's, gloo the CPU's."""
         return self.device if self.device.type == "cuda" else torch.device("cpu")
 
     def describe(self) -> str:
+        """The device, and how many threads and processes: "cpu, 2 threads"."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
         return f"{name}{threads}" + (f", {self.size} processes" if self.size > 1 else "")
 
 
 @contextmanager
-def joined(device: str = "auto") -> Iterator[World]:
-    """Join the processes that torchrun started, or stand alone. Raises TwinsError for a device that is not there."""
+def init_distributed(device: str = "auto") -> Iterator[World]:
+    """Join the process group of those that torchrun started, inside a `with` block; a single process needs none.
+
+    nccl on GPUs, gloo otherwise. Raises TwinsError for a device that is not there.
+    """
     size = int(os.environ.get("WORLD_SIZE", 1))
     rank = int(os.environ.get("RANK", 0))
     ours = choose_device(device, local_rank=int(os.environ.get("LOCAL_RANK", 0)))
@@ -78,12 +82,15 @@ def choose_device(device: str, local_rank: int = 0) -> torch.device:
     return chosen
 
 
-def replicate(model: nn.Module, world: World) -> nn.Module:
-    """Average gradients over all ranks on the way back, and batch norms' statistics too; nothing for one process."""
+def wrap_ddp(model: nn.Module, world: World) -> nn.Module:
+    """DistributedDataParallel: gradients are averaged over all ranks in the backward pass.
+
+    Batch norms take their statistics over all ranks, too. A single process gets the model itself.
+    """
     if world.size == 1:
         return model
     synchronise_batch_norms(model, world.device)
     ids = [world.device.index] if world.device.type == "cuda" else None
-    # Said of the depthwise convolutions, whose axis of size one has two equally good strides.
+    # A warning about the depthwise convolutions, whose axis of size one has two equally good strides.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     return nn.parallel.DistributedDataParallel(model, device_ids=ids)

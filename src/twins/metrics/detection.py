@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..data.boxes.dataset import BoxedImages
 from ..data.boxes.segmentations import Segmentation
-from ..distributed.collectives import gather
+from ..distributed.collectives import all_gather_object
 from ..optional_dependencies import need
 from .coco_format import CocoDetections
 
@@ -60,7 +60,9 @@ class DetectionMetrics:
 
     def reduce(self) -> None:
         """Gather the detections of all ranks, each of which must ask; an image that several of them had counts once."""
-        self.detections = {index: of_image for share in gather(self.detections) for index, of_image in share.items()}
+        self.detections = {
+            index: of_image for share in all_gather_object(self.detections) for index, of_image in share.items()
+        }
         self._evaluations.clear()
 
     def compute(self) -> Iterator[tuple[str, float]]:

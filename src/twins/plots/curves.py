@@ -9,25 +9,39 @@ from typing import Any
 from .figure import INK, new_figure
 
 
-def draw_curves(history: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str, int]], path: Path) -> None:
-    """Losses, a task's figures (of which the first decides), and the learning rate against the epoch."""
+def draw_curves(
+    history: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str, int]], best_metric: str, path: Path
+) -> None:
+    """Plot losses, validation metrics (%) and the learning rate against the epoch, three panels in one file.
+
+    `history` holds the epochs as `log.txt` does, `columns` a task's metrics as (name, title, digits). The title names
+    the epoch in which `best_metric` is largest.
+    """
     epochs = [row["epoch"] for row in history]
-    figures = {title: f"test_{name}" for name, title, _ in columns if name != "loss"}
-    losses = {"training": "train_loss", "validation": "test_loss"}
+    losses = {"training": [row["train_loss"] for row in history]}
+    if "val_loss" in history[0] or "test_loss" in history[0]:
+        losses["validation"] = _validation(history, "loss")
+    metrics = {title: _validation(history, name) for name, title, _ in columns if name != "loss"}
     panels = {
-        "loss": {label: column for label, column in losses.items() if column in history[0]},
-        "validation figures (%)": figures,
-        "learning rate": {"at the epoch's start": "train_lr"},
+        "loss": losses,
+        "validation metrics (%)": metrics,
+        "learning rate": {"at the epoch's start": [row["train_lr"] for row in history]},
     }
     figure = new_figure(12, 3.4)
     for axes, (title, lines) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        for label, column in lines.items():
+        for label, values in lines.items():
             marker = "o" if len(epochs) < 10 else ""
-            axes.plot(epochs, [row[column] for row in history], label=label, linewidth=1.6, marker=marker, markersize=4)
+            axes.plot(epochs, values, label=label, linewidth=1.6, marker=marker, markersize=4)
         axes.set(title=title, xlabel="epoch")
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
-    name, column = next(iter(figures.items()))
-    best = max(history, key=lambda row: row[column])
-    figure.suptitle(f"best {name} {best[column]:.2f} % in epoch {best['epoch']}", color=INK)
+    values = _validation(history, best_metric)
+    best = max(range(len(values)), key=values.__getitem__)
+    title = next(title for name, title, _ in columns if name == best_metric)
+    figure.suptitle(f"best {title} {values[best]:.2f} % in epoch {epochs[best]}", color=INK)
     figure.savefig(path, dpi=90)
+
+
+def _validation(history: Sequence[dict[str, Any]], name: str) -> list[float]:
+    """A validation metric's values: earlier versions logged `val_acc1` as `test_acc1`, as main.py still does."""
+    return [row[f"val_{name}"] if f"val_{name}" in row else row[f"test_{name}"] for row in history]

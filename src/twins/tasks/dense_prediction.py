@@ -15,7 +15,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from ..data.loading import AnnotatedImages, Batch, ImageDataset
 from ..data.sampling import evenly
 from ..data.statistics import TRAINING, VALIDATION, CheckedPart, part_warnings, raise_first_error
-from ..distributed.collectives import gather
+from ..distributed.collectives import all_gather_object
 from ..metrics.detection import DetectionMetrics
 from ..metrics.per_class_table import write_per_class
 from ..metrics.segmentation import SegmentationMetrics
@@ -80,7 +80,9 @@ class DensePrediction(ABC, Generic[Images, Prediction, Row]):
                 if index in shown:
                     self.predictions[index] = self.shown_part(prediction)
         self.metrics.reduce()
-        self.predictions = {index: shown for of_rank in gather(self.predictions) for index, shown in of_rank.items()}
+        self.predictions = {
+            index: shown for of_rank in all_gather_object(self.predictions) for index, shown in of_rank.items()
+        }
         yield from self.metrics.compute()
 
     def draw_samples(self, path: Path) -> None:

@@ -12,14 +12,14 @@ from ..checkpoints.load import load_whole
 from ..class_names import numbered
 from ..data.loading import UnreadableImages
 from ..distributed.collectives import from_main
-from ..distributed.world import joined
+from ..distributed.world import init_distributed
 from ..errors import TwinsError
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
 from ..recipes import Recipe, find_recipe, stored_recipe
 from ..recipes.base import read_json
 from ..tasks import Task, make_task
 from .loop import validate
-from .run_folder import Run, new_run_folder
+from .run_folder import RunFolder, new_run_folder
 
 Source = str | os.PathLike[str] | CheckpointInfo
 
@@ -46,7 +46,7 @@ def evaluate_checkpoint(
     Raises TwinsError for data, device or weights that cannot be used.
     """
     info = read_info(source)
-    with joined(recipe.device) as world:
+    with init_distributed(recipe.device) as world:
         task = make_task(recipe.replace(weights=None), _classes_to_meet(info))
         _, val = task.datasets(evaluation_only=True)
         if info.classes_named and task.classes == numbered(len(info.classes)):
@@ -59,7 +59,7 @@ def evaluate_checkpoint(
         metrics = validate(task, model.to(world.device), val, recipe, world, unreadable)
         left_out = unreadable.over_all_ranks()
         if announce is None:
-            run = Run(from_main(new_run_folder(recipe)), main=world.is_main)
+            run = RunFolder(from_main(new_run_folder(recipe)), main=world.is_main)
             run.create()
             if world.is_main:
                 if not info.ours:
@@ -71,7 +71,7 @@ def evaluate_checkpoint(
     return metrics
 
 
-def write_evaluation(run: Run, task: Task, metrics: dict[str, float], left_out: list[str]) -> None:
+def write_evaluation(run: RunFolder, task: Task, metrics: dict[str, float], left_out: list[str]) -> None:
     """Print the metrics, and put them and their images into the run's folder."""
     shown = "  ".join(f"{title} {metrics[name]:.{digits}f}" for name, title, digits in task.columns)
     for note in task.notes:
@@ -80,8 +80,8 @@ def write_evaluation(run: Run, task: Task, metrics: dict[str, float], left_out: 
     if left_out:
         run.say(f"left out {len(left_out)} unreadable images: {', '.join(left_out[:3])}")
     run.write_json("metrics.json", metrics)
-    task.draw(run.folder)
-    run.say(f"images and tables in {run.folder}")
+    task.draw(run.path)
+    run.say(f"images and tables in {run.path}")
 
 
 def recipe_of_checkpoint(

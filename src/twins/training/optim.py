@@ -1,4 +1,4 @@
-"""The optimiser and the learning rate's course, from timm, by a recipe's numbers."""
+"""The optimiser and the schedule of its learning rate, from timm, by a recipe's settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from ..recipes import Recipe
 
 
 def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """Groups with and without weight decay (and a rate a layer, if asked for), leaving frozen parameters out."""
+    """Groups with and without weight decay (and a learning rate a layer, if asked for), without frozen parameters.
+
+    Raises TwinsError for an optimiser that timm does not have, or settings that do not fit it.
+    """
     settings = {"eps": recipe.opt_eps, "betas": recipe.opt_betas}
     if recipe.layer_decay and recipe.decay_on != "weights":
         raise TwinsError(
@@ -30,7 +33,7 @@ def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
             **{key: value for key, value in settings.items() if value is not None},
             **_in_one_pass(recipe, model),
         )
-    except (AssertionError, ValueError, TypeError) as error:  # timm's answers to unknown names and unfit settings
+    except (AssertionError, ValueError, TypeError) as error:  # what timm raises for unknown names and unfit settings
         raise TwinsError(f"--opt {recipe.opt}: {error or 'no such optimiser in timm'}") from error
 
 
@@ -55,15 +58,18 @@ def _groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, updates_per_epoch: int) -> Any:
-    """A timm scheduler; `after_epoch` and `after_update` step it as the recipe says."""
+    """A timm scheduler; `after_epoch` and `after_update` step it as the recipe says.
+
+    Raises TwinsError for settings that do not go together.
+    """
     if recipe.sched == "plateau" and recipe.sched_unit == "step":
         raise TwinsError("--sched plateau waits for the metrics of an epoch: it goes with --sched-unit epoch")
     if recipe.warmup_multiplies and recipe.sched_unit != "step":
-        raise TwinsError("--warmup-multiplies changes the rate at each update: it goes with --sched-unit step")
+        raise TwinsError("--warmup-multiplies changes the learning rate at each update: it goes with --sched-unit step")
     warmup_epochs = recipe.warmup_epochs
     if recipe.warmup_steps is not None:
         warmup_epochs = recipe.warmup_steps / updates_per_epoch
-    # timm drops a step ahead of a milestone: with half a step more, the epoch named is the first of the lower rate.
+    # timm drops a step ahead of a milestone: with half a step more, the epoch named is the first of the lower one.
     half_a_step = 0.5 if recipe.sched_unit == "epoch" else 0.5 / updates_per_epoch
     schedule, _ = need("timm.scheduler", extra="train").create_scheduler_v2(
         optimizer,
@@ -90,7 +96,7 @@ def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, updates_per_
 
 
 class MultipliedWarmUp:
-    """OpenMMLab's linear warm-up: a factor from `ratio` up to 1 on what the schedule says, for the first updates."""
+    """OpenMMLab's linear warm-up: for the first `steps` updates the schedule's learning rate times `ratio` up to 1."""
 
     def __init__(self, schedule: Any, steps: float, ratio: float) -> None:
         self.schedule, self.steps, self.ratio = schedule, steps, ratio
@@ -110,19 +116,22 @@ class MultipliedWarmUp:
 
 
 def after_update(schedule: Any, updates: int) -> None:
-    """The rate for the next update, `updates` having been made."""
+    """Set the learning rate of the next update, `updates` having been made."""
     schedule.step_update(updates)
 
 
 def after_epoch(recipe: Recipe, schedule: Any, epoch: int, metric: float | None) -> None:
-    """The rate for the next epoch. The published runs stepped with the number of the epoch just done: a lag of 1."""
+    """Set the learning rate of the next epoch; `metric` is for a plateau.
+
+    The published runs stepped with the number of the epoch just done: a lag of 1.
+    """
     schedule.step(epoch + 1 - recipe.sched_lag, metric)
 
 
 def position(recipe: Recipe, schedule: Any, epoch: int, step: int, updates_per_epoch: int) -> None:
     """Put a fresh schedule where it stands after so many whole epochs, and steps of the next.
 
-    A plateau depends on metrics that are past: there the optimiser's own rate stays.
+    A plateau depends on metrics that are past: there the optimiser's own learning rate stays.
     """
     if recipe.sched != "plateau":
         after_update(schedule, epoch * updates_per_epoch + step)
@@ -130,19 +139,19 @@ def position(recipe: Recipe, schedule: Any, epoch: int, step: int, updates_per_e
             after_epoch(recipe, schedule, epoch - 1, metric=None)
 
 
-def current_rate(optimizer: torch.optim.Optimizer) -> float:
+def current_lr(optimizer: torch.optim.Optimizer) -> float:
     """The learning rate of the layer that learns fastest."""
     return max(group["lr"] for group in optimizer.param_groups)
 
 
 def learning_rates(recipe: Recipe, updates_per_epoch: int) -> list[float]:
-    """The rate at the start of every epoch, as a run logs it under `train_lr`."""
+    """The learning rate at the start of every epoch, as a run logs it under `train_lr`."""
     assert recipe.lr is not None
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=recipe.lr)
     schedule = make_schedule(recipe, optimizer, updates_per_epoch)
-    rates = []
+    lrs = []
     for epoch in range(recipe.epochs):
-        rates.append(current_rate(optimizer))
+        lrs.append(current_lr(optimizer))
         after_update(schedule, (epoch + 1) * updates_per_epoch)
         after_epoch(recipe, schedule, epoch, metric=None)
-    return rates
+    return lrs

@@ -1,10 +1,11 @@
-"""The folder of a run: its name, and everything that is said and written while it lasts."""
+"""The folder of a run: its name, and the files that are written while it lasts."""
 
 from __future__ import annotations
 
 import csv
 import json
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Iterable
@@ -14,18 +15,22 @@ from typing import Any
 
 import torch
 
+from ..atomic_write import atomic_file
 from ..errors import TwinsError
 from ..recipes import Recipe
 
 
-class Run:
-    """A folder that is written to by the main process alone; other ranks hold one that stays silent."""
+class RunFolder:
+    """A folder that the main process alone writes to; other ranks hold one that stays silent.
 
-    def __init__(self, folder: Path, main: bool = True) -> None:
-        self.folder, self.main = folder, main
+    `val_prefix` is what names of validation metrics begin with in `log.txt` and `metrics.csv`.
+    """
+
+    def __init__(self, path: Path, main: bool = True, val_prefix: str = "val_") -> None:
+        self.path, self.main, self.val_prefix = path, main, val_prefix
 
     def __truediv__(self, name: str) -> Path:
-        return self.folder / name
+        return self.path / name
 
     def create(self, afresh: bool = True) -> None:
         """Make the folder; logs that are there already are continued, or put aside by a run that starts afresh.
@@ -35,16 +40,23 @@ class Run:
         if not self.main:
             return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             (self / "summary.json").unlink(missing_ok=True)
             for log in map(self.__truediv__, ("log.txt", "metrics.csv", "steps.csv", "console.txt")):
                 if afresh and log.exists():
                     log.rename(log.with_stem(f"{log.stem}-{time.strftime('%Y%m%d-%H%M%S')}"))
             (self / "console.txt").touch()
         except OSError as error:
-            raise TwinsError(
-                f"{self.folder}: cannot write there ({error.strerror}); choose another --output"
-            ) from error
+            raise TwinsError(f"{self.path}: cannot write there ({error.strerror}); choose another --output") from error
+        if (self / "metrics.csv").exists():
+            self._rename_validation_columns()
+
+    def _rename_validation_columns(self) -> None:
+        """Let a table continue whose validation metrics have another prefix, as earlier versions wrote `test_acc1`."""
+        names, newline, rows = (self / "metrics.csv").read_bytes().partition(b"\n")
+        names = re.sub(rb"\b(test|val)_", self.val_prefix.encode(), names)
+        with atomic_file(self / "metrics.csv") as beside:
+            beside.write_bytes(names + newline + rows)
 
     def say(self, text: str = "") -> None:
         """Print a line, and keep it in `console.txt`."""
@@ -74,15 +86,17 @@ class Run:
             writer.writerow(row)
 
     def history(self) -> list[dict[str, Any]]:
-        """The epochs logged so far."""
+        """The epochs logged so far, oldest first."""
         path = self / "log.txt"
         if not path.exists():
             return []
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
 
     def write_json(self, name: str, value: Any) -> None:
+        """Replace a file atomically."""
         if self.main:
-            (self / name).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+            with atomic_file(self / name) as beside:
+                beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def new_run_folder(recipe: Recipe) -> Path:

@@ -1,0 +1,134 @@
+"""From a recipe to everything that a run needs before its first update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..checkpoints.info import CheckpointInfo
+from ..checkpoints.resume import TrainingState, read_training_checkpoint
+from ..class_names import check_classes
+from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
+from ..data.randomness import seed_of
+from ..data.sampling import TrainingSampler
+from ..distributed.collectives import from_main
+from ..distributed.world import World, wrap_ddp
+from ..errors import TwinsError
+from ..optional_dependencies import need
+from ..recipes import Recipe
+from ..tasks import Task, make_task
+from . import optim
+from .mixed_precision import amp_dtype
+from .run_folder import RunFolder, new_run_folder, provenance
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What stays the same while a run lasts; what changes is its TrainingState."""
+
+    recipe: Recipe  # resolved: nothing is left to be worked out
+    world: World
+    task: Task
+    training: ImageDataset
+    val: ImageDataset
+    unreadable: UnreadableImages
+    sampler: TrainingSampler
+    batches: DataLoader[Batch]
+    updates_per_epoch: int
+    network: Any  # the state's model as an update calls it: within DistributedDataParallel, compiled
+    frozen: list[nn.Module]  # parts of the model that are not trained
+    folder: RunFolder
+    provenance: dict[str, Any]
+
+
+def set_up(
+    recipe: Recipe,
+    world: World,
+    folder: Path | None,
+    resume: Path | CheckpointInfo | None,
+    start_epoch: int,
+    val_prefix: str,
+) -> tuple[Setup, TrainingState]:
+    """Data, network, optimiser, schedule and folder, fresh or as a checkpoint left them. `fit` says what it raises."""
+    info = None if resume is None else read_training_checkpoint(resume)
+
+    task = make_task(recipe)
+    training, val = task.datasets()
+    assert training is not None
+    if info is not None and info.classes_named:
+        check_classes(task.classes, info.classes, recipe.data)
+    sampler, batches = training_batches(recipe, world, training)
+    updates_per_epoch = len(batches) // recipe.grad_accum_steps
+
+    torch.manual_seed(seed_of("initial weights", recipe.seed))
+    model: Any = task.build().to(world.device)
+    model.set_grad_checkpointing(recipe.grad_checkpointing)
+    try:
+        frozen = model.freeze_stages(recipe.freeze_stages)
+    except ValueError as error:
+        raise TwinsError(f"--freeze-stages: {error}") from error
+    state = fresh_state(recipe, model, world.device, updates_per_epoch)
+    state.epoch = start_epoch
+    if info is not None:
+        state.restore(info)
+    if state.epoch >= recipe.epochs:
+        raise TwinsError(f"{state.epoch} epochs are done and --epochs is {recipe.epochs}: pass a larger --epochs")
+    if state.epoch or state.step:
+        optim.position(recipe, state.schedule, state.epoch, state.step, updates_per_epoch)
+    network: Any = wrap_ddp(model, world)
+
+    setup = Setup(
+        recipe=recipe,
+        world=world,
+        task=task,
+        training=training,
+        val=val,
+        unreadable=UnreadableImages(recipe.bad_images),
+        sampler=sampler,
+        batches=batches,
+        updates_per_epoch=updates_per_epoch,
+        network=torch.compile(network) if recipe.torchcompile else network,
+        frozen=frozen,
+        folder=RunFolder(from_main(folder or new_run_folder(recipe)), main=world.is_main, val_prefix=val_prefix),
+        provenance=provenance(),
+    )
+    setup.folder.create(afresh=resume is None)
+    setup.folder.write_json("recipe.json", {"recipe": recipe.to_dict(), "ran_on": setup.provenance})
+    names = [val.images.name(index) for index in range(len(val))]
+    setup.folder.write_json("split.json", {"classes": task.classes, "val": names})
+    return setup, state
+
+
+def training_batches(recipe: Recipe, world: World, training: ImageDataset) -> tuple[TrainingSampler, DataLoader[Batch]]:
+    """This rank's share of each epoch, `grad_accum_steps` batches an update."""
+    assert recipe.batch_size is not None
+    sampler = TrainingSampler(
+        len(training),
+        global_batch=recipe.batch_size * world.size * recipe.grad_accum_steps,
+        seed=recipe.seed,
+        rank=world.rank,
+        ranks=world.size,
+        drop_last=recipe.drop_last,
+        views=3 if recipe.repeated_aug else 1,
+        batches=recipe.steps_per_epoch,
+    )
+    return sampler, make_loader(training, sampler, recipe.batch_size, recipe.workers, world.device)
+
+
+def fresh_state(recipe: Recipe, model: Any, device: torch.device, updates_per_epoch: int) -> TrainingState:
+    """A run's state before its first update."""
+    optimizer = optim.make_optimizer(recipe, model)
+    scaled = amp_dtype(recipe, device) is torch.float16
+    average = need("timm.utils", extra="train").ModelEmaV3 if recipe.model_ema else None
+    return TrainingState(
+        model=model,
+        optimizer=optimizer,
+        schedule=optim.make_schedule(recipe, optimizer, updates_per_epoch),
+        scaler=torch.amp.GradScaler(device.type, enabled=scaled),
+        ema=None if average is None else average(model, recipe.model_ema_decay),
+    )
