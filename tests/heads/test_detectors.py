@@ -26,7 +26,19 @@ LOSSES = {
     twins.mask_rcnn: {"loss_rpn_cls", "loss_rpn_bbox", "loss_cls", "loss_bbox", "loss_mask"},
 }
 BOTH_HEADS = pytest.mark.parametrize("make", [twins.retinanet, twins.mask_rcnn], ids=lambda make: make.__name__)
-BOTH_KINDS = pytest.mark.parametrize("name", ["twins_svt_small", "twins_pcpvt_small"])
+KINDS = ("twins_svt_small", "twins_pcpvt_small")
+
+
+def pairs(cases: dict[str, Any]) -> list[Any]:
+    """Each case with both detectors, on both kinds of networks in turn; the other halves are slow."""
+    return [
+        pytest.param(
+            make, name, case, id=f"{make.__name__}-{name}-{label}", marks=[pytest.mark.slow] * ((i + j + k) % 2)
+        )
+        for i, (label, case) in enumerate(cases.items())
+        for j, make in enumerate(PLAIN)
+        for k, name in enumerate(KINDS)
+    ]
 
 
 def detector(make: Callable[..., nn.Module], name: str = "twins_svt_small", **settings: Any) -> nn.Module:
@@ -133,9 +145,7 @@ BATCHES = {
 }
 
 
-@BOTH_HEADS
-@BOTH_KINDS
-@pytest.mark.parametrize("sizes", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize(("make", "name", "sizes"), pairs(BATCHES))
 def test_detections_are_those_of_the_plain_formulation(make: Any, name: str, sizes: list[tuple[int, int]]) -> None:
     model, images = detector(make, name), images_of(*sizes)
     with torch.no_grad():
@@ -202,9 +212,7 @@ SIDES = [(61, 97), (83, 43), (33, 61)]  # odd: in half of an even one the edge o
 COUNTS = {"some": (3, 5, 1), "one empty": (4, 0, 2), "all empty": (0, 0, 0), "crowded": (30, 4, 25)}
 
 
-@BOTH_HEADS
-@BOTH_KINDS
-@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
+@pytest.mark.parametrize(("make", "name", "counts"), pairs(COUNTS))
 def test_losses_and_gradients_are_those_of_the_plain_formulation(make: Any, name: str, counts: tuple[int, ...]) -> None:
     model, images = detector(make, name), images_of(*SIDES)
     assert_same_losses(make, model, images, targets_of(images, *counts), resize=False)

@@ -628,15 +628,21 @@ def test_a_file_without_the_auxiliary_head_and_a_model_without_it():
 # ---- compilers, precision
 
 
-# One image takes the other way through the norm of what is pooled to one cell.
+# One image takes the other way through the norm of what is pooled to one cell. The backend eager runs the graph as it
+# was traced, aot_eager traces its gradients too.
 @pytest.mark.parametrize(
-    ("make", "batch"),
-    [(upernet, 1), *(pytest.param(*slow, marks=pytest.mark.slow) for slow in ((upernet, 2), (semantic_fpn, 1)))],
+    ("make", "batch", "backend"),
+    [
+        (upernet, 1, "eager"),
+        pytest.param(upernet, 1, "aot_eager", marks=pytest.mark.slow),
+        pytest.param(upernet, 2, "aot_eager", marks=pytest.mark.slow),
+        pytest.param(semantic_fpn, 1, "aot_eager", marks=pytest.mark.slow),
+    ],
 )
-def test_compiles_as_one_graph_in_training(make, batch):
+def test_compiles_as_one_graph_in_training(make, batch, backend):
     torch.compiler.reset()
     model, images = tiny(make).train(), torch.randn(batch, 3, 97, 65)
-    compiled = torch.compile(copy.deepcopy(model), fullgraph=True, dynamic=False, backend="aot_eager")
+    compiled = torch.compile(copy.deepcopy(model), fullgraph=True, dynamic=False, backend=backend)
     answers = []
     for network in (compiled, model):
         heads = network(images, all_heads=True)
@@ -654,7 +660,7 @@ def test_inductor_computes_the_same(make):
         torch.testing.assert_close(torch.compile(model, fullgraph=True)(images), model(images), rtol=1e-4, atol=1e-4)
 
 
-@BOTH
+@pytest.mark.parametrize("make", [upernet, pytest.param(semantic_fpn, marks=pytest.mark.slow)])
 def test_exports(make):
     model, images = tiny(make), torch.randn(1, 3, 97, 65)
     exported = torch.export.export(model, (images,)).module()

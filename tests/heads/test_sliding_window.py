@@ -59,7 +59,7 @@ def plain_slide(model: nn.Module, image: Tensor, window: int, stride: int) -> Te
     return out
 
 
-@pytest.mark.parametrize("size", [(12, 12), (13, 7), (30, 11), (5, 29), (17, 23), (1, 9), (1, 1)])
+@pytest.mark.parametrize("size", [(12, 12), (13, 7), (20, 11), (5, 23), (13, 17), (1, 9), (1, 1)])
 @pytest.mark.parametrize(("window", "stride"), [(12, 8), (8, 8), (7, 1), (5, 3), (1, 1)])
 def test_windows_average_pixel_by_pixel(size: tuple[int, int], window: int, stride: int) -> None:
     image = torch.randn(3, *size)
@@ -76,7 +76,7 @@ def test_by_hand() -> None:
     assert slide_logits(Places(), torch.zeros(3, 1, 5), window=3, stride=3)[1].tolist() == [[0.0, 1.0, 1.0, 1.0, 2.0]]
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data(), height=st.integers(1, 40), width=st.integers(1, 40), window=st.integers(1, 44))
 def test_every_pixel_is_covered(data: Any, height: int, width: int, window: int) -> None:
     stride = data.draw(st.none() | st.integers(max(1, window // 2), window))
@@ -123,9 +123,14 @@ def plain_probabilities(
     return torch.from_numpy(np.mean(votes, axis=0))
 
 
-@pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize(("slide", "stride"), [(None, 1), (9, 6), (40, 40)])
-@pytest.mark.parametrize("sizes", [[(13, 21)], [(7, 11), (13, 21), (20, 33)], [(16, 16), (30, 30)]])
+WINDOWS, VIEWS = [(None, 1), (9, 6), (40, 40)], [[(13, 21)], [(7, 11), (13, 21), (20, 23)], [(16, 16), (20, 20)]]
+
+
+# Each pair of two of the three.
+@pytest.mark.parametrize(
+    ("sizes", "slide", "stride", "flip"),
+    [(sizes, *window, (i + j) % 2 == 0) for i, sizes in enumerate(VIEWS) for j, window in enumerate(WINDOWS)],
+)
 def test_probabilities_are_the_mean_over_views(
     sizes: list[tuple[int, int]], slide: int | None, stride: int, flip: bool
 ) -> None:

@@ -179,7 +179,7 @@ class Classification:
             self.preprocessing.denormalise(images),
             titles,
             folder / "predictions.png",
-            "predictions on validation images: mistakes first, the most confident ones first",
+            "validation images: mistakes first, most confident first",
             wrong=[p.label != p.truth for p in shown],
         )
         count, right_count = self.metrics.per_class

@@ -35,7 +35,7 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
     best_metric = "ap"
     columns: tuple[tuple[str, str, int], ...] = (("ap", "AP", 1), ("ap50", "AP50", 1))
     plots: tuple[str, ...] = ("detections.png", "ap.png", "train_batch.png")
-    predictions_headline = f"validation images: truth, and what was detected with a score of {SURE} or more"
+    predictions_headline = f"validation images: truth, and detections with a score of {SURE} or more"
     class_metric = "AP"
     class_colours = staticmethod(object_colours)
     draw_rows = staticmethod(draw_boxes)
@@ -125,7 +125,7 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
     def compared(self, index: int, prediction: Objects) -> list[Boxed]:
         opened, truth = self.truth.read(index, self.recipe.in_chans)
         image = pil_to_tensor(opened) / 255
-        return [_boxed(image, truth, "truth"), _boxed(image, prediction, "detected")]
+        return [_boxed(image, truth, "truth"), _boxed(image, prediction, "detections")]
 
     def class_columns(self) -> dict[str, Tensor]:
         ap, ap50, objects, mask_ap = self.metrics.per_class()

@@ -2,7 +2,7 @@
 
 A box is x0, y0, x1, y1 in pixels, its width x1 - x0. The conventions are OpenMMLab's, by which the published detectors
 were trained; torchvision's differ: it rounds anchors, takes strides from the maps' sizes, bounds growth alone and not
-shrinking, and gives an anchor that two objects overlap best, and equally, to another one of them.
+shrinking, and gives an anchor that is the best one of several objects to another one of them.
 """
 
 from __future__ import annotations
