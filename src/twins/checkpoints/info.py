@@ -36,7 +36,7 @@ _PUBLISHED_PADDING = {"classify": "mask", "segment": "mask-both", "detect": "zer
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """A checkpoint together with everything that it takes to make its network and to ask it.
+    """A checkpoint together with everything that it takes to make its network and to run it on images.
 
     A checkpoint of ours tells this itself, in `meta`. Others are known by the names and shapes of their weights, and
     are held to be published ones: of ImageNet, ADE20K or COCO, by their head.

@@ -114,7 +114,7 @@ def load_weights(
 
 
 def load_whole(model: nn.Module, info: CheckpointInfo, ema: bool | None = None) -> LoadReport:
-    """As `load_weights`, for a network that is asked and not trained any more: each of its parameters must be there.
+    """As `load_weights`, for a network that is not trained any more: each of its parameters must be in the checkpoint.
 
     `ema` takes the moving average that the checkpoint keeps, or leaves it; by default it is taken where there is one,
     since that is what its run evaluated. Raises TwinsError for what `load_weights` refuses, and for parameters that are

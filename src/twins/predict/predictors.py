@@ -51,7 +51,7 @@ class Predictor(Generic[Prediction]):
     network:
         The network itself, in evaluation mode.
     batch_size:
-        How many images go through the network together, whatever is asked for at once.
+        How many images go through the network together, however many it is called with.
     """
 
     batch_size = 1
