@@ -1,4 +1,4 @@
-"""Multiply-adds by both conventions, against the public README and the metrics fvcore gave."""
+"""Multiply-adds by both conventions, against the public README and what fvcore counted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import twins
 from twins.flops import Flops, count_flops
 from twins.zoo import PUBLISHED
 
-# In billions at 224 x 224. Every README metric is the live one rounded; none differs.
+# In billions at 224 x 224. Each number of the README is the counted one, rounded.
 README = {
     "twins_pcpvt_small": (3.7, 3.667),
     "twins_pcpvt_base": (6.4, 6.437),
@@ -38,10 +38,10 @@ def on_meta(name: str, **keywords: Any) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", README)
-def test_published_figures(name: str):
+def test_published_multiply_adds(name: str):
     flops = count_flops(on_meta(name))
-    published, live = README[name]
-    assert round(flops.projections / 1e9, 3) == live
+    published, counted = README[name]
+    assert round(flops.projections / 1e9, 3) == counted
     assert round(flops.projections / 1e9, 1) == published == PUBLISHED[name].gmacs
     assert round(flops.total / 1e9, 3) == FVCORE[name]
 

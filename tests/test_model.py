@@ -1,4 +1,4 @@
-"""One contract for the six networks: what they contain, accept, answer and cost."""
+"""One contract for the six networks: what they contain, accept, return and cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import twins
-from twins import Twins, TwinsBackbone
+from twins import Twins, TwinsBackbone, ops
 
 PARAMETERS = {
     "twins_pcpvt_small": 24_106_216,
@@ -150,7 +150,7 @@ def test_position_encodings_alone_are_exempt_from_weight_decay(name: str):
     assert model.no_weight_decay() < dict(model.named_parameters()).keys()
 
 
-# ---- what a network accepts and answers
+# ---- what a network accepts and returns
 
 
 @pytest.mark.parametrize("num_classes", [0, 10])
@@ -172,8 +172,10 @@ def test_any_size_has_the_right_shapes(name: str, size: tuple[int, int]):
     assert on_meta(name).forward_features(images).shape == (1, rows[-1] * columns[-1], DIMS[name][-1])
 
 
-@pytest.mark.parametrize("name", SHALLOW)
-@pytest.mark.parametrize("padding", ["mask", "zero", "mask-both"])
+@pytest.mark.parametrize(
+    ("name", "padding"),
+    [*itertools.product(["twins_svt_small"], ops.WINDOW_PADDINGS), ("twins_pcpvt_small", "mask")],  # without windows
+)
 @given(height=st.integers(1, 240), width=st.integers(1, 240))
 def test_any_size_gives_finite_logits(name: str, padding: str, height: int, width: int):
     model = shallow(name, window_padding=padding)
@@ -184,7 +186,7 @@ def test_any_size_gives_finite_logits(name: str, padding: str, height: int, widt
 
 
 @pytest.mark.parametrize("name", SHALLOW)
-def test_images_of_a_batch_do_not_touch_one_another(name: str):
+def test_logits_of_an_image_do_not_depend_on_its_batch(name: str):
     model, images = shallow(name), torch.randn(3, 3, 75, 61)
     with torch.no_grad():
         torch.testing.assert_close(model(images), torch.cat([model(image[None]) for image in images]))
@@ -241,7 +243,7 @@ def test_classes_refuse_what_they_do_not_know():
 @pytest.mark.parametrize("out_indices", SUBSETS, ids=str)
 @pytest.mark.parametrize("name", SIX)
 def test_backbone_describes_the_maps_it_gives(name: str, out_indices: tuple[int, ...]):
-    backbone = on_meta(name, features_only=True, out_indices=out_indices)
+    backbone = on_meta(name, features_only=True, out_indices=out_indices, depths=(1, 1, 1, 1))
     maps = backbone(torch.empty(1, 3, 64, 96, device="meta"))
     assert [m.shape for m in maps] == [(1, DIMS[name][s], 64 // STRIDES[s], 96 // STRIDES[s]) for s in out_indices]
     assert backbone.feature_info.channels() == [DIMS[name][s] for s in out_indices]
@@ -365,7 +367,7 @@ def test_pruning_keeps_maps_and_no_unused_parameter(stage_norms: bool):
 
 
 def saved_bytes(model: nn.Module, images: Tensor) -> tuple[int, Any]:
-    """What the forward pass keeps for the way back, beside parameters."""
+    """What the forward pass saves for the backward pass, beside parameters, and the output."""
     parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -376,8 +378,8 @@ def saved_bytes(model: nn.Module, images: Tensor) -> tuple[int, Any]:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        answer = model(images)
-    return sum(kept.values()), answer
+        output = model(images)
+    return sum(kept.values()), output
 
 
 @pytest.mark.parametrize("name", SHALLOW)
@@ -387,8 +389,8 @@ def test_gradient_checkpointing_keeps_less_and_changes_nothing(name: str):
 
     def train() -> tuple[int, list[Tensor]]:
         torch.manual_seed(1)  # the recomputed blocks must drop what the first pass dropped
-        kept, answer = saved_bytes(model, images)
-        return kept, list(torch.autograd.grad(answer.square().sum(), list(model.parameters())))
+        kept, output = saved_bytes(model, images)
+        return kept, list(torch.autograd.grad(output.square().sum(), list(model.parameters())))
 
     plain, gradients = train()
     model.set_grad_checkpointing()
@@ -410,17 +412,18 @@ def test_checkpointed_backbone_keeps_an_eighth():
 @pytest.mark.parametrize("name", SHALLOW)
 def test_compiles_as_one_graph_at_odd_sizes(name: str):
     torch.compiler.reset()
-    model = shallow(name, depths=(2, 1, 1, 1))
+    windows = name == "twins_svt_small"
+    model = shallow(name, depths=(2 if windows else 1, 1, 1, 1))  # every kind of block, few of them
     compiled = torch.compile(model, fullgraph=True, dynamic=False, backend="aot_eager")
-    for size in ((65, 93), (3, 64)):
+    for size in ((65, 93), (3, 64)) if windows else ((3, 93),):
         images = torch.randn(2, 3, *size)
-        answers = []
+        results = []
         for network in (compiled, model):
             model.zero_grad()
             logits = network(images)
             logits.square().sum().backward()
-            answers.append((logits, [p.grad.clone() for p in model.parameters()]))
-        torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-5)
+            results.append((logits, [p.grad.clone() for p in model.parameters()]))
+        torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -61,9 +61,16 @@ def test_state_dict_has_timms_names_and_shapes(name: str):
     }
 
 
-@pytest.mark.parametrize("name", SIX)
-def test_logits_are_timms(name: str):
-    ours, theirs = pair(name)
+@pytest.mark.parametrize(
+    ("name", "depths"),
+    [
+        *((name, None) for name in DEPTHS),
+        *((name, (2, 2, 2, 2)) for name in SIX if name not in DEPTHS),  # their widths
+        *(pytest.param(name, None, marks=pytest.mark.slow) for name in SIX if name not in DEPTHS),
+    ],
+)
+def test_logits_are_timms(name: str, depths: tuple[int, ...] | None):
+    ours, theirs = pair(name, **{} if depths is None else {"depths": depths})
     images = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         expected = theirs(images)
