@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,8 @@ import pytest
 import torch
 
 import twins
+from helpers.ranks import run_ranks
+from helpers.runs import leave_plots_out
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--input-size", "32", "--num_workers", "0"]
@@ -24,6 +27,10 @@ SMALL = ["--input-size", "32", "--num_workers", "0"]
 
 @pytest.fixture(scope="module")
 def main() -> ModuleType:
+    return load_main()
+
+
+def load_main() -> ModuleType:
     spec = importlib.util.spec_from_file_location("original_main", ROOT / "main.py")
     assert spec is not None
     assert spec.loader is not None
@@ -108,11 +115,20 @@ def test_mistakes_get_one_line(
 
 
 def launch(tmp_path: Path, *argv: str) -> str:
+    """Under torchrun, as the original's README starts it on several GPUs."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.launch", "--nproc_per_node=2", "--use_env", ROOT / "main.py"]
     done = subprocess.run([*command, *argv], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def as_rank(folder: Path, argv: list[str]) -> None:
+    """What torchrun would start in each process, which here has imported PyTorch already."""
+    os.chdir(folder)
+    leave_plots_out()
+    with (folder / f"rank{os.environ['RANK']}.txt").open("w") as file, redirect_stdout(file):
+        assert load_main().main(argv) == 0
 
 
 def test_the_readme_commands_of_the_original_on_two_processes(
@@ -124,6 +140,7 @@ def test_the_readme_commands_of_the_original_on_two_processes(
 ) -> None:
     """Train for an epoch over two gloo processes, go on for another in one, and evaluate over two again."""
     monkeypatch.chdir(tmp_path)
+    leave_plots_out(monkeypatch.setattr)
     common = ["--model", "alt_gvt_small", "--batch-size", "4", "--data-path", str(images), "--dist-eval",
               "--drop-path", "0.3", *SMALL]  # fmt: skip
     out = launch(tmp_path, *common, "--epochs", "1")
@@ -136,6 +153,10 @@ def test_the_readme_commands_of_the_original_on_two_processes(
     assert {"train_lr", "train_loss", "test_loss", "test_acc1", "test_acc5", "epoch"} <= log[0].keys()
     assert run_main(main, capsys, *common, "--epochs", "2", "--resume", "alt_gvt_small/checkpoint.pth")[0] == 0
     assert len((tmp_path / "alt_gvt_small/log.txt").read_text().splitlines()) == 2
-    out = launch(tmp_path, *common, "--eval", "--resume", "alt_gvt_small/checkpoint.pth")
+    run_ranks(2, as_rank, tmp_path, [*common, "--eval", "--resume", "alt_gvt_small/checkpoint.pth"])
     log = [json.loads(line) for line in (tmp_path / "alt_gvt_small/log.txt").read_text().splitlines()]
-    assert f"* Acc@1 {log[1]['test_acc1']:.3f} Acc@5 100.000 loss {log[1]['test_loss']:.3f}" in out
+    assert (
+        f"* Acc@1 {log[1]['test_acc1']:.3f} Acc@5 100.000 loss {log[1]['test_loss']:.3f}\n"
+        in (tmp_path / "rank0.txt").read_text()
+    )
+    assert (tmp_path / "rank1.txt").read_text() == ""

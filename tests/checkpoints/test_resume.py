@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from helpers.runs import StopAfter, assert_same, timeless_log, weights_of
+from twins.checkpoints.info import read_info
 from twins.checkpoints.resume import _generators, _restore_generators, save_checkpoint
 from twins.distributed.world import choose_device
 from twins.errors import TwinsError
@@ -64,6 +65,15 @@ def test_checkpoints_of_earlier_versions_are_resumed_bit_for_bit(
         whole.folder
     )
     assert (folder / "curves.png").stat().st_size > 5000
+
+
+def test_a_checkpoint_that_has_been_read_is_not_read_again(tiny_recipe: ClassifyRecipe) -> None:
+    recipe = tiny_recipe.replace(steps_per_epoch=1)
+    checkpoint = fit(recipe.replace(epochs=1)).folder / "checkpoint.pth"
+    info = read_info(checkpoint)
+    checkpoint.unlink()
+    from_memory = fit(recipe, resume=info).folder
+    assert_same(weights_of(fit(recipe).folder), weights_of(from_memory))
 
 
 def test_generators_are_given_and_taken_back(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from helpers.ranks import run_ranks
+from helpers.runs import leave_plots_out
 from helpers.tiny import TINY
 from twins.checkpoints.resume import TrainingState
 from twins.distributed.sync_batch_norm import synchronise_batch_norms
@@ -26,6 +27,7 @@ from twins.training import loop as train
 
 def learn(recipe: dict[str, Any], folder: Path, gradients: Path | None = None, poisoned: str | None = None) -> None:
     """What each rank does: `fit`, the first gradients written down where asked for, losses of one rank not finite."""
+    leave_plots_out()
     if gradients is not None:
         train.take_step = noting(train.take_step, gradients)
     if poisoned == os.environ["RANK"]:
@@ -49,7 +51,7 @@ def noting(take_step: Callable[..., None], path: Path) -> Callable[..., None]:
 
 
 def run(tmp_path: Path, recipe: Recipe, processes: int, **how: Any) -> Path:
-    """Train on so many gloo processes; answers the folder it wrote."""
+    """Train on so many gloo processes; returns the folder that they wrote."""
     folder = tmp_path / f"{recipe.name}-{processes}"
     run_ranks(processes, partial(learn, recipe.to_dict(), folder, **how))
     return folder
@@ -118,7 +120,7 @@ def test_a_segmenter_learns_on_two_processes_what_it_learns_on_one(
     assert_two_learn_as_one(tmp_path, recipe, 4, rtol=1e-6, atol=1e-6)
 
 
-def test_a_segmenters_figures_are_identical_over_one_two_and_three_processes(
+def test_a_segmenters_metrics_are_identical_over_one_two_and_three_processes(
     tiny_segment_recipe: SegmentRecipe, tmp_path: Path
 ) -> None:
     """5 images of three sizes, after one update at a rate of 0: only the running statistics have moved."""
@@ -145,7 +147,7 @@ def test_a_detector_learns_on_two_processes_what_it_learns_on_one(
     assert_two_learn_as_one(tmp_path, recipe, 4, rtol=1e-5, atol=1e-5)
 
 
-def test_a_detectors_figures_are_identical_over_one_two_and_three_processes(
+def test_a_detectors_metrics_are_identical_over_one_two_and_three_processes(
     tiny_detect_recipe: DetectRecipe, tmp_path: Path
 ) -> None:
     """6 images of three sizes, one of them empty, after an update at a rate of 0; any score will do."""
@@ -162,7 +164,7 @@ def test_a_detectors_figures_are_identical_over_one_two_and_three_processes(
 
 
 def norm_batches(folder: Path) -> None:
-    """Write down how far a synchronised norm is from an ordinary one on the joined batch, answers and gradients."""
+    """Write down how far a synchronised norm is from an ordinary one on the whole batch, outputs and gradients."""
     torch.distributed.init_process_group("gloo")
     rank = torch.distributed.get_rank()
     cases = {"even": ((2, 2), (5, 7)), "uneven": ((3, 1), (5, 7)), "one value a rank": ((1, 1), (1, 1))}
@@ -184,19 +186,19 @@ def _largest_difference(rank: int, shares: tuple[int, int], size: tuple[int, int
     ((whole(theirs) - target) ** 2).sum().backward()
     mine = slice(0, shares[0]) if rank == 0 else slice(shares[0], None)
     share = x[mine].clone().requires_grad_()
-    answer = ours(share)
-    ((answer - target[mine]) ** 2).sum().backward()
+    output = ours(share)
+    ((output - target[mine]) ** 2).sum().backward()
     gradients = [p.grad for p in ours.parameters()]
     for gradient in gradients:
         torch.distributed.all_reduce(gradient)
-    pairs = [(answer, whole(x)[mine]), (share.grad, theirs.grad[mine])]
+    pairs = [(output, whole(x)[mine]), (share.grad, theirs.grad[mine])]
     pairs += zip(gradients, (p.grad for p in whole.parameters()), strict=True)
     pairs += [(ours[0].num_batches_tracked, whole.num_batches_tracked - 1)]  # the line above normed a second time
     return max(float((a - b).abs().max()) for a, b in pairs)
 
 
-def test_batch_norms_over_two_ranks_are_that_of_the_joined_batch(tmp_path: Path) -> None:
-    """Answers and gradients, with shares of one and of two sizes, and with a single value a channel on each rank."""
+def test_batch_norms_over_two_ranks_are_that_of_the_whole_batch(tmp_path: Path) -> None:
+    """Outputs and gradients, with shares of one and of two sizes, and with a single value a channel on each rank."""
     run_ranks(2, norm_batches, tmp_path)
     for rank in (0, 1):
         worst = json.loads((tmp_path / f"{rank}.json").read_text())

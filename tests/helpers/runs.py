@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from twins.training import loop
+from twins.tasks.classify import Classification
+from twins.tasks.detect import Detection
+from twins.tasks.segment import Segmentation
+from twins.training import loop, run_log
 
 
 def weights_of(folder: Path, name: str = "checkpoint.pth", key: str = "model") -> dict[str, Tensor]:
@@ -32,6 +36,14 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
     assert ours.keys() == theirs.keys()
     for name, tensor in ours.items():
         assert torch.equal(tensor, theirs[name]), name
+
+
+def leave_plots_out(replace: Callable[[object, str, Any], None] = setattr) -> None:
+    """Drawing takes longer than training a network of a few thousand parameters."""
+    for task in (Classification, Segmentation, Detection):
+        replace(task, "draw", lambda *_: None)
+        replace(task, "draw_batch", lambda *_: None)
+    replace(run_log, "draw_curves", lambda *_: None)
 
 
 class StopAfter:

@@ -1,14 +1,12 @@
-"""Runs without plots, which take longer than training a network of a few thousand parameters."""
+"""Runs without plots."""
 
 from __future__ import annotations
 
 import pytest
 
-from twins.tasks.classify import Classification
-from twins.training import run_log
+from helpers.runs import leave_plots_out
 
 
 @pytest.fixture
 def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    for owner, name in ((Classification, "draw"), (Classification, "draw_batch"), (run_log, "draw_curves")):
-        monkeypatch.setattr(owner, name, lambda *_: None)
+    leave_plots_out(monkeypatch.setattr)
