@@ -289,7 +289,7 @@ def test_a_run_leaves_everything_behind(tiny_detect_recipe: DetectRecipe) -> Non
     assert [row["epoch"] for row in rows] == [0, 1]
     kinds = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar1", "ar10", "ar100", "ar_small", "ar_medium",
              "ar_large")  # fmt: skip
-    assert {f"test_{prefix}{kind}" for prefix in ("", "mask_") for kind in kinds} <= rows[0].keys()
+    assert {f"val_{prefix}{kind}" for prefix in ("", "mask_") for kind in kinds} <= rows[0].keys()
     assert rows[0]["val_images"] == 6
     assert rows[0]["val_ap_large"] == -1.0  # there are none, as COCO's own tools say it
     for image in ("curves.png", "detections.png", "ap.png", "train_batch.png"):
@@ -375,7 +375,7 @@ def test_data_without_masks_trains_a_network_without(boxed_images: Path, tiny_de
         path.write_text(json.dumps(said))
     folder = fit(tiny_detect_recipe.replace(epochs=1)).folder
     assert not any("mask_head" in name for name in weights_of(folder))
-    assert "test_mask_ap" not in log_of(folder)[-1]
+    assert "val_mask_ap" not in log_of(folder)[-1]
     task = Detection(tiny_detect_recipe)
     task.datasets()
     assert "objects without a segmentation (training and validation): boxes alone" in task.notes
