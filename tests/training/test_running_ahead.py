@@ -25,7 +25,7 @@ from twins.training import loop
 from twins.training.loop import fit
 from twins.training.setup import Setup
 from twins.training.totals import EpochTotals
-from twins.training.update_report import UpdatePlace, UpdateReport
+from twins.training.update_report import UpdatePosition, UpdateReport
 
 pytestmark = pytest.mark.usefixtures("without_plots")
 
@@ -171,7 +171,7 @@ def test_an_update_reads_nothing_before_its_report_is_read(tiny_recipe: Classify
     totals = EpochTotals.begin(1e-3, setup.world.device, saved={})
     with counted_reads() as reads:
         loss = loop.backward(setup, state.scaler, parts)
-        report = UpdateReport(UpdatePlace(0, 0, 1e-3), loss, parts, stop=False, world=setup.world)
+        report = UpdateReport(UpdatePosition(0, 0, 1e-3), loss, parts, stop=False, world=setup.world)
         totals.add(report.sums)
         loop.take_step(state, setup.recipe.clip_grad, leave_out=totals.any_not_finite)
         loop.optim.after_update(state.schedule, 1)

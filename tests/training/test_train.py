@@ -71,7 +71,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
 
 
 def test_the_best_is_remembered_over_a_stop(tiny_recipe: ClassifyRecipe) -> None:
-    """A worse epoch after a resume must not take the place of the best one before it."""
+    """A worse epoch after a resume must not replace the best one before it."""
     first = fit(tiny_recipe.replace(epochs=2))
     spoilt = tiny_recipe.replace(epochs=3, lr=5.0, sched="constant")
     best = weights_of(first.folder, "checkpoint_best.pth")
@@ -149,9 +149,9 @@ def test_the_originals_checkpoints_are_resumed(tiny_recipe: ClassifyRecipe, tmp_
     by_name = dict(zip(plain + [n for n in shapes if n not in plain], ours["optimizer"]["state"].values(), strict=True))
     theirs_order = [n for n in names if n in plain] + [n for n in names if n not in plain]
     cut = len(plain)
-    places = list(range(len(theirs_order)))
+    indices = list(range(len(theirs_order)))
     plain_group, decayed_group = ours["optimizer"]["param_groups"]
-    groups = [{**plain_group, "params": places[:cut]}, {**decayed_group, "params": places[cut:]}]
+    groups = [{**plain_group, "params": indices[:cut]}, {**decayed_group, "params": indices[cut:]}]
     theirs = {
         "model": {name: ours["model"][name] for name in names},
         "optimizer": {"state": {i: by_name[n] for i, n in enumerate(theirs_order)}, "param_groups": groups},
@@ -340,7 +340,7 @@ def test_evaluation_weighs_every_sample_alike(tiny_recipe: ClassifyRecipe) -> No
     folder = fit(tiny_recipe).folder
     model = twins.create_model("twins_svt_small", num_classes=3, weights=folder / "checkpoint.pth", **TINY).eval()
     _, val = Classification(tiny_recipe).datasets()
-    samples = [val.at(place) for place in range(15)]
+    samples = [val.at(index) for index in range(15)]
     with torch.inference_mode():
         logits = model(torch.stack([s.image for s in samples if s.image is not None]))
     labels = torch.tensor([s.label for s in samples])

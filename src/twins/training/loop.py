@@ -32,7 +32,7 @@ from .mixed_precision import autocast
 from .run_log import Announce, StepLog, announce_epoch, conclude, epoch_record, introduce, say_how_to_resume
 from .setup import Setup, set_up
 from .totals import EpochTotals, totals_dtype
-from .update_report import UpdatePlace, UpdateReport
+from .update_report import UpdatePosition, UpdateReport
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def train_epoch(
         torch.manual_seed(seed_of("network", recipe.seed, epoch, update, world.rank))
         loss = backward(setup, state.scaler, parts)
         lr = optim.current_lr(state.optimizer)
-        report = UpdateReport(UpdatePlace(epoch, update, lr), loss, parts, interrupted.is_set(), world)
+        report = UpdateReport(UpdatePosition(epoch, update, lr), loss, parts, interrupted.is_set(), world)
         totals.add(report.sums)
         unread.append(report)
         if len(unread) > ahead:

@@ -19,7 +19,7 @@ from ..errors import TwinsError
 
 
 @dataclass(frozen=True)
-class UpdatePlace:
+class UpdatePosition:
     """Which update of a run."""
 
     epoch: int
@@ -52,10 +52,12 @@ class UpdateReport:
     ranks that were told to stop. A loss that is not finite counts as 0 in the first.
     """
 
-    def __init__(self, place: UpdatePlace, loss: Tensor, parts: Sequence[Batch], stop: bool, world: World) -> None:
+    def __init__(
+        self, position: UpdatePosition, loss: Tensor, parts: Sequence[Batch], stop: bool, world: World
+    ) -> None:
         """`loss` is (), this rank's mean over `parts`."""
         images = sum(len(batch) for batch in parts)
-        self.place, self.indices = place, [index for batch in parts for index in batch.indices]
+        self.position, self.indices = position, [index for batch in parts for index in batch.indices]
         self.finite = torch.isfinite(loss.float())
         # Filled on the device: a tensor made from Python's numbers would be copied there, which waits for it.
         mine = [
@@ -77,6 +79,6 @@ class UpdateReport:
             mine = [] if self.finite else [name(index) for index in self.indices]
             names = [image for of_rank in all_gather_object(mine) for image in of_rank]
             raise TwinsError(
-                f"loss is not finite in {self.place}; try a lower --lr or --clip-grad; the batch: {', '.join(names)}"
+                f"loss is not finite in {self.position}; try a lower --lr or --clip-grad; the batch: {', '.join(names)}"
             )
         return loss / images, stop > 0
