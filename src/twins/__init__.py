@@ -7,6 +7,8 @@ for torch.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from . import deprecated
+
 if TYPE_CHECKING:
     from .checkpoints.info import identify
     from .checkpoints.load import LoadReport, load_weights
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from .native import freeze
     from .zoo import create_model, list_models
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+
+deprecated.install()
 
 __all__ = [
     "LoadReport",
@@ -73,13 +77,14 @@ _SUBMODULES = (
     "ops",
     "optional_dependencies",
     "preprocessing",
+    "recipes",
     "zoo",
 )
 
 if not TYPE_CHECKING:  # a type checker that saw this function would take any misspelt name for one of ours
 
     def __getattr__(name):
-        if name in _SUBMODULES:
+        if name in _SUBMODULES or name in deprecated.MODULES:
             return import_module(f".{name}", __name__)
         if name not in _MODULE_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
