@@ -48,7 +48,10 @@ def files_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_train_eval_and_resume(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_eval_and_resume(
+    images: Path, tmp_path: Path, files_read: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Evaluating and resuming read the checkpoint once each."""
     runs = str(tmp_path / "runs")
     assert main(["train", "--data", str(images), "--output", runs, "--name", "mine", *QUICK]) == 0
     folder = tmp_path / "runs" / "classify" / "mine"
@@ -56,11 +59,13 @@ def test_train_eval_and_resume(images: Path, tmp_path: Path, capsys: pytest.Capt
     if "TWINS_OPS" not in os.environ:  # else another backend may be chosen
         assert out.count("fused attention on folded windows") == 1
     assert main(["eval", "--weights", str(folder / "checkpoint.pth"), "--output", runs]) == 0
+    assert files_read == [str(folder / "checkpoint.pth")]
     log = json.loads((folder / "log.txt").read_text())
     metrics = json.loads((tmp_path / "runs" / "classify" / "eval" / "metrics.json").read_text())
     assert metrics["loss"] == pytest.approx(log["val_loss"], rel=1e-6)
     assert f"Acc@1 {log['val_acc1']:.2f}  Acc@5 100.00" in capsys.readouterr().out
     assert main(["train", "--resume", str(folder / "checkpoint.pth"), "--epochs", "2"]) == 0
+    assert files_read == 2 * [str(folder / "checkpoint.pth")]
     assert len((folder / "log.txt").read_text().splitlines()) == 2
 
 
@@ -154,7 +159,7 @@ def test_help_and_mistakes_do_without_torch(tmp_path: Path) -> None:
     broken = str(tmp_path / "broken.pth")
     lines = [
         *(["--help"], ["--version"], ["trian"], []),
-        *([command, "--help"] for command in ("train", "eval", "predict", "data", "info")),
+        *([command, "--help"] for command in COMMANDS),
         *(["train", "--task", task, "--help"] for task in TASKS),
         *(["data", look, "--help"] for look in ("check", "preview")),
         ["train", "--recipe", "mask_rcnn_svt_small_1x", "--help"],
