@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import struct
 import subprocess
@@ -18,18 +19,9 @@ from twins.native.packing import DTYPES, pack
 ENGINE = Path(twins.__file__).parent / "native" / "engine"
 CHECKS = Path(__file__).parent / "engine"
 COMMON = ["engine", "instruction_sets", "memory", "reader", "threads"]
-FLAGS = ["-std=c++20", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-pthread", "-w", "-Wno-psabi"]
-X86 = {
-    "isa_avx2": ["-mavx2", "-mfma"],
-    "isa_avx512": ["-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"],
-    "isa_avx512_vnni": ["-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni"],
-    "isa_avx512_bf16": ["-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16"],
-    "isa_amx": [
-        *("-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512bf16"),
-        *("-mamx-tile", "-mamx-bf16", "-mamx-int8"),
-    ],
-    "isa_amx_emulated": [],
-}
+SETUP = runpy.run_path(str(Path(twins.__file__).parents[2] / "setup.py"))  # how the engine is built
+FLAGS = SETUP["FLAGS"]
+X86 = {**SETUP["FLAGS_OF_X86"], "isa_amx_emulated": []}
 SANITIZED = ["-O1", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 # fp32 rounds, bf16 and int8 round more: how far the largest error of a logit or of a map may be
 WITHIN = {"fp32": 1e-5, "bf16": 0.1, "int8": 0.3}

@@ -16,7 +16,16 @@ import torch
 from torch import Tensor, nn
 
 import twins
-from helpers.frozen_networks import SMALL, assert_close, network, outputs_of, randomised, reference_outputs_of, small
+from helpers.frozen_networks import (
+    SMALL,
+    assert_close,
+    network,
+    outputs_of,
+    pairwise,
+    randomised,
+    reference_outputs_of,
+    small,
+)
 from twins.native import Frozen, frozen, library, matmul_speed
 from twins.native.packing import DTYPES
 
@@ -46,9 +55,7 @@ def test_the_engine_is_built_where_it_can_be() -> None:
 
 
 @needs_engine
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("padding", PADDINGS)
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(("name", "padding", "size"), pairwise(list(SMALL), PADDINGS, SIZES))
 def test_any_size_and_padding(name: str, padding: str, size: tuple[int, int]) -> None:
     assert_outputs_agree(small(name, window_padding=padding), torch.randn(2, 3, *size))
 
