@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -18,16 +16,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "twins_svt_small": {"embed_dims": (16, 32, 64, 96), "num_heads": (1, 2, 1, 3), "depths": (2, 3, 2, 2)},
     "twins_pcpvt_small": {"embed_dims": (64, 32, 48, 128), "num_heads": (1, 2, 3, 2), "depths": (2, 1, 2, 2)},
 }
-
-
-def pairwise(*axes: Sequence[Any]) -> list[Any]:
-    """All combinations, as parameters; those that no two axes need to meet in every pair of values are slow."""
-    fewest = min(map(len, axes))
-    numbered = itertools.product(*(enumerate(axis) for axis in axes))
-    return [
-        pytest.param(*(value for _, value in row), marks=[pytest.mark.slow] if sum(i for i, _ in row) % fewest else [])
-        for row in numbered
-    ]
 
 
 def network(name: str, **keywords: Any) -> Any:

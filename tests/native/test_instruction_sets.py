@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import twins
-from helpers.frozen_networks import SMALL, assert_close, outputs_of, pairwise, reference_outputs_of, relative_rms, small
+from helpers.frozen_networks import SMALL, assert_close, outputs_of, reference_outputs_of, relative_rms, small
+from helpers.grids import every_pair
 from twins.native import instruction_set, instruction_sets, library, matmul_speed, matmul_speeds, product_speed
 from twins.native.packing import DTYPES, ROWS_OF_STEP, to_panels
 
@@ -104,9 +105,10 @@ def test_what_an_instruction_set_does_not_add_it_takes_from_the_one_it_extends(
 # ---- tiles
 
 
-@pytest.mark.parametrize(
-    ("name", "padding", "size"),
-    pairwise(list(SMALL), ["mask", "zero", "mask-both"], [(1, 1), (7, 7), (33, 57), (64, 223), (225, 300)]),
+@every_pair(
+    name=list(SMALL),
+    padding=["mask", "zero", "mask-both"],
+    size=[(1, 1), (7, 7), (33, 57), (64, 223), (225, 300)],
 )
 def test_any_size_and_padding(tiles: str, name: str, padding: str, size: tuple[int, int]) -> None:
     assert_tiles_agree(small(name, window_padding=padding), torch.randn(2, 3, *size), tiles)

@@ -21,11 +21,11 @@ from helpers.frozen_networks import (
     assert_close,
     network,
     outputs_of,
-    pairwise,
     randomised,
     reference_outputs_of,
     small,
 )
+from helpers.grids import every_pair
 from twins.native import Frozen, frozen, library, matmul_speed
 from twins.native.packing import DTYPES
 
@@ -55,7 +55,7 @@ def test_the_engine_is_built_where_it_can_be() -> None:
 
 
 @needs_engine
-@pytest.mark.parametrize(("name", "padding", "size"), pairwise(list(SMALL), PADDINGS, SIZES))
+@every_pair(name=list(SMALL), padding=PADDINGS, size=SIZES)
 def test_any_size_and_padding(name: str, padding: str, size: tuple[int, int]) -> None:
     assert_outputs_agree(small(name, window_padding=padding), torch.randn(2, 3, *size))
 

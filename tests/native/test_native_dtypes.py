@@ -16,11 +16,11 @@ from helpers.frozen_networks import (
     assert_close,
     network,
     outputs_of,
-    pairwise,
     reference_outputs_of,
     relative_rms,
     small,
 )
+from helpers.grids import every_pair
 from twins.model import GlobalSubsampledAttention, LocallyGroupedAttention
 from twins.native import library
 from twins.native.packing import query_scale
@@ -173,9 +173,7 @@ def test_int8_heads_are_exact(instruction_set: str) -> None:
         assert_close(actual, [head(twins.freeze(model, "int8")(images))])
 
 
-@pytest.mark.parametrize(
-    ("part", "stage", "name"), pairwise(["0.attn.proj", "0.mlp.fc2", "1.attn.proj"], [0, 1, 3], list(SMALL))
-)
+@every_pair(part=["0.attn.proj", "0.mlp.fc2", "1.attn.proj"], stage=[0, 1, 3], name=list(SMALL))
 def test_int8_sublayers_are_exact_but_for_ties(instruction_set: str, part: str, stage: int, name: str) -> None:
     """One sublayer of a network speaks; in a whole one an input that sums of another order tip from one byte to the
     next changes a little everything after it, until two runs are as far apart as each is from fp32.
