@@ -10,7 +10,7 @@ import torch
 from twins.bench.plan import Pace
 from twins.bench.timing import alternate
 from twins.ops import attention
-from twins.training.cpu_memory import keep_freed_memory
+from twins.training.malloc_settings import keep_freed_memory
 
 SHAPES = {  # images x windows, heads, queries, keys, channels a head
     "windows, stage 1, 224 px, batch 16": (1024, 2, 49, 49, 32),

@@ -21,7 +21,7 @@ from twins.bench.worker_process import Calls, WorkerProcess
 from twins.optional_dependencies import need
 from twins.recipes.classify import CLASSIFY
 from twins.training import optim
-from twins.training.cpu_memory import keep_freed_memory
+from twins.training.malloc_settings import keep_freed_memory
 from twins.zoo import create_model
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 # Modules by their old names, and those that hold now what they held; paths are below `twins`.
 MODULES: dict[str, tuple[str, ...]] = {
-    "allocator": ("training.cpu_memory",),
+    "allocator": ("training.malloc_settings",),
     "checkpoint_file": ("checkpoints.read",),
     "coco_figures": ("metrics.detection",),
     "coco_results": ("metrics.coco_format",),
@@ -65,14 +65,14 @@ MODULES: dict[str, tuple[str, ...]] = {
     "data.outlines": ("data.boxes.segmentations",),
     "data.problems": ("data.annotation_errors",),
     "data.sliding": ("data.classify.fast_shear",),
-    "data.survey": ("data.statistics",),
+    "data.survey": ("data.check_results",),
     "data.transforms": ("data.classify.transforms", "preprocessing"),
     "data.yolo": ("data.boxes.yolo",),
     "ops.accelerated": ("ops.gpu_backend",),
     "predict.checkpoint": ("checkpoints.info", "class_names"),
     "predict.files": ("predict.writers",),
     "predict.pictures": ("predict.sources",),
-    "predict.writing": ("predict.loop",),
+    "predict.writing": ("predict.folder",),
     "recipes.recipe": ("recipes.base",),
 }
 

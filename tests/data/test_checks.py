@@ -7,9 +7,16 @@ from collections import Counter
 import pytest
 
 from twins.data.annotation_errors import AnnotationError, Examples, ExamplesByKind
+from twins.data.check_results import (
+    CheckedPart,
+    ImageSizes,
+    Tally,
+    dataset_statistics,
+    part_warnings,
+    raise_first_error,
+)
 from twins.data.checks import file_errors, file_warnings, missing_classes, tally_images, tally_over_ranks
 from twins.data.images import UnreadableImageError
-from twins.data.statistics import CheckedPart, ImageSizes, Tally, dataset_statistics, part_warnings, raise_first_error
 from twins.errors import TwinsError
 
 

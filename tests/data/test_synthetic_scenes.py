@@ -16,8 +16,8 @@ from pycocotools import mask as coco_mask
 
 from twins.data.boxes.checks import check_boxes
 from twins.data.boxes.layouts import open_boxed
+from twins.data.check_results import TRAINING, VALIDATION
 from twins.data.digits import read_digits
-from twins.data.statistics import TRAINING, VALIDATION
 from twins.data.synthetic_scenes import (
     CLASSES,
     PARTS,

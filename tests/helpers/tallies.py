@@ -8,7 +8,7 @@ from typing import TypeVar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twins.data.statistics import Tally
+from twins.data.check_results import Tally
 
 T = TypeVar("T", bound=Tally)
 

@@ -31,7 +31,8 @@ from twins.data.palette import class_colours
 from twins.heads import sliding_window
 from twins.heads.sliding_window import class_probabilities
 from twins.plots.masks import draw_mask
-from twins.predict import load_predictor, loop
+from twins.predict import folder as loop
+from twins.predict import load_predictor
 from twins.predict.predictors import DetectPredictor, SegmentPredictor
 from twins.predict.sources import ImageFile, find_images, image_ids, output_names
 from twins.preprocessing import ClassifyPreprocessing, SegmentPreprocessing

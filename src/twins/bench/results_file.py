@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from ..atomic_write import atomic_file
 from ..errors import TwinsError
 from .rows import Row
 
@@ -62,12 +63,8 @@ def write_rows(rows: Sequence[Row], machine: Mapping[str, Any], versions: Mappin
     fresh = [row | {"versions": dict(versions)} for row in rows]
     merged = {tuple(row[key] for key in _KEY): row for row in [*before, *fresh]}
     text = json.dumps({"machine": machine, "rows": list(merged.values())}, indent=1) + "\n"
-    part = path.with_suffix(".part")  # so that a stop leaves the old file or the new one
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise TwinsError(f"{path}: cannot be written ({error.strerror})") from error
+    with atomic_file(path, remedy="choose another --out") as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def _renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

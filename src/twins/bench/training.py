@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..training.cpu_memory import keep_freed_memory
+from ..training.malloc_settings import keep_freed_memory
 from .backends import our_network, timm_network
 from .plan import Backend, Case
 from .runners import Outputs, Runner, Weights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..data.statistics import DatasetStatistics
+from ..data.check_results import DatasetStatistics
 from ..errors import TwinsError
 from ..optional_dependencies import need
 from ..recipes import Recipe

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 from ..distributed.collectives import all_gather_object, share_of
 from ..progress import Progress
 from .annotation_errors import FEW, AnnotationError, Examples, ExamplesByKind, a_few
+from .check_results import Tally
 from .images import UnreadableImageError
 from .loading import default_workers, ignore_stop_signals
-from .statistics import Tally
 
 T = TypeVar("T", bound=Tally)
 Count = Callable[[int], T]  # the tally of one image. May raise UnreadableImageError and AnnotationError

@@ -1,11 +1,11 @@
 """Prediction: a trained network's predictions for images, in Python, or written to a folder, drawn and as data.
 
 `predictors` make a checkpoint's network ready and run it; `predictions` are what they return. `sources` finds images,
-`writers` keep each task's predictions as files, and `loop` is the whole of `twins predict`.
+`writers` keep each task's predictions as files, and `folder` is the whole of `twins predict`.
 """
 
 from ..class_names import read_names
-from .loop import write_predictions
+from .folder import write_predictions
 from .predictions import Classified, Detected, Segmented
 from .predictors import Predictor, load_predictor
 from .sources import ImageFile, find_images

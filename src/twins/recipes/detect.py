@@ -17,15 +17,7 @@ from typing import Any
 from ..errors import TwinsError
 from ..preprocessing import DetectPreprocessing
 from .base import SMALL_SVT, Recipe
-from .fields import (
-    SHARE,
-    SOME,
-    TRAIN_DATA,
-    TRAIN_EVAL,
-    TRAIN_EVAL_DATA,
-    TRAIN_EVAL_PREDICT,
-    flag,
-)
+from .fields import SHARE, SOME, TRAIN_DATA, TRAIN_EVAL, TRAIN_EVAL_DATA, TRAIN_EVAL_PREDICT, flag
 
 
 @dataclass(frozen=True, kw_only=True)

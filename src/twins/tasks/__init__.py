@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from ..data.check_results import DatasetStatistics
 from ..data.loading import Batch, ImageDataset
-from ..data.statistics import DatasetStatistics
 from ..recipes import ClassifyRecipe, DetectRecipe, Recipe, SegmentRecipe
 
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..data.check_results import DatasetStatistics
 from ..data.classify.dataset import LabelledImages
 from ..data.classify.layouts import open_labelled
 from ..data.classify.partial_jpeg import OpenedImages
@@ -17,7 +18,6 @@ from ..data.classify.transforms import SMALL, ImageOnly, eval_transform, train_t
 from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
 from ..data.randomness import keyed_randomness
 from ..data.sampling import EvaluationSampler, evenly
-from ..data.statistics import DatasetStatistics
 from ..errors import TwinsError
 from ..metrics.classification import ClassificationMetrics
 from ..metrics.per_class_table import write_per_class

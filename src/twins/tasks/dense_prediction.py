@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
+from ..data.check_results import TRAINING, VALIDATION, CheckedPart, part_warnings, raise_first_error
 from ..data.loading import AnnotatedImages, Batch, ImageDataset
 from ..data.sampling import evenly
-from ..data.statistics import TRAINING, VALIDATION, CheckedPart, part_warnings, raise_first_error
 from ..distributed.collectives import all_gather_object
 from ..metrics.detection import DetectionMetrics
 from ..metrics.per_class_table import write_per_class

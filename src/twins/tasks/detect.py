@@ -14,9 +14,9 @@ from ..data.boxes.checks import BoxTally, box_statistics, check_boxes
 from ..data.boxes.dataset import BoxedImages
 from ..data.boxes.layouts import open_boxed
 from ..data.boxes.transforms import box_eval_transform, box_train_transform
+from ..data.check_results import VALIDATION, CheckedPart, DatasetStatistics
 from ..data.loading import Batch, ImageDataset
 from ..data.palette import object_colours
-from ..data.statistics import VALIDATION, CheckedPart, DatasetStatistics
 from ..errors import TwinsError
 from ..heads.detection import DETECTORS, SURE, Detector
 from ..metrics.detection import DetectionMetrics

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..class_names import check_classes, numbered
+from ..data.check_results import TRAINING, CheckedPart, DatasetStatistics
 from ..data.loading import Batch, ImageDataset
 from ..data.masks.checks import MaskTally, check_masks, mask_statistics
 from ..data.masks.dataset import IGNORED, MaskedImages
 from ..data.masks.layouts import open_masked
 from ..data.masks.transforms import crop_error, mask_eval_transform, mask_train_transform
 from ..data.palette import class_colours
-from ..data.statistics import TRAINING, CheckedPart, DatasetStatistics
 from ..errors import TwinsError
 from ..heads.segmentation import SEGMENTERS, Segmenter
 from ..heads.sliding_window import class_probabilities

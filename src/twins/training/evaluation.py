@@ -18,8 +18,8 @@ from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentP
 from ..recipes import Recipe, find_recipe, stored_recipe
 from ..recipes.base import read_json
 from ..tasks import Task, make_task
-from .loop import validate
 from .run_folder import RunFolder, new_run_folder
+from .validation import validate
 
 Source = str | os.PathLike[str] | CheckpointInfo
 

@@ -16,23 +16,22 @@ from torch import Tensor, nn
 
 from ..checkpoints.info import CheckpointInfo
 from ..checkpoints.resume import TrainingState, save_checkpoint
-from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
+from ..data.loading import Batch
 from ..data.randomness import seed_of
-from ..data.sampling import EvaluationSampler
-from ..distributed.world import World, init_distributed
+from ..distributed.world import init_distributed
 from ..errors import TwinsError
 from ..progress import Progress
 from ..recipes import Recipe
-from ..tasks import Task
 from . import optim
 from .best_plots import BestPlots
-from .cpu_memory import freed_memory_kept
 from .interruption import interruptible
+from .malloc_settings import freed_memory_kept
 from .mixed_precision import autocast
 from .run_log import Announce, StepLog, announce_epoch, conclude, epoch_record, introduce, say_how_to_resume
 from .setup import Setup, set_up
 from .totals import EpochTotals, totals_dtype
 from .update_report import UpdatePosition, UpdateReport
+from .validation import validate
 
 
 @dataclass(frozen=True)
@@ -223,33 +222,3 @@ def save(setup: Setup, state: TrainingState, name: str) -> None:
         recipe = setup.recipe.to_dict()
         meta = setup.task.meta() | {"recipe": recipe, "versions": setup.provenance}
         save_checkpoint(state.pack(recipe, meta), setup.folder / name)
-
-
-@torch.inference_mode()
-def validate(
-    task: Task,
-    model: nn.Module,
-    val: ImageDataset,
-    recipe: Recipe,
-    world: World,
-    unreadable: UnreadableImages,
-) -> dict[str, float]:
-    """The task's metrics over the validation images, each seen exactly once over all ranks.
-
-    Raises TwinsError where none of them can be read.
-    """
-    sampler = EvaluationSampler(len(val), world.rank, world.size)
-    loader = make_loader(val, sampler, recipe.evaluation_batch, recipe.workers, world.device)
-    progress = Progress("evaluating", len(loader), world.is_main)
-
-    def batches() -> Iterator[Batch]:
-        for batch in progress.over(loader):
-            unreadable.note(batch)
-            yield batch.to(world.device)
-
-    model.eval()
-    with autocast(recipe, world.device):
-        metrics = dict(task.evaluate(model, batches()))
-    if not metrics["images"]:
-        raise TwinsError(f"{recipe.data}: none of the validation images can be read")
-    return metrics

@@ -18,8 +18,8 @@ from helpers.tallies import assert_shares_add_up
 from twins.data.boxes.checks import BoxTally, box_statistics, check_boxes, checked_boxes, count_boxes
 from twins.data.boxes.dataset import BoxedImages, Objects
 from twins.data.boxes.segmentations import Segmentation
+from twins.data.check_results import TRAINING, VALIDATION, CheckedPart
 from twins.data.checks import tally_images
-from twins.data.statistics import TRAINING, VALIDATION, CheckedPart
 from twins.recipes import DetectRecipe
 
 SIZE = (160, 200)  # height, width

@@ -16,12 +16,12 @@ from PIL import Image, ImageFile
 from helpers.image_files import write_image
 from helpers.tallies import assert_shares_add_up
 from twins.data.annotation_errors import AnnotationError
+from twins.data.check_results import TRAINING, VALIDATION
 from twins.data.checks import tally_images
 from twins.data.images import UnreadableImageError, upright_size
 from twins.data.masks.checks import MaskTally, checked_masks, classes_of, count_pixels, mask_statistics
 from twins.data.masks.dataset import IGNORED, MaskCoding, MaskedImages, read_labels
 from twins.data.masks.layouts import read_mask_folders
-from twins.data.statistics import TRAINING, VALIDATION
 from twins.errors import TwinsError
 from twins.recipes import SegmentRecipe
 

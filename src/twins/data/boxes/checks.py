@@ -11,9 +11,9 @@ import numpy as np
 
 from ...recipes import DetectRecipe
 from ..annotation_errors import FEW, Examples, ExamplesByKind, a_few
+from ..check_results import TRAINING, VALIDATION, CheckedPart, DatasetStatistics, ImageSizes, Tally, dataset_statistics
 from ..checks import file_errors, file_warnings, missing_classes, tally_over_ranks
 from ..images import size_of, upright_size
-from ..statistics import TRAINING, VALIDATION, CheckedPart, DatasetStatistics, ImageSizes, Tally, dataset_statistics
 from .dataset import LEAST_SIDE, BoxedImages, learnable
 
 CHUNK = 64  # images that a worker counts before it hands over their tally

@@ -12,9 +12,9 @@ import numpy as np
 from ...class_names import numbered
 from ...recipes import SegmentRecipe
 from ..annotation_errors import Examples, ExamplesByKind
+from ..check_results import TRAINING, CheckedPart, DatasetStatistics, ImageSizes, Tally, dataset_statistics
 from ..checks import file_errors, file_warnings, missing_classes, tally_over_ranks
 from ..images import read_image, upright_size
-from ..statistics import TRAINING, CheckedPart, DatasetStatistics, ImageSizes, Tally, dataset_statistics
 from .dataset import IGNORED, MaskedImages
 from .transforms import crop_error
 

@@ -8,7 +8,7 @@ import resource
 import pytest
 import torch
 
-from twins.training.cpu_memory import freed_memory_kept, keep_freed_memory
+from twins.training.malloc_settings import freed_memory_kept, keep_freed_memory
 
 CPU = torch.device("cpu")
 PAGES = 20_000  # of 4 KB in the tensors below, which are above what the C library keeps by itself
