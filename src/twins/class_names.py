@@ -45,7 +45,7 @@ def read_names_and_colours(path: Path) -> tuple[tuple[str, ...], tuple[Colour, .
     """(names, colours) in a file with a line for each class: `name`, or `name,R,G,B`; or in ADE20K's objectInfo150.txt.
 
     Colours are empty where the file has none, and names as well where it has no lines. Raises TwinsError, with file and
-    line, where it cannot be read, a line has another form than the first one, or two classes share a name or a colour.
+    line, where it cannot be read, a line has another format than the first, or two classes share a name or a colour.
     """
     lines = _lines(path)
     if lines and lines[0][1].split("\t")[0] == "Idx":

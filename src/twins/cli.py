@@ -138,7 +138,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
     For a command with a recipe there are as well `task`, `base_recipe` and `changes` (what is set of it), and
     `checkpoint`, what was read of the file to evaluate or to resume. Names and values are checked first, so that a
-    mistake is answered at once; only then is the checkpoint read, if its task decides which flags count. Raises
+    mistake is reported at once; only then is the checkpoint read, if its task decides which flags count. Raises
     TwinsError for a mistake.
     """
     look = early_look(argv)

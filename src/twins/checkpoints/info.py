@@ -116,7 +116,7 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
         facts = meta
     else:
         seen = _facts_of_weights(public_names(stored), dialect)
-        facts = {**seen, **(meta if ours else _names_told_by_others(meta, seen))}
+        facts = {**seen, **(meta if ours else _class_names_of_others(meta, seen))}
     task, settings = facts.get("task"), facts["create_model"]
     count = settings.get("num_classes", 0)
     published = COCO if task == "detect" and count == len(COCO) and not ours else {}
@@ -142,7 +142,7 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
 def identify(checkpoint: Mapping[str, Any]) -> str | None:
     """Which of the six networks a checkpoint or state dict of any dialect holds, or None.
 
-    Told by widths, depths and the kind of attention; None, too, where a file of the first stages fits several.
+    Decided by widths, depths and the kind of attention; None, too, where a file of the first stages fits several.
     """
     return _variant_of(public_names(state_dict_of(checkpoint)))
 
@@ -202,10 +202,10 @@ def _for_channels(values: tuple[float, ...], in_chans: int) -> tuple[float, ...]
     return values if in_chans == len(values) else (sum(values) / len(values),) * in_chans
 
 
-def _names_told_by_others(meta: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The names of classes that OpenMMLab's dense models tell; its classifiers' are not those of ImageNet's folders."""
-    told = {str(key).lower(): value for key, value in {**meta, **(meta.get("dataset_meta") or {})}.items()}
-    names = tuple(told.get("classes") or ())
+def _class_names_of_others(meta: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The class names that OpenMMLab's dense models state; its classifiers' are not those of ImageNet's folders."""
+    metadata = {str(key).lower(): value for key, value in {**meta, **(meta.get("dataset_meta") or {})}.items()}
+    names = tuple(metadata.get("classes") or ())
     return {"classes": names} if "head" in facts and len(names) == facts["create_model"]["num_classes"] else {}
 
 

@@ -46,7 +46,7 @@ _UNREADABLE = (
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What a .pth, .pt, .bin, .tar or .safetensors file holds, on the CPU. Nothing in the file is run.
 
-    The content tells the format, whatever the name is. A safetensors file is answered as {"model": state dict,
+    The content decides the format, whatever the name is. A safetensors file is returned as {"model": state dict,
     "metadata": its strings}.
 
     Raises TwinsError for a file that is not there, cannot be read, is not a checkpoint or a damaged one, holds no

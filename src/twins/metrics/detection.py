@@ -59,7 +59,7 @@ class DetectionMetrics:
         self._evaluations.clear()
 
     def reduce(self) -> None:
-        """Gather the detections of all ranks, each of which must ask; an image that several of them had counts once."""
+        """Gather the detections of all ranks, each of which must call this; an image that several had counts once."""
         self.detections = {
             index: of_image for share in all_gather_object(self.detections) for index, of_image in share.items()
         }

@@ -2,7 +2,7 @@
 
 Every sublayer takes a channels-last map `x_BHWC` (batch, height, width, channels) and the modules that hold its
 parameters, so that a kernel may fuse the whole of it. Residual additions and drop-path stay with the caller. Formulas,
-shapes and signatures stand in `reference.py`, the backend that says what is computed; `eager` computes the same faster,
+shapes and signatures stand in `reference.py`, the backend that defines the results; `eager` computes the same faster,
 and `triton` faster still on a GPU. The environment variable `TWINS_OPS` (`auto`, `eager`, `reference` or `triton`) or
 `use()` chooses one; `auto` is `triton` for maps on a GPU and `eager` elsewhere. The choice is logged once, when it is
 made.

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 def interruptible() -> Iterator[threading.Event]:
     """Ctrl-C and SIGTERM set the event, so that the loop can stop between two updates; a second Ctrl-C stops at once.
 
-    torchrun answers Ctrl-C with a SIGTERM of its own, which must not count as the second. Outside of the main thread,
+    torchrun reacts to Ctrl-C with a SIGTERM of its own, which must not count as the second. Outside of the main thread,
     which alone may handle signals, the event is never set.
     """
     event = threading.Event()

@@ -49,7 +49,7 @@ class UpdateReport:
     """One update's report; every rank has to make it, and to read it after the same update.
 
     `sums` is (4,) float32 on the device, over all ranks: loss times images, images, losses that are not finite, and
-    ranks that were told to stop. A loss that is not finite counts as 0 in the first.
+    ranks that were asked to stop. A loss that is not finite counts as 0 in the first.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class UpdateReport:
         self.on_host = HostCopy(self.sums)
 
     def read(self, name: Callable[[int], str]) -> tuple[float, bool]:
-        """(mean loss over all ranks, whether any rank was told to stop).
+        """(mean loss over all ranks, whether any rank was asked to stop).
 
         Raises TwinsError on every rank if any rank's loss was not finite; `name` names the image of an index.
         """

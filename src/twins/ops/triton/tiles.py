@@ -1,4 +1,4 @@
-"""Tile shapes by width and dtype. Reckoned from registers and shared memory; no card has been asked yet.
+"""Tile shapes by width and dtype. Reckoned from registers and shared memory; not tuned on a card yet.
 
 A table, not a search at run time: a program starts at once, and runs the same everywhere.
 """
