@@ -85,9 +85,9 @@ def test_the_folder_of_a_faster_process_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [FULL, KeyboardInterrupt()])
 def test_half_a_folder_is_removed(tmp_path: Path, error: BaseException) -> None:
     raised = TwinsError if error is FULL else KeyboardInterrupt
-    with pytest.raises(raised) as told:
+    with pytest.raises(raised) as caught:
         write_half_a_folder(tmp_path / "digits", error)
     assert names(tmp_path) == []
     if raised is TwinsError:
         what = f"{tmp_path / 'digits'}: cannot be written (No space left on device); is the disk full?"
-        assert str(told.value) == what
+        assert str(caught.value) == what

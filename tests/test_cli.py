@@ -24,7 +24,7 @@ from twins.recipes import TASKS, ClassifyRecipe, find_recipe
 from twins.training.loop import fit
 
 TINY_FLAGS = ["--model-kwargs", *(f"{key}={','.join(map(str, value))}" for key, value in TINY.items())]
-QUICK = [*TINY_FLAGS, "--img-size", "32", "--epochs", "1", "--batch-size", "6", "--workers", "0", "--device", "cpu"]
+FAST = [*TINY_FLAGS, "--img-size", "32", "--epochs", "1", "--batch-size", "6", "--workers", "0", "--device", "cpu"]
 
 
 def zeros_like_published(name: str, **settings: Any) -> dict[str, torch.Tensor]:
@@ -53,7 +53,7 @@ def test_train_eval_and_resume(
 ) -> None:
     """Evaluating and resuming read the checkpoint once each."""
     runs = str(tmp_path / "runs")
-    assert main(["train", "--data", str(images), "--output", runs, "--name", "mine", *QUICK]) == 0
+    assert main(["train", "--data", str(images), "--output", runs, "--name", "mine", *FAST]) == 0
     folder = tmp_path / "runs" / "classify" / "mine"
     out = capsys.readouterr().out
     if "TWINS_OPS" not in os.environ:  # else another backend may be chosen
@@ -91,10 +91,10 @@ def test_eval_guesses_the_network_of_bare_weights(tmp_path: Path, images: Path) 
 
 def test_print_lr(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--recipe", "twins_svt_small", "--print-lr"]) == 0
-    rates = json.loads(capsys.readouterr().out)
-    assert len(rates) == 300
-    assert rates[2] == pytest.approx(4.008e-4, rel=1e-9)
-    assert rates[100] == pytest.approx(1e-5 + (2e-3 - 1e-5) * (1 + math.cos(math.pi * 99 / 300)) / 2, rel=1e-12)
+    lrs = json.loads(capsys.readouterr().out)
+    assert len(lrs) == 300
+    assert lrs[2] == pytest.approx(4.008e-4, rel=1e-9)
+    assert lrs[100] == pytest.approx(1e-5 + (2e-3 - 1e-5) * (1 + math.cos(math.pi * 99 / 300)) / 2, rel=1e-12)
 
 
 def test_info_shows_live_counts_beside_published_ones(
@@ -339,7 +339,7 @@ def test_classes_that_do_not_fit(images: Path, tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_saves_and_prints_the_command_that_goes_on(images: Path, tmp_path: Path, stop: int) -> None:
     """Terminals send SIGINT, schedulers SIGTERM to the whole group, processes that load data among them."""
-    argv = ["train", "--data", str(images), "--output", str(tmp_path), "--name", "long", *QUICK, "--epochs", "9999",
+    argv = ["train", "--data", str(images), "--output", str(tmp_path), "--name", "long", *FAST, "--epochs", "9999",
             "--workers", "2"]  # fmt: skip
     process = subprocess.Popen([sys.executable, "-m", "twins.cli", *argv], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True, start_new_session=True)  # fmt: skip

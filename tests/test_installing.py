@@ -1,4 +1,4 @@
-"""Installing where there is no compiler: the engine is left out, which is said, and the wheel is tagged as ever."""
+"""Installing where there is no compiler: the engine is left out, which is reported, and the wheel is tagged as ever."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def test_without_a_compiler_the_engine_is_left_out_in_one_line(tmp_path: Path) -
         command, cwd=tmp_path, env=os.environ | nobody, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    said = [line for line in done.stderr.splitlines() if "The CPU engine is left out" in line]
-    assert len(said) == 1
-    assert "twins.freeze will compute by PyTorch" in said[0]
+    lines = [line for line in done.stderr.splitlines() if "The CPU engine is left out" in line]
+    assert len(lines) == 1
+    assert "twins.freeze will compute by PyTorch" in lines[0]
     assert not list(tmp_path.rglob("*.so"))
     (wheel,) = (tmp_path / "dist").iterdir()
     assert re.fullmatch(r"twins_vit-0-py3-none-(?!any).+\.whl", wheel.name)  # no Python's ABI, but a platform's

@@ -57,7 +57,7 @@ MODULES = {dotted(file) for file in FILES}
 
 
 def unit(module: str) -> str:
-    """The first part of a dotted name: what has a place in a layer."""
+    """The first part of a dotted name: what belongs to a layer."""
     return module.split(".")[0]
 
 

@@ -64,14 +64,14 @@ def test_defaults_are_the_originals(main: ModuleType) -> None:
         name for name, value in recipe.to_dict().items()
         if value != published.to_dict()[name]
     } - {"name", "data", "dataset", "workers", "model", "device", "amp"}  # fmt: skip
-    # The recipe of a published run differs in what its command set: batch, rate and drop-path.
+    # The recipe of a published run differs in what its command set: batch, learning rate and drop-path.
     assert differing == {"batch_size", "drop_path", "lr_base", "lr_base_size"}
 
 
-@pytest.mark.parametrize(("processes", "rate"), [(1, 6.25e-5), (8, 5e-4), (16, 1e-3)])
-def test_the_rate_scales_with_the_global_batch_over_512(main: ModuleType, processes: int, rate: float) -> None:
+@pytest.mark.parametrize(("processes", "lr"), [(1, 6.25e-5), (8, 5e-4), (16, 1e-3)])
+def test_the_learning_rate_scales_with_the_global_batch_over_512(main: ModuleType, processes: int, lr: float) -> None:
     args = main.make_parser().parse_args(["--model", "alt_gvt_small"])
-    assert main.recipe_of(args).resolve(processes).lr == pytest.approx(rate)
+    assert main.recipe_of(args).resolve(processes).lr == pytest.approx(lr)
 
 
 def run_main(main: ModuleType, capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:

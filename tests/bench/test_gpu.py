@@ -48,7 +48,7 @@ def test_the_repair_changes_every_window_attention() -> None:
 
 @pytest.fixture
 def cpu_as_gpu(narrow: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The CPU in the place of a GPU: everything of a benchmark happens, small, but for compiling."""
+    """The CPU instead of a GPU: everything of a benchmark happens, small, but for compiling."""
     for name, value in {
         "synchronize": None, "empty_cache": None, "reset_peak_memory_stats": None,
         "memory_allocated": 1_000_000, "max_memory_allocated": 4_000_000,

@@ -18,7 +18,7 @@ CASE = SMALL._replace(workload="training", batch=2)
 
 
 class ThisProcess:
-    """In the place of WorkerProcess: what it would run in another process, in this one."""
+    """Instead of WorkerProcess: what it would run in another process, in this one."""
 
     def __init__(self, start: object, *settings: object) -> None:
         assert callable(start)

@@ -75,7 +75,7 @@ def test_names_of_classes_are_the_files_own_or_cocos() -> None:
     assert (other.classes, other.classes_named) == (("0", "1"), False)
 
 
-def test_what_cannot_be_told_is_none() -> None:
+def test_what_is_unknown_is_none() -> None:
     backbone = describe({"state_dict": {"patch_embeds.0.proj.weight": torch.ones(8, 3, 4, 4)}}, "bare.pth")
     assert (backbone.task, backbone.model, backbone.head, backbone.preprocessing) == (None, None, None, None)
     assert (backbone.classes, backbone.category_ids) == ((), ())

@@ -278,7 +278,7 @@ def test_a_grey_image_means_the_same_to_a_converted_stem(before, after):
     torch.testing.assert_close(outputs(model, grey.expand(-1, after, -1, -1)), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_stem_figures():
+def test_stem_weights_by_hand():
     state = tiny().state_dict()
     stem = state["patch_embeds.0.proj.weight"]
 
@@ -339,7 +339,7 @@ def test_misfits_are_listed_and_the_model_is_untouched():
     state = tiny(seed=1).state_dict()
     short = {key: value for key, value in state.items() if not key.startswith("blocks.2.2.")}
     long = state | {"blocks.0.2.norm1.weight": torch.ones(8)}
-    joined = state | {"blocks.0.1.attn.attn.in_proj_weight": torch.ones(())}
+    fused = state | {"blocks.0.1.attn.attn.in_proj_weight": torch.ones(())}
     wide = state | {"pos_block.1.proj.0.bias": torch.ones(17)}
     of_nothing = state | {
         "patch_embeds.0.proj.weight": torch.ones(8, 0, 4, 4),
@@ -350,7 +350,7 @@ def test_misfits_are_listed_and_the_model_is_untouched():
         (short, "does not fit this model: blocks.2.2.norm1.weight is not in the file; blocks.2.2.norm1.bias is not in "
          "the file; blocks.2.2.attn.qkv.weight is not in the file; 9 more such"),
         (long, "does not fit this model: blocks.0.2.norm1.weight is in the file only"),
-        (joined, "does not fit this model: blocks.0.1.attn.attn.in_proj_weight is in the file only"),
+        (fused, "does not fit this model: blocks.0.1.attn.attn.in_proj_weight is in the file only"),
         (wide, "does not fit this model: pos_block.1.proj.0.bias is (17,) in the file and (16,) here"),
         (of_nothing, "does not fit this model: patch_embeds.0.proj.weight is (8, 0, 4, 4) in the file and "
          "(8, 3, 4, 4) here; pos_block.0.proj.0.bias is () in the file and (8,) here"),

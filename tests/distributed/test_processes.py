@@ -123,7 +123,7 @@ def test_a_segmenter_learns_on_two_processes_what_it_learns_on_one(
 def test_a_segmenters_metrics_are_identical_over_one_two_and_three_processes(
     tiny_segment_recipe: SegmentRecipe, tmp_path: Path
 ) -> None:
-    """5 images of three sizes, after one update at a rate of 0: only the running statistics have moved."""
+    """5 images of three sizes, after one update at a learning rate of 0: only the running statistics have moved."""
     frozen = tiny_segment_recipe.replace(
         epochs=1, steps_per_epoch=1, lr=0.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0, head_drop=0.0, drop_path=0.0
     )
@@ -150,7 +150,7 @@ def test_a_detector_learns_on_two_processes_what_it_learns_on_one(
 def test_a_detectors_metrics_are_identical_over_one_two_and_three_processes(
     tiny_detect_recipe: DetectRecipe, tmp_path: Path
 ) -> None:
-    """6 images of three sizes, one of them empty, after an update at a rate of 0; any score will do."""
+    """6 images of three sizes, one of them empty, after an update at a learning rate of 0; any score will do."""
     frozen = tiny_detect_recipe.replace(
         epochs=1, steps_per_epoch=1, lr=0.0, warmup_lr=0.0, min_lr=0.0, weight_decay=0.0, drop_path=0.0, conf=0.0
     )

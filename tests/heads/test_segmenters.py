@@ -161,13 +161,13 @@ def tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def agree(module: nn.Module, actual: Any, expected: Any, inputs: list[Tensor], tolerance: float = 1e-9) -> None:
-    """The same answers, and the same gradients for all parameters and inputs, of a loss that weighs every answer."""
+    """The same outputs, and the same gradients for all parameters and inputs, of a loss that weighs every output."""
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
     gradients = []
     leaves = [*module.parameters(), *inputs]
-    for answers in (actual, expected):
+    for outputs in (actual, expected):
         torch.manual_seed(3)
-        loss = sum((x * torch.randn_like(x)).sum() for x in answers)
+        loss = sum((x * torch.randn_like(x)).sum() for x in outputs)
         gradients.append(torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True))
     torch.testing.assert_close(*gradients, rtol=tolerance, atol=tolerance)
 
@@ -247,12 +247,12 @@ def test_parameters_number_exactly_as_published(make, name):
 BATCH_NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var", "bn.num_batches_tracked")
 
 
-def with_norm(*places: str) -> set[str]:
-    return {f"{place}.{leaf}" for place in places for leaf in ("conv.weight", *BATCH_NORM)}
+def with_norm(*prefixes: str) -> set[str]:
+    return {f"{prefix}.{leaf}" for prefix in prefixes for leaf in ("conv.weight", *BATCH_NORM)}
 
 
-def with_bias(*places: str) -> set[str]:
-    return {f"{place}.{leaf}" for place in places for leaf in ("weight", "bias")}
+def with_bias(*prefixes: str) -> set[str]:
+    return {f"{prefix}.{leaf}" for prefix in prefixes for leaf in ("weight", "bias")}
 
 
 @TWELVE
@@ -268,8 +268,8 @@ def test_names_are_the_published_ones(make, name):
         expected |= with_norm("decode_head.bottleneck", "decode_head.fpn_bottleneck")
         expected |= with_norm("auxiliary_head.convs.0") | with_bias("auxiliary_head.conv_seg")
     else:
-        places = ("0.0", "1.0", "2.0", "2.2", "3.0", "3.2", "3.4")
-        expected |= with_norm(*(f"decode_head.scale_heads.{place}" for place in places))
+        prefixes = ("0.0", "1.0", "2.0", "2.2", "3.0", "3.2", "3.4")
+        expected |= with_norm(*(f"decode_head.scale_heads.{prefix}" for prefix in prefixes))
         expected |= with_bias(*(f"neck.{kind}_convs.{i}.conv" for kind in ("lateral", "fpn") for i in range(4)))
     assert on_meta(make, name).state_dict().keys() == expected
 
@@ -343,13 +343,13 @@ def test_unknown_networks_are_named(make):
         on_meta(make, "svt_tiny")
 
 
-# ---- what it accepts and answers
+# ---- what it accepts and returns
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 45), (7, 3), (31, 33), (65, 30), (128, 96)], ids=str)
 @pytest.mark.parametrize("training", [False, True])
 @BOTH
-def test_any_size_answers_logits_at_the_images_size(make, training, size):
+def test_any_size_gives_logits_at_the_images_size(make, training, size):
     model = tiny(make, in_chans=4).train(training)
     for batch in (1, 2):
         images = torch.randn(batch, 4, *size)
@@ -358,7 +358,7 @@ def test_any_size_answers_logits_at_the_images_size(make, training, size):
         assert logits.isfinite().all()
         heads = model(images, all_heads=True)
         assert list(heads) == (["decode_head", "auxiliary_head"] if make is upernet else ["decode_head"])
-        assert {answer.shape for answer in heads.values()} == {logits.shape}
+        assert {output.shape for output in heads.values()} == {logits.shape}
         if not training:
             assert torch.equal(heads["decode_head"], logits)
 
@@ -426,7 +426,7 @@ def test_dropout_takes_whole_channels_in_training_only(make):
 
 
 @BOTH
-def test_dropout_is_a_tenth_unless_told_otherwise(make):
+def test_dropout_is_a_tenth_by_default(make):
     model = on_meta(make, "svt_s")
     rates = {path: m.p for path, m in model.named_modules() if isinstance(m, nn.Dropout2d)}
     heads = ("decode_head", "auxiliary_head") if make is upernet else ("decode_head",)
@@ -470,7 +470,7 @@ def test_learning_rates_fall_with_depth(make):
     in_backbone = {name: scale for name, scale in scales.items() if name.startswith("backbone.")}
     assert {scale for name, scale in scales.items() if name not in in_backbone} == {1.0}
     assert in_backbone["backbone.patch_embeds.0.proj.weight"] == min(scales.values())
-    order = [f"backbone.blocks.{place}.mlp.fc1.weight" for place in ("0.0", "1.0", "1.1", "2.0", "3.0")]
+    order = [f"backbone.blocks.{block}.mlp.fc1.weight" for block in ("0.0", "1.0", "1.1", "2.0", "3.0")]
     assert [math.log2(in_backbone[b] / in_backbone[a]) for a, b in itertools.pairwise(order)] == [1, 1, 1, 1]
     assert in_backbone[order[-1]] == 0.5
     for name, parameter in model.named_parameters():
@@ -643,12 +643,12 @@ def test_compiles_as_one_graph_in_training(make, batch, backend):
     torch.compiler.reset()
     model, images = tiny(make).train(), torch.randn(batch, 3, 97, 65)
     compiled = torch.compile(copy.deepcopy(model), fullgraph=True, dynamic=False, backend=backend)
-    answers = []
+    results = []
     for network in (compiled, model):
         heads = network(images, all_heads=True)
         sum(logits.square().mean() for logits in heads.values()).backward()
-        answers.append((heads, [p.grad for p in network.parameters()], [*network.buffers()]))
-    torch.testing.assert_close(*answers, rtol=1e-3, atol=1e-4)
+        results.append((heads, [p.grad for p in network.parameters()], [*network.buffers()]))
+    torch.testing.assert_close(*results, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from twins.errors import TwinsError
 from twins.heads.sliding_window import class_probabilities, slide_logits
 
 
-class Places(nn.Module):
+class Position(nn.Module):
     """Says of each pixel where in its window it lies, and what the window's mean is: no two windows agree."""
 
     def __init__(self) -> None:
@@ -51,10 +51,10 @@ def plain_slide(model: nn.Module, image: Tensor, window: int, stride: int) -> Te
     """One pixel at a time: the mean of what all windows that cover it say."""
     height, width = image.shape[1:]
     corners = [(t, c) for t in plain_starts(height, window, stride) for c in plain_starts(width, window, stride)]
-    said = {(t, c): model(image[None, :, t : t + window, c : c + window])[0] for t, c in corners}
-    out = torch.empty(len(said[0, 0]), height, width)
+    outputs = {(t, c): model(image[None, :, t : t + window, c : c + window])[0] for t, c in corners}
+    out = torch.empty(len(outputs[0, 0]), height, width)
     for y, x in np.ndindex(height, width):
-        over = [said[t, c][:, y - t, x - c] for t, c in corners if 0 <= y - t < window and 0 <= x - c < window]
+        over = [outputs[t, c][:, y - t, x - c] for t, c in corners if 0 <= y - t < window and 0 <= x - c < window]
         out[:, y, x] = torch.stack(over).mean(dim=0)
     return out
 
@@ -63,17 +63,17 @@ def plain_slide(model: nn.Module, image: Tensor, window: int, stride: int) -> Te
 @pytest.mark.parametrize(("window", "stride"), [(12, 8), (8, 8), (7, 1), (5, 3), (1, 1)])
 def test_windows_average_pixel_by_pixel(size: tuple[int, int], window: int, stride: int) -> None:
     image = torch.randn(3, *size)
-    model = Places()
+    model = Position()
     torch.testing.assert_close(slide_logits(model, image, window, stride), plain_slide(model, image, window, stride))
 
 
 def test_by_hand() -> None:
     """Windows at 0, 1 and 2 of a line of four: the second pixel is second in one window and first in the next."""
-    logits = slide_logits(Places(), torch.zeros(3, 1, 4), window=2, stride=1)
+    logits = slide_logits(Position(), torch.zeros(3, 1, 4), window=2, stride=1)
     assert logits[1].tolist() == [[0.0, 0.5, 0.5, 1.0]]
-    assert slide_logits(Places(), torch.zeros(3, 1, 4), window=2, stride=2)[1].tolist() == [[0.0, 1.0, 0.0, 1.0]]
-    # The last window is shifted back from 4 to 2, so the pixels at 2 and 3 have two answers.
-    assert slide_logits(Places(), torch.zeros(3, 1, 5), window=3, stride=3)[1].tolist() == [[0.0, 1.0, 1.0, 1.0, 2.0]]
+    assert slide_logits(Position(), torch.zeros(3, 1, 4), window=2, stride=2)[1].tolist() == [[0.0, 1.0, 0.0, 1.0]]
+    # The last window is shifted back from 4 to 2, so the pixels at 2 and 3 have two outputs.
+    assert slide_logits(Position(), torch.zeros(3, 1, 5), window=3, stride=3)[1].tolist() == [[0.0, 1.0, 1.0, 1.0, 2.0]]
 
 
 @settings(max_examples=30)
@@ -93,7 +93,7 @@ def test_window_as_large_as_the_image_is_the_whole(window: int) -> None:
 
 
 def test_windows_come_in_batches_and_are_cut_to_the_image() -> None:
-    model = Places()
+    model = Position()
     slide_logits(model, torch.randn(3, 6, 90), window=12)
     # Two thirds of 12 apart: at 0, 8, .. 72, and the last at 78; six rows are all there is.
     assert model.seen == [(8, 3, 6, 12), (3, 3, 6, 12)]
@@ -136,29 +136,29 @@ def test_probabilities_are_the_mean_over_views(
 ) -> None:
     views, model = [torch.randn(3, *size) for size in sizes], looking_around()
     before = [view.clone() for view in views]
-    answer = class_probabilities(model, views, (13, 21), slide, stride, flip)
-    assert answer.shape == (4, 13, 21)
-    torch.testing.assert_close(answer, plain_probabilities(model, views, (13, 21), slide, stride, flip))
-    torch.testing.assert_close(answer.sum(dim=0), torch.ones(13, 21))
+    probabilities = class_probabilities(model, views, (13, 21), slide, stride, flip)
+    assert probabilities.shape == (4, 13, 21)
+    torch.testing.assert_close(probabilities, plain_probabilities(model, views, (13, 21), slide, stride, flip))
+    torch.testing.assert_close(probabilities.sum(dim=0), torch.ones(13, 21))
     assert all(map(torch.equal, views, before))
 
 
-def test_flipped_image_gives_the_mirrored_answer() -> None:
+def test_flipped_image_gives_mirrored_probabilities() -> None:
     model, view = looking_around(), torch.randn(3, 14, 20)
-    answer, mirrored = (class_probabilities(model, [v], (14, 20), flip=True) for v in (view, view.flip(-1)))
-    torch.testing.assert_close(mirrored, answer.flip(-1))
-    assert not torch.allclose(answer, class_probabilities(model, [view], (14, 20)), atol=0.01)
+    probabilities, mirrored = (class_probabilities(model, [v], (14, 20), flip=True) for v in (view, view.flip(-1)))
+    torch.testing.assert_close(mirrored, probabilities.flip(-1))
+    assert not torch.allclose(probabilities, class_probabilities(model, [view], (14, 20)), atol=0.01)
 
 
 @pytest.mark.parametrize("slide", [None, 8])
 def test_probabilities_are_exact_under_autocast(slide: int | None) -> None:
     model, view = looking_around(), torch.randn(3, 16, 16)
     with torch.autocast("cpu", torch.bfloat16):
-        answer = class_probabilities(model, [view], (30, 30), slide=slide, flip=True)
-    assert answer.dtype == torch.float32
-    torch.testing.assert_close(answer.sum(dim=0), torch.ones(30, 30))
+        probabilities = class_probabilities(model, [view], (30, 30), slide=slide, flip=True)
+    assert probabilities.dtype == torch.float32
+    torch.testing.assert_close(probabilities.sum(dim=0), torch.ones(30, 30))
     torch.testing.assert_close(
-        answer, class_probabilities(model, [view], (30, 30), slide=slide, flip=True), atol=0.02, rtol=0
+        probabilities, class_probabilities(model, [view], (30, 30), slide=slide, flip=True), atol=0.02, rtol=0
     )
 
 

@@ -31,8 +31,8 @@ def as_openmmlab(state: dict[str, Tensor], framework: str) -> dict[str, Tensor]:
             if inside.startswith("mlp"):
                 new[f"{block}.ffn.layers." + {"fc1": "0.0", "fc2": "1"}[words[4]] + f".{words[5]}"] = value
             elif framework == "mmseg" and inside.startswith("attn.q."):
-                joined = torch.cat([value, state[key.replace("attn.q.", "attn.kv.")]])
-                new[f"{block}.attn.attn.in_proj_{words[5]}"] = joined
+                fused = torch.cat([value, state[key.replace("attn.q.", "attn.kv.")]])
+                new[f"{block}.attn.attn.in_proj_{words[5]}"] = fused
             elif framework == "mmseg" and inside.startswith("attn.kv."):
                 continue
             elif framework == "mmseg" and inside.startswith("attn.proj.") and attends_globally:

@@ -1,4 +1,4 @@
-"""Checkpoints as the original release and OpenMMLab would have written them, of networks that are quick to make."""
+"""Checkpoints as the original release and OpenMMLab would have written them, of networks that are fast to make."""
 
 from __future__ import annotations
 

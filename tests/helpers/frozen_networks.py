@@ -52,7 +52,7 @@ def outputs_of(model: nn.Module, images: Tensor) -> list[Tensor]:
 
 
 def reference_outputs_of(model: nn.Module, images: Tensor) -> list[Tensor]:
-    """The same by the plain form of every sublayer."""
+    """The same by the reference of every sublayer."""
     with ops.use("reference"):
         return outputs_of(model, images)
 

@@ -429,11 +429,11 @@ def mask_rcnn_losses(
         labels.append(torch.full((len(own),), net.num_classes))
         labels[-1][positive] = target["labels"][match[positive]]
         if masks:
-            drawn = target["masks"].to(batch)
-            if len(drawn):
-                drawn = F.interpolate(drawn[None], size=size, mode="nearest")[0]
+            bitmaps = target["masks"].to(batch)
+            if len(bitmaps):
+                bitmaps = F.interpolate(bitmaps[None], size=size, mode="nearest")[0]
             for box, k in zip(own[positive], match[positive], strict=True):
-                shapes.append(roi_align(drawn[k][None], box, 1.0, 28)[0] >= 0.5)
+                shapes.append(roi_align(bitmaps[k][None], box, 1.0, 28)[0] >= 0.5)
 
     logits, deltas = box_head(net, levels, regions)
     label = torch.cat(labels)

@@ -14,7 +14,7 @@ T = TypeVar("T", bound=Tally)
 
 
 def assert_shares_add_up(of_images: Sequence[T], whole: T) -> None:
-    """`of_images` are the tallies of each image; any number of ranks may have them, which answer in any order."""
+    """`of_images` are the tallies of each image; any number of ranks may have them, and report in any order."""
     nothing = type(whole)()
 
     @given(st.data())

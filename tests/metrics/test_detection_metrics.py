@@ -73,8 +73,8 @@ def detections_at(boxes: Any, labels: Any, scores: Any) -> Detections:
 
 def counted(truth: BoxedImages, found: dict[int, Detections], masks: bool = True) -> DetectionMetrics:
     metrics = DetectionMetrics(truth, masks)
-    for place, detections in found.items():
-        metrics.update(place, detections)
+    for index, detections in found.items():
+        metrics.update(index, detections)
     return metrics
 
 
@@ -163,7 +163,7 @@ def random_set(seed: int, images: int = 14, classes: int = 4) -> tuple[BoxedImag
 
 
 def random_objects(random: Random, number: int, classes: int) -> Objects:
-    """Of all three ranges of areas, some of no area, some of them crowds, segmented in every form there is."""
+    """Of all three ranges of areas, some of no area, some of them crowds, segmented in every format there is."""
     sides = np.exp(random.uniform(np.log(4), np.log(160), (number, 2)))
     boxes = np.hstack([random.random((number, 2)) * ([WIDTH, HEIGHT] - sides), sides])
     boxes[random.random(number) < 0.05, 2:] = 0
@@ -177,7 +177,7 @@ def random_segmentation(random: Random, box: np.ndarray, alone: bool) -> Segment
     mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8, order="F")
     mask[int(y) : math.ceil(y + height), int(x) : math.ceil(x + width)] = 1
     code = coco_mask.encode(mask)
-    forms: list[Segmentation | None] = [
+    kinds: list[Segmentation | None] = [
         (polygon(random, x, y, width, height),),
         (polygon(random, x, y, width / 2, height), polygon(random, x + width / 2, y, width / 2, height)),
         code,
@@ -185,7 +185,7 @@ def random_segmentation(random: Random, box: np.ndarray, alone: bool) -> Segment
         {"size": code["size"], "counts": runs(mask)},
         *([] if alone else [None]),
     ]
-    return forms[random.integers(len(forms))]
+    return kinds[random.integers(len(kinds))]
 
 
 def polygon(random: Random, x: float, y: float, width: float, height: float) -> np.ndarray:
@@ -221,25 +221,25 @@ def pycocotools(truth: BoxedImages, found: dict[int, Detections], kind: str) -> 
     """Its evaluation of the same, by annotations and results as files would have them."""
     annotations = [
         {
-            "id": 1000 * place + i + 1,
-            "image_id": truth.image_ids[place],
+            "id": 1000 * index + i + 1,
+            "image_id": truth.image_ids[index],
             "category_id": truth.category_ids[objects.labels[i]],
             "bbox": objects.boxes[i].tolist(),
             "area": objects.areas[i],
             "iscrowd": int(objects.crowd[i]),
             "segmentation": as_annotated(objects.segmentations[i], objects.boxes[i]),
         }
-        for place, objects in enumerate(truth.objects)
+        for index, objects in enumerate(truth.objects)
         for i in range(len(objects))
     ]
     results = [
         {
-            "image_id": truth.image_ids[place],
+            "image_id": truth.image_ids[index],
             "category_id": truth.category_ids[label],
             "score": score,
             **({"bbox": [x0, y0, x1 - x0, y1 - y0]} if kind == "bbox" else {"segmentation": encoded(mask)}),
         }
-        for place, detections in found.items()
+        for index, detections in found.items()
         for (x0, y0, x1, y1), score, label, mask in zip(
             detections["boxes"].tolist(),
             detections["scores"].tolist(),
@@ -256,7 +256,7 @@ def pycocotools(truth: BoxedImages, found: dict[int, Detections], kind: str) -> 
     }
     annotated.createIndex()
     evaluation = COCOeval(annotated, annotated.loadRes(results), kind)
-    evaluation.params.imgIds = [truth.image_ids[place] for place in found]
+    evaluation.params.imgIds = [truth.image_ids[index] for index in found]
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
@@ -279,11 +279,11 @@ def test_random_sets_have_all_that_the_rules_tell_apart() -> None:
     objects = [o for o in truth.objects if len(o)]
     crowd = np.concatenate([o.crowd for o in objects])
     areas = np.concatenate([o.areas for o in objects])
-    forms = [type(o["counts"] if isinstance(o, dict) else o) for each in objects for o in each.segmentations]
+    kinds = [type(o["counts"] if isinstance(o, dict) else o) for each in objects for o in each.segmentations]
     assert len(objects) < len(truth)
     assert 0 < crowd.sum() < len(crowd)
     assert [(areas == 0).any(), (areas < 32**2).any(), (areas > 96**2).any()] == [True, True, True]
-    assert set(forms) == {tuple, bytes, str, list, type(None)}
+    assert set(kinds) == {tuple, bytes, str, list, type(None)}
     numbers = torch.stack([d["labels"].bincount(minlength=4) for d in found.values()])
     assert (numbers.sum(1) == 0).any()
     assert numbers.max() > 100
@@ -297,7 +297,7 @@ def test_same_as_pycocotools(seed: int) -> None:
     """Recalls to the last bit, precisions but for the rounding of their quotients; all images, or but two of them."""
     truth, found = random_set(seed)
     if seed % 2:
-        found = {place: found[place] for place in list(found)[2:]}
+        found = {index: found[index] for index in list(found)[2:]}
     metrics = counted(truth, found)
     values = np.array([value for name, value in metrics.compute() if name != "images"]).reshape(2, 2, 6)
     per_class = metrics.per_class()
@@ -354,7 +354,7 @@ def test_several_processes_count_each_image_once(monkeypatch: pytest.MonkeyPatch
     alone = counted(truth, found)
     shares = [list(found)[rank::3] for rank in range(3)]
     shares[2].append(shares[0][0])
-    ranks = [counted(truth, {place: found[place] for place in share}) for share in shares]
+    ranks = [counted(truth, {index: found[index] for index in share}) for share in shares]
     sent = [pickle.dumps(rank.detections) for rank in ranks]
     monkeypatch.setattr(coco_metrics, "all_gather_object", lambda _: [pickle.loads(share) for share in sent])  # noqa: S301
     for rank in ranks:
@@ -367,5 +367,5 @@ def test_several_processes_count_each_image_once(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.gpu
 def test_gpu_counts_the_same() -> None:
     truth, found = random_set(4)
-    moved = {place: {name: value.cuda() for name, value in one.items()} for place, one in found.items()}
+    moved = {index: {name: value.cuda() for name, value in one.items()} for index, one in found.items()}
     assert counted(truth, moved).results() == counted(truth, found).results()

@@ -108,7 +108,7 @@ def test_class_absent_from_truth_alone_has_no_accuracy() -> None:
 
 
 def test_nothing_counted_is_zero() -> None:
-    """torchmetrics answers NaN for the mean IoU of nothing."""
+    """torchmetrics returns NaN for the mean IoU of nothing."""
     ignored = (torch.zeros(4, 5, dtype=torch.long), torch.full((4, 5), NONE, dtype=torch.uint8))
     assert list(counted(3).compute()) == [("miou", 0.0), ("macc", 0.0), ("aacc", 0.0), ("images", 0)]
     metrics = counted(3, ignored)

@@ -37,8 +37,8 @@ needs_engine = pytest.mark.skipif(library.missing() is not None, reason="the eng
 
 
 @pytest.fixture(autouse=True)
-def unsaid() -> None:
-    """What is said once a process is said anew in every test."""
+def log_anew() -> None:
+    """What is logged once a process is logged anew in every test."""
     frozen._say_once.cache_clear()
 
 

@@ -179,7 +179,7 @@ def test_int8_sublayers_are_exact_but_for_ties(instruction_set: str, part: str, 
     next changes a little everything after it, until two runs are as far apart as each is from fp32.
 
     A tie, an input between two bytes or a zero point between two, falls to either side by the last bit of a sum: the
-    plain form in float32 and in float64 differ by as much (3e-3 in root mean square where one of 8 tokens has a tie).
+    plain network in float32 and in float64 differ by as much (3e-3 in root mean square if one of 8 tokens has a tie).
     So every token is held to whichever of the two is nearer, and those that neither explains are counted.
     """
     model = small(name, depths=(2, 2, 2, 2), features_only=True, out_indices=(stage,), window_padding="zero")

@@ -117,8 +117,8 @@ def test_memory_does_not_grow_with_calls() -> None:
 def with_words(packed: Tensor, words: dict[int, int]) -> Tensor:
     """A copy in which some 64-bit words are others."""
     changed = packed.clone()
-    for place, value in words.items():
-        changed.view(torch.int64)[place] = value
+    for position, value in words.items():
+        changed.view(torch.int64)[position] = value
     return changed
 
 
@@ -159,10 +159,10 @@ def try_words(packed: Tensor) -> None:
     """Each word of the description in turn becomes something else. The result is an error or a number."""
     torch.set_num_threads(1)
     head = int(packed.view(torch.int64)[14]) // 8  # the first array follows the last word
-    for place in range(head):
+    for position in range(head):
         for value in (-1, 0, 1, 2, 3, 5, 17, 2**16, 2**31, 2**32 + 16, 2**62, -(2**63)):
             with suppress(RuntimeError):
-                call(with_words(packed, {place: value}))
+                call(with_words(packed, {position: value}))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

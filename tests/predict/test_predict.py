@@ -53,21 +53,21 @@ def checkpoint(tmp_path: Path, kind: str, channels: int = 3, **more: Any) -> tup
     build: Callable[..., nn.Module]
     match kind:
         case "classify":
-            build, settings, told = twins.create_model, settings | TINY, {"preprocessing": {"img_size": 48, **normal}}
+            build, settings, facts = twins.create_model, settings | TINY, {"preprocessing": {"img_size": 48, **normal}}
         case "upernet" | "semantic_fpn":
             build, settings = getattr(twins, kind), settings | SMALL
-            told = {"task": "segment", "head": kind, "preprocessing": {"resize": [192, 48], **normal}}
+            facts = {"task": "segment", "head": kind, "preprocessing": {"resize": [192, 48], **normal}}
         case "mask_rcnn":
             build, settings = (
                 partial(twins.mask_rcnn, **normal_boxes),
                 settings | SMALL | {"box_channels": 32, "proposals": 40},
             )
-            told = {"task": "detect", "detector": kind, "preprocessing": boxes}
+            facts = {"task": "detect", "detector": kind, "preprocessing": boxes}
         case "retinanet":
             build, settings = partial(twins.retinanet, **normal_boxes), settings | SMALL
-            told = {"task": "detect", "detector": kind, "preprocessing": boxes}
+            facts = {"task": "detect", "detector": kind, "preprocessing": boxes}
     network = build("twins_svt_small", **settings).eval()
-    meta = {"task": "classify", "name": "twins_svt_small", "create_model": settings, "classes": CLASSES} | told
+    meta = {"task": "classify", "name": "twins_svt_small", "create_model": settings, "classes": CLASSES} | facts
     path = tmp_path / f"{kind}.pth"
     held = {"format": "twins-1", "model": network.state_dict(), "meta": meta | more.pop("meta", {})}
     torch.save(held | more, path)
@@ -316,14 +316,14 @@ def test_a_classifier_leaves_a_table_and_a_sheet(tmp_path: Path, capsys: pytest.
     assert content(out) == ["predictions.csv", "predictions.png"]
     columns, *rows = csv.reader((out / "predictions.csv").read_text().splitlines())
     assert columns == ["file", "class1", "probability1", "class2", "probability2"]
-    predictor, told = load_predictor(weights, "cpu", topk=2), capsys.readouterr().out
+    predictor, printed = load_predictor(weights, "cpu", topk=2), capsys.readouterr().out
     for row, name in zip(rows, ("a.jpg", "sub/b.png"), strict=True):
         prediction = predictor(tmp_path / "photos" / name)
         assert row[::2] == [name, f"{prediction.top[0][1]:.5f}", f"{prediction.top[1][1]:.5f}"]
         assert row[1::2] == [prediction.top[0][0], prediction.top[1][0]]
-        assert f"{name}: {prediction}\n" in told
-    assert "2 images, " in told
-    assert f"predictions in {out}" in told
+        assert f"{name}: {prediction}\n" in printed
+    assert "2 images, " in printed
+    assert f"predictions in {out}" in printed
 
 
 def test_a_segmenter_leaves_masks_and_drawn_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -414,9 +414,9 @@ def test_a_detector_leaves_what_coco_s_tools_read(tmp_path: Path, capsys: pytest
             assert np.array_equal(coco_masks.decode(result["segmentation"]), mask.numpy())
     written = (out / "detections.json").read_text()
     assert all(len(number.partition(".")[2]) <= 5 for number in written.replace(",", " ").split() if "." in number)
-    told = capsys.readouterr().out
-    assert "2 images, " in told
-    assert "12 objects: " in told
+    printed = capsys.readouterr().out
+    assert "2 images, " in printed
+    assert "12 objects: " in printed
     assert read_image(out / "pictures" / "000000000139.jpg").size == (5 * 83, 5 * 61)  # to be legible
 
 
@@ -429,10 +429,10 @@ def test_images_without_objects_are_listed_all_the_same(tmp_path: Path, capsys: 
     assert json.loads((tmp_path / "out" / "detections.json").read_text()) == []
     (image,) = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
     assert image == {"id": 1, "file_name": "a.png", "width": 40, "height": 56}
-    told = capsys.readouterr().out
-    assert "a.png: nothing\n" in told
-    assert told.splitlines()[1].startswith("1 image, ")
-    assert "s each: 0 objects\n" in told
+    printed = capsys.readouterr().out
+    assert "a.png: nothing\n" in printed
+    assert printed.splitlines()[1].startswith("1 image, ")
+    assert "s each: 0 objects\n" in printed
 
 
 def test_a_detector_of_boxes_writes_no_masks(tmp_path: Path) -> None:
@@ -539,9 +539,9 @@ def test_unreadable_images_stop_or_are_left_out(tmp_path: Path, capsys: pytest.C
     assert predict(*argv, "--out", tmp_path / "out", "--bad-images", "skip") == 0
     rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     assert [row.partition(",")[0] for row in rows] == ["file", "a.png", "c.png"]
-    told = capsys.readouterr().out
-    assert "2 of 3 images" in told
-    assert "left out 1 unreadable image: " in told
+    printed = capsys.readouterr().out
+    assert "2 of 3 images" in printed
+    assert "left out 1 unreadable image: " in printed
     bad = (str(tmp_path / "photos" / "b.png"), *argv[1:], "--out", str(tmp_path / "bad"), "--bad-images", "skip")
     assert "none of the images can be read: " in refusal(capsys, "predict", *bad)
 
@@ -610,9 +610,9 @@ def test_unfit_sources_and_weights_get_one_line(
 def test_help_tells_which_flags_are_for_which_networks(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["predict", "--help"])
-    told = capsys.readouterr().out
-    assert "usage: twins predict --weights CHECKPOINT SOURCE" in told
-    assert "detectors: least score" in told
+    printed = capsys.readouterr().out
+    assert "usage: twins predict --weights CHECKPOINT SOURCE" in printed
+    assert "detectors: least score" in printed
 
 
 def test_a_line_for_each_image_is_for_a_few(
@@ -623,13 +623,13 @@ def test_a_line_for_each_image_is_for_a_few(
         saved(tmp_path / "photos" / f"{i}.png", 60, 50, seed=i)
     monkeypatch.setattr(loop, "FEW_IMAGES", 2)
     assert predict(tmp_path / "photos", "--weights", weights, "--out", tmp_path / "out", "--no-draw") == 0
-    told = capsys.readouterr().out.splitlines()
-    assert len(told) == 2
-    assert told[0].startswith("3 images, ")
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2
+    assert printed[0].startswith("3 images, ")
 
 
 def test_published_detectors_tell_cocos_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """80 classes, and nothing told of them: they have COCO's names and numbers, which leave ten out."""
+    """80 classes, not named in the file: they have COCO's names and numbers, which leave ten out."""
     shrink(monkeypatch, "twins_svt_small")
     torch.save({"state_dict": twins.retinanet("twins_svt_small", channels=8).state_dict()}, tmp_path / "theirs.pth")
     predictor = load_predictor(tmp_path / "theirs.pth", "cpu")

@@ -20,7 +20,7 @@ from twins.training.optim import learning_rates
 from twins.zoo import PUBLISHED as PUBLISHED_CLASSIFIERS
 from twins.zoo import PUBLISHED_SEGMENTERS, list_models
 
-# From the public training logs: base rate, epochs of warm-up, drop-path, and the `train_lr` of the last epoch.
+# From the public training logs: base learning rate, epochs of warm-up, drop-path, and the `train_lr` of the last epoch.
 PUBLISHED = {
     "twins_pcpvt_small": (1.25e-3, 5, 0.2, 1.0135976e-5),
     "twins_pcpvt_base": (1e-3, 5, 0.3, 1.0108562e-5),
@@ -31,7 +31,7 @@ PUBLISHED = {
 }
 
 
-def published_rates(base: float, warmup: int) -> list[float]:
+def published_lrs(base: float, warmup: int) -> list[float]:
     """The curve that fits the logs: epoch e runs at f(max(e - 1, 0)), and the cosine is not shifted by the warm-up."""
 
     def f(t: int) -> float:
@@ -46,16 +46,16 @@ def published_rates(base: float, warmup: int) -> list[float]:
 def test_learning_rates_are_those_of_the_published_logs(name: str) -> None:
     base, warmup, drop_path, last = PUBLISHED[name]
     recipe = find_recipe(name)
-    rates = learning_rates(recipe.resolve(processes=1), updates_per_epoch=1)
-    assert rates == pytest.approx(published_rates(base, warmup), rel=1e-12)
-    assert rates[-1] == pytest.approx(last, rel=1e-7)
+    lrs = learning_rates(recipe.resolve(processes=1), updates_per_epoch=1)
+    assert lrs == pytest.approx(published_lrs(base, warmup), rel=1e-12)
+    assert lrs[-1] == pytest.approx(last, rel=1e-7)
     assert (recipe.drop_path, recipe.model) == (drop_path, name)
 
 
 def test_learning_rates_copied_from_the_log_of_svt_small() -> None:
-    rates = learning_rates(find_recipe("twins_svt_small").resolve(processes=8), updates_per_epoch=1)
+    lrs = learning_rates(find_recipe("twins_svt_small").resolve(processes=8), updates_per_epoch=1)
     logged = {0: 1e-6, 1: 1e-6, 2: 4.008e-4, 7: 1.998036594786e-3, 100: 1.5114962086716e-3}
-    assert {epoch: rates[epoch] for epoch in logged} == pytest.approx(logged, rel=1e-9)
+    assert {epoch: lrs[epoch] for epoch in logged} == pytest.approx(logged, rel=1e-9)
 
 
 def test_every_network_has_its_published_recipe() -> None:
@@ -87,12 +87,12 @@ def test_every_schedule_warms_up_to_the_peak(sched: str, unit: str) -> None:
     power_or_factor = 1.0 if sched == "poly" else 0.1
     recipe = ClassifyRecipe(epochs=20, lr=1e-2, sched=sched, sched_unit=unit, warmup_epochs=4, decay_epochs=6,
                             decay_milestones=(8, 12), min_lr=1e-5, decay_rate=power_or_factor)  # fmt: skip
-    rates = learning_rates(recipe, updates_per_epoch=10)
-    assert rates[0] == pytest.approx(1e-6)
-    assert rates[2] == pytest.approx((1e-6 + 1e-2) / 2, rel=1e-3)
-    assert max(rates) == pytest.approx(1e-2, rel=0.25 if sched == "poly" else 0.12)
+    lrs = learning_rates(recipe, updates_per_epoch=10)
+    assert lrs[0] == pytest.approx(1e-6)
+    assert lrs[2] == pytest.approx((1e-6 + 1e-2) / 2, rel=1e-3)
+    assert max(lrs) == pytest.approx(1e-2, rel=0.25 if sched == "poly" else 0.12)
     if sched not in ("constant", "plateau"):
-        assert rates[-1] < 2e-3
+        assert lrs[-1] < 2e-3
 
 
 def test_a_recipe_reads_back(tmp_path: Path) -> None:

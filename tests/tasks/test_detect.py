@@ -42,12 +42,12 @@ WITH_BIAS = ("weight", "bias")
 
 
 @pytest.mark.parametrize("detector", BUILDERS)
-@pytest.mark.parametrize("place", range(6))
-def test_parameters_are_as_many_as_published(detector: str, place: int) -> None:
+@pytest.mark.parametrize("index", range(6))
+def test_parameters_are_as_many_as_published(detector: str, index: int) -> None:
     with torch.device("meta"):
-        model, classifier = BUILDERS[detector](NETWORKS[place]), twins.create_model(NETWORKS[place])
+        model, classifier = BUILDERS[detector](NETWORKS[index]), twins.create_model(NETWORKS[index])
     unused = sum(p.numel() for name, p in classifier.named_parameters() if name.startswith(("norm.", "head.")))
-    assert sum(p.numel() for p in model.parameters()) + unused == PUBLISHED_PARAMETERS[detector][place]
+    assert sum(p.numel() for p in model.parameters()) + unused == PUBLISHED_PARAMETERS[detector][index]
 
 
 def published_names(detector: str) -> set[str]:
@@ -244,10 +244,10 @@ def test_learning_rates_are_the_published_ones_at_every_update(name: str) -> Non
     schedule = make_schedule(recipe, optimizer, updates)
     first, second = recipe.decay_milestones
     for update in range(recipe.epochs * updates):
-        rate = recipe.lr * 0.1 ** ((update >= first * updates) + (update >= second * updates))
+        lr = recipe.lr * 0.1 ** ((update >= first * updates) + (update >= second * updates))
         if update < 500:
-            rate *= 1 - (1 - update / 500) * (1 - 0.001)
-        assert current_lr(optimizer) == pytest.approx(rate, rel=1e-12), update
+            lr *= 1 - (1 - update / 500) * (1 - 0.001)
+        assert current_lr(optimizer) == pytest.approx(lr, rel=1e-12), update
         after_update(schedule, update + 1)
 
 
@@ -336,11 +336,11 @@ def test_four_images_are_learnt_by_heart(
 def four(root: Path) -> None:
     """Leave four training images, the first of them empty, and make them the validation ones too."""
     path = root / "annotations" / "instances_train.json"
-    said = json.loads(path.read_text())
-    said["images"] = said["images"][:4]
-    said["annotations"] = [a for a in said["annotations"] if a["image_id"] > 996 and not a["iscrowd"]]
+    content = json.loads(path.read_text())
+    content["images"] = content["images"][:4]
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] > 996 and not a["iscrowd"]]
     for part in ("train", "val"):
-        (root / "annotations" / f"instances_{part}.json").write_text(json.dumps(said))
+        (root / "annotations" / f"instances_{part}.json").write_text(json.dumps(content))
     shutil.rmtree(root / "val")
     shutil.copytree(root / "train", root / "val")
 
@@ -369,10 +369,10 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
 
 def test_data_without_masks_trains_a_network_without(boxed_images: Path, tiny_detect_recipe: DetectRecipe) -> None:
     for path in boxed_images.glob("annotations/*.json"):
-        said = json.loads(path.read_text())
-        for annotation in said["annotations"]:
+        content = json.loads(path.read_text())
+        for annotation in content["annotations"]:
             del annotation["segmentation"]
-        path.write_text(json.dumps(said))
+        path.write_text(json.dumps(content))
     folder = fit(tiny_detect_recipe.replace(epochs=1)).folder
     assert not any("mask_head" in name for name in weights_of(folder))
     assert "val_mask_ap" not in log_of(folder)[-1]
@@ -383,9 +383,9 @@ def test_data_without_masks_trains_a_network_without(boxed_images: Path, tiny_de
 
 def test_masks_that_are_asked_for_must_be_there(boxed_images: Path, tiny_detect_recipe: DetectRecipe) -> None:
     path = boxed_images / "annotations" / "instances_train.json"
-    said = json.loads(path.read_text())
-    del said["annotations"][0]["segmentation"]
-    path.write_text(json.dumps(said))
+    content = json.loads(path.read_text())
+    del content["annotations"][0]["segmentation"]
+    path.write_text(json.dumps(content))
     task = Detection(tiny_detect_recipe)
     task.datasets()
     assert "objects without a segmentation (training): boxes alone" in task.notes
@@ -394,14 +394,14 @@ def test_masks_that_are_asked_for_must_be_there(boxed_images: Path, tiny_detect_
         Detection(tiny_detect_recipe.replace(model_kwargs=wanted)).datasets()
 
 
-def test_numbers_that_are_names_of_classes_are_not_taken_for_places(tiny_detect_recipe: DetectRecipe) -> None:
+def test_numbers_that_are_names_of_classes_are_not_taken_for_indices(tiny_detect_recipe: DetectRecipe) -> None:
     """A network of classes "0" and "1" does not fit data that has them the other way round."""
     files = list(Path(tiny_detect_recipe.data).glob("annotations/*.json"))
     for names, complaint in ((("0", "1"), None), (("1", "0"), "the one numbered 0 is '1' here and '0' there")):
         for path in files:
-            said = json.loads(path.read_text())
-            said["categories"] = [{"id": 7, "name": names[0]}, {"id": 40, "name": names[1]}]
-            path.write_text(json.dumps(said))
+            content = json.loads(path.read_text())
+            content["categories"] = [{"id": 7, "name": names[0]}, {"id": 40, "name": names[1]}]
+            path.write_text(json.dumps(content))
         task = Detection(tiny_detect_recipe, classes=("0", "1"))
         if complaint is None:
             task.datasets(evaluation_only=True)
@@ -434,7 +434,7 @@ def test_both_detectors_learn_the_embedded_set(detector: str) -> None:
 
 # The command line
 
-QUICK = [
+FAST = [
     *("--model-kwargs", *(f"{key}={','.join(map(str, value))}" for key, value in TINY.items()), "channels=8"),
     *("--img-size", "32", "--epochs", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu"),
     *("--detector", "retinanet"),
@@ -444,7 +444,7 @@ QUICK = [
 def test_train_eval_and_resume(boxed_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = str(tmp_path / "runs")
     argv = ["train", "--task", "detect", "--data", str(boxed_images), "--output", runs, "--name", "mine"]
-    assert main([*argv, *QUICK]) == 0
+    assert main([*argv, *FAST]) == 0
     folder = tmp_path / "runs" / "detect" / "mine"
     capsys.readouterr()
     assert main(["eval", "--weights", str(folder / "checkpoint.pth"), "--output", runs]) == 0
@@ -489,7 +489,7 @@ def test_one_line_for_what_cannot_be_used(
     boxed_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
 ) -> None:
     where = ["--task", "detect", "--data", str(boxed_images), "--output", str(tmp_path / "runs")]
-    assert message in refusal(capsys, "train", *where, *QUICK, *flags)
+    assert message in refusal(capsys, "train", *where, *FAST, *flags)
 
 
 def test_boxes_are_no_classes(boxed_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

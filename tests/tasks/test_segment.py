@@ -63,11 +63,11 @@ def test_published_recipes_are_found_by_the_originals_names(name: str) -> None:
     assert recipe.clip_grad is None
 
 
-def published_rate(head: str, update: int) -> float:
+def published_lr(head: str, update: int) -> float:
     if head == "semantic_fpn":
         return (1e-4 - 1e-6) * (1 - update / 80_000) ** 0.9 + 1e-6
-    rate = 6e-5 * (1 - update / 160_000)
-    return rate * (1 - (1 - update / 1500) * (1 - 1e-6)) if update < 1500 else rate
+    lr = 6e-5 * (1 - update / 160_000)
+    return lr * (1 - (1 - update / 1500) * (1 - 1e-6)) if update < 1500 else lr
 
 
 @pytest.mark.parametrize("name", [name for name in list_recipes("segment") if "_" in name])
@@ -78,10 +78,10 @@ def test_learning_rates_are_the_published_ones_at_every_update(name: str) -> Non
     assert recipe.lr is not None
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=recipe.lr)
     schedule = make_schedule(recipe, optimizer, recipe.steps_per_epoch)
-    assert current_lr(optimizer) == pytest.approx(published_rate(recipe.head, 0), rel=1e-12)
+    assert current_lr(optimizer) == pytest.approx(published_lr(recipe.head, 0), rel=1e-12)
     for update in [*range(1, 1600), *range(1600, recipe.epochs * recipe.steps_per_epoch, 997)]:
         after_update(schedule, update)
-        assert current_lr(optimizer) == pytest.approx(published_rate(recipe.head, update), rel=1e-12)
+        assert current_lr(optimizer) == pytest.approx(published_lr(recipe.head, update), rel=1e-12)
 
 
 @pytest.mark.parametrize(("name", "undecayed"), [("upernet_svt_small", "by name"), ("semantic_fpn_svt_small", "none")])
@@ -135,7 +135,7 @@ def test_a_run_leaves_everything_behind(tiny_segment_recipe: SegmentRecipe) -> N
     assert not twins.load_weights(model, folder / "checkpoint.pth").missing
 
 
-def test_a_small_network_learns_to_outline_squares(tiny_segment_recipe: SegmentRecipe) -> None:
+def test_a_small_network_learns_to_segment_squares(tiny_segment_recipe: SegmentRecipe) -> None:
     """Validation squares of 16 pixels, on maps of a quarter of that: all ground would be 25 %, perfect borders 100."""
     recipe = tiny_segment_recipe.replace(
         model_kwargs={**TINY, "embed_dims": (32, 32, 64, 64)}, head_channels=32, epochs=4, steps_per_epoch=40,
@@ -246,9 +246,9 @@ def test_metrics_are_those_of_a_plain_loop(tiny_segment_recipe: SegmentRecipe) -
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (tiny_segment_recipe.mean, tiny_segment_recipe.std))
         with torch.inference_mode():
             logits = model((view - mean) / std)
-        answer = F.interpolate(logits, mask.shape, mode="bilinear").argmax(1)[0].numpy()
-        for truth, said in zip(mask[mask != 255], answer[mask != 255], strict=True):
-            cells[truth, said] += 1
+        prediction = F.interpolate(logits, mask.shape, mode="bilinear").argmax(1)[0].numpy()
+        for truth, predicted in zip(mask[mask != 255], prediction[mask != 255], strict=True):
+            cells[truth, predicted] += 1
     union = cells.sum(0) + cells.sum(1) - cells.diagonal()
     ious = [100 * cells[i, i] / union[i] for i in range(3) if union[i]]
     row = log_of(folder)[-1]
@@ -276,7 +276,7 @@ def test_automatic_class_weights(tiny_segment_recipe: SegmentRecipe) -> None:
     assert task.class_weights.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 
 
-def test_class_weights_that_are_told_need_no_look_at_the_masks(tiny_segment_recipe: SegmentRecipe) -> None:
+def test_class_weights_that_are_given_need_no_look_at_the_masks(tiny_segment_recipe: SegmentRecipe) -> None:
     task = Segmentation(tiny_segment_recipe.replace(class_weights=("1", "2", "3"), check=False))
     task.datasets()
     assert task.class_weights is not None
@@ -319,7 +319,7 @@ def test_legends_name_the_commonest_classes_and_what_has_none() -> None:
 
 # The command line
 
-QUICK = [
+FAST = [
     *("--model-kwargs", *(f"{key}={','.join(map(str, value))}" for key, value in TINY.items())),
     *("--head-channels", "8", "--img-size", "32", "--epochs", "1", "--batch-size", "4", "--workers", "0"),
     *("--device", "cpu"),
@@ -327,10 +327,10 @@ QUICK = [
 
 
 def test_train_eval_and_resume(masked_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The task is said once: a checkpoint knows what it is for."""
+    """The task is given once: a checkpoint knows what it is for."""
     runs = str(tmp_path / "runs")
     argv = ["train", "--task", "segment", "--data", str(masked_images), "--output", runs, "--name", "mine"]
-    assert main([*argv, *QUICK]) == 0
+    assert main([*argv, *FAST]) == 0
     folder = tmp_path / "runs" / "segment" / "mine"
     capsys.readouterr()
     assert main(["eval", "--weights", str(folder / "checkpoint.pth"), "--output", runs]) == 0
@@ -391,14 +391,14 @@ def test_a_network_of_numbered_classes_takes_the_names_that_data_got_later(tiny_
 def test_steps_are_logged_with_the_rate_they_ran_at(tiny_segment_recipe: SegmentRecipe) -> None:
     recipe = tiny_segment_recipe.replace(sched="poly", decay_rate=1.0, min_lr=0.0, log_interval=1)
     folder = fit(recipe).folder  # two epochs of three updates
-    rates = [float(row.split(",")[3]) for row in (folder / "steps.csv").read_text().splitlines()[1:]]
-    assert rates == pytest.approx([1e-3 * (1 - update / 6) for update in range(6)])
+    lrs = [float(row.split(",")[3]) for row in (folder / "steps.csv").read_text().splitlines()[1:]]
+    assert lrs == pytest.approx([1e-3 * (1 - update / 6) for update in range(6)])
 
 
 def test_print_lr(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--recipe", "upernet_alt_gvt_s_512x512_160k_ade20k_swin_setting", "--print-lr"]) == 0
-    rates = json.loads(capsys.readouterr().out)
-    assert rates == pytest.approx([published_rate("upernet", 16_000 * epoch) for epoch in range(10)], rel=1e-12)
+    lrs = json.loads(capsys.readouterr().out)
+    assert lrs == pytest.approx([published_lr("upernet", 16_000 * epoch) for epoch in range(10)], rel=1e-12)
 
 
 def test_info_counts_what_was_published(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,7 +456,7 @@ def test_data_check_reads_whole_images(masked_images: Path, capsys: pytest.Captu
         path.write_bytes(b"")
     assert main(["data", "check", *where, "--bad-images", "skip"]) == 2
     assert "none of the images with masks can be read" in capsys.readouterr().out
-    assert "none of the images with masks" in refusal(capsys, "train", *where, *QUICK, "--bad-images", "skip")
+    assert "none of the images with masks" in refusal(capsys, "train", *where, *FAST, "--bad-images", "skip")
 
 
 def test_data_check_knows_of_crops_that_nothing_fills(masked_images: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -519,7 +519,7 @@ def test_one_line_for_what_cannot_be_used(
     if spoil:
         spoil(masked_images)
     where = ["--task", "segment", "--data", str(masked_images), "--output", str(tmp_path / "runs")]
-    assert message in refusal(capsys, "train", *where, *QUICK, *flags)
+    assert message in refusal(capsys, "train", *where, *FAST, *flags)
 
 
 def test_folders_of_masks_are_no_classes(

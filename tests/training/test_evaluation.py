@@ -89,9 +89,9 @@ def test_both_compute_as_the_weights_were_trained(
         assert not torch.equal(outputs(network, images), expected)
 
 
-@pytest.mark.parametrize(("published", "said"), [(None, "mask-both"), ("upernet_svt_small", "mask-both"),
+@pytest.mark.parametrize(("published", "padding"), [(None, "mask-both"), ("upernet_svt_small", "mask-both"),
                                                  ("silent.json", "mask-both"), ("zero.json", "zero")])  # fmt: skip
-def test_the_users_word_comes_first(tmp_path: Path, published: str | None, said: str) -> None:
+def test_the_users_choice_comes_first(tmp_path: Path, published: str | None, padding: str) -> None:
     theirs = describe(written_by("OpenMMLab", BUILDERS["upernet"]("svt_small", num_classes=3)), "theirs.pth")
     (tmp_path / "silent.json").write_text('{"task": "segment", "head_channels": 16}')
     (tmp_path / "zero.json").write_text(
@@ -101,8 +101,8 @@ def test_the_users_word_comes_first(tmp_path: Path, published: str | None, said:
         published = str(tmp_path / published)
     recipe = recipe_of_checkpoint(theirs, changes={"data": "x"}, published=published)
     assert isinstance(recipe, SegmentRecipe)
-    assert recipe.window_padding == said
-    assert recipe.model_kwargs["norm_eps"] == (1e-4 if said == "zero" else 1e-5)
+    assert recipe.window_padding == padding
+    assert recipe.model_kwargs["norm_eps"] == (1e-4 if padding == "zero" else 1e-5)
     user = {"data": "x", "window_padding": "mask", "model_kwargs": {"norm_eps": 1e-3}}
     recipe = recipe_of_checkpoint(theirs, changes=user, published=published)
     assert (recipe.window_padding, recipe.model_kwargs["norm_eps"]) == ("mask", 1e-3)
@@ -115,7 +115,7 @@ def test_the_original_commands_flags_get_the_dialects_epsilon() -> None:
     assert with_conventions(flags, theirs).model_kwargs == {"norm_eps": 1e-3}
 
 
-def test_what_was_decided_is_said_by_both(
+def test_both_commands_print_what_was_decided(
     tmp_path: Path, masked_images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     network = BUILDERS["semantic_fpn"]("svt_small", num_classes=3)
@@ -124,14 +124,14 @@ def test_what_was_decided_is_said_by_both(
     monkeypatch.setattr(evaluation, "write_evaluation", lambda run, task, *_: print(*task.notes))
     monkeypatch.chdir(tmp_path)
     weights = ("--weights", "theirs.pth", "--device", "cpu")
-    said = "weights of others (OpenMMLab): LayerNorm eps 1e-05, windows padded as "
+    line = "weights of others (OpenMMLab): LayerNorm eps 1e-05, windows padded as "
     assert main(["eval", *weights, "--data", str(masked_images)]) == 0
-    assert f"{said}mask-both\n" in capsys.readouterr().out
+    assert f"{line}mask-both\n" in capsys.readouterr().out
     assert main(["eval", *weights, "--data", str(masked_images), "--window-padding", "zero"]) == 0
-    assert f"{said}zero\n" in capsys.readouterr().out
+    assert f"{line}zero\n" in capsys.readouterr().out
     image = next((masked_images / "images" / "val").iterdir())
     assert main(["predict", str(image), *weights, "--no-draw"]) == 0
-    assert f"{said}mask-both\n" in capsys.readouterr().out
+    assert f"{line}mask-both\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["classify", "upernet", "retinanet"])

@@ -83,12 +83,12 @@ def test_the_best_is_remembered_over_a_stop(tiny_recipe: ClassifyRecipe) -> None
 
 
 def test_a_longer_schedule_counts_on_resuming(tiny_recipe: ClassifyRecipe) -> None:
-    """The rates of the added epochs are those that a run of that length has there."""
+    """The learning rates of the added epochs are those that a run of that length has there."""
     folder = fit(tiny_recipe.replace(epochs=1)).folder
     longer = tiny_recipe.replace(epochs=4, weight_decay=0.5)
     fit(longer, folder=folder, resume=folder / "checkpoint.pth")
-    rates = learning_rates(longer.resolve(processes=1), updates_per_epoch=6)
-    assert [row["train_lr"] for row in log_of(folder)[1:]] == pytest.approx(rates[1:], rel=1e-12)
+    lrs = learning_rates(longer.resolve(processes=1), updates_per_epoch=6)
+    assert [row["train_lr"] for row in log_of(folder)[1:]] == pytest.approx(lrs[1:], rel=1e-12)
     groups = torch.load(folder / "checkpoint.pth", weights_only=True)["optimizer"]["param_groups"]
     assert [group["weight_decay"] for group in groups] == [0.0, 0.5]
 
@@ -112,8 +112,8 @@ def test_optimiser_state_of_other_flags_is_refused(tiny_recipe: ClassifyRecipe, 
 def test_epochs_may_be_counted_from_a_later_one(tiny_recipe: ClassifyRecipe) -> None:
     recipe = tiny_recipe.replace(epochs=4)
     folder = fit(recipe, start_epoch=2).folder
-    rates = learning_rates(recipe.resolve(processes=1), updates_per_epoch=6)
-    assert [(row["epoch"], row["train_lr"]) for row in log_of(folder)] == [(2, rates[2]), (3, rates[3])]
+    lrs = learning_rates(recipe.resolve(processes=1), updates_per_epoch=6)
+    assert [(row["epoch"], row["train_lr"]) for row in log_of(folder)] == [(2, lrs[2]), (3, lrs[3])]
 
 
 def test_nothing_readable_is_val(tiny_recipe: ClassifyRecipe) -> None:
@@ -178,7 +178,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(
 
 
 def test_gradient_accumulation_equals_one_large_batch(tiny_recipe: ClassifyRecipe) -> None:
-    """Shuffling, rate and gradient are of the global batch, however it is divided."""
+    """Shuffling, learning rate and gradient are of the global batch, however it is divided."""
     plain = tiny_recipe.replace(epochs=1, opt="sgd", lr=0.01, drop_path=0.0, clip_grad=None)
     whole = fit(plain.replace(name="whole", batch_size=12)).folder
     parts = fit(plain.replace(name="parts", batch_size=4, grad_accum_steps=3)).folder

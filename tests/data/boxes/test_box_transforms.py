@@ -113,7 +113,7 @@ def test_published_sizes_of_1x(size: tuple[int, int], expected: tuple[int, int])
 
 
 def test_pixels_are_sampled_as_opencv_does() -> None:
-    """Of four pixels for one, the bilinear form without antialias sees the two in the middle, the nearest the first."""
+    """Of four pixels for one, bilinear resizing without antialias sees the two in the middle, the nearest the first."""
     levels = np.tile(np.array([0, 100, 200, 0], dtype=np.uint8), (16, 4))
     target = rectangles(16, 16, (0, 0, 16, 16))
     target["masks"][0] = torch.from_numpy(levels)
@@ -226,8 +226,8 @@ def test_boxes_masks_and_labels_stay_together(
     off = 1 + 64 / 16 * crop_prob  # a pixel where resized, times as much as a crop is enlarged
     for box, mask in zip(moved["boxes"], moved["masks"], strict=True):
         if mask.any():
-            outline = masks_to_boxes(mask[None])[0] + torch.tensor([0, 0, 1, 1])
-            torch.testing.assert_close(outline, box, atol=off, rtol=0)
+            bounds = masks_to_boxes(mask[None])[0] + torch.tensor([0, 0, 1, 1])
+            torch.testing.assert_close(bounds, box, atol=off, rtol=0)
         else:
             assert (box[2:] - box[:2]).min() < off
 
@@ -235,8 +235,8 @@ def test_boxes_masks_and_labels_stay_together(
 def test_crops_cut_boxes_and_drop_what_is_outside() -> None:
     """A grid of objects of 4 x 4; what each crop leaves of them follows from the rows and columns that it shows."""
     corners = [(x, y, x + 4, y + 4) for y in range(0, 16, 4) for x in range(0, 24, 4)]
-    grid, places = rectangles(16, 24, *corners), coordinates(16, 24)
-    target = {key: torch.cat([grid[key], places[key]]) for key in grid}
+    grid, positions = rectangles(16, 24, *corners), coordinates(16, 24)
+    target = {key: torch.cat([grid[key], positions[key]]) for key in grid}
     for pixels, moved in views(cropping(16, (5, 9)), black(16, 24), target, 40):
         masks = {"masks": moved["masks"][-2:]}
         rows, columns = seen(masks)

@@ -174,19 +174,19 @@ def test_an_image_is_reduced_only_where_twice_the_pixels_stay() -> None:
 
 
 @needs_turbo
-@pytest.mark.parametrize("form", [{}, {"progressive": True}, {"restart_marker_blocks": 3}, {"comment": b"said"}])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 3}, {"comment": b"said"}])
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 @pytest.mark.parametrize("box", [(0, 0, 40, 48), (31, 7, 250, 100), (3, 60, 223, 300), (100, 250, 400, 359)])
 def test_rows_below_the_crop_change_nothing(
     photographs: dict[str, list[Path]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    form: dict[str, object],
+    options: dict[str, object],
     subsampling: str,
     box: tuple[int, int, int, int],
 ) -> None:
     path = tmp_path / "a.jpg"
-    Image.open(photographs["small"][0]).save(path, subsampling=subsampling, **form)
+    Image.open(photographs["small"][0]).save(path, subsampling=subsampling, **options)
     decoded = []
     decode = need("simplejpeg", extra="turbo").decode_jpeg
 
@@ -225,14 +225,16 @@ def test_the_header_of_a_file_may_end_it_earlier(photographs: dict[str, list[Pat
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-@pytest.mark.parametrize("form", [{}, {"progressive": True}, {"comment": b"said"}, {"dpi": (72, 72)}, {"exif": True}])
-def test_sizes_are_pillows(form: dict[str, object], mode: str) -> None:
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"comment": b"said"}, {"dpi": (72, 72)}, {"exif": True}]
+)
+def test_sizes_are_pillows(options: dict[str, object], mode: str) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
     buffer = BytesIO()
-    Image.new(mode, (300, 1000)).save(buffer, "JPEG", **(form | ({"exif": exif} if "exif" in form else {})))
+    Image.new(mode, (300, 1000)).save(buffer, "JPEG", **(options | ({"exif": exif} if "exif" in options else {})))
     content = buffer.getvalue()
-    assert plain_size(content) == ((1000, 300) if mode == "RGB" and "exif" not in form else None)
+    assert plain_size(content) == ((1000, 300) if mode == "RGB" and "exif" not in options else None)
     assert plain_size(content[:20]) is plain_size(b"") is plain_size(content[2:]) is None
 
 

@@ -1,4 +1,4 @@
-"""Images and masks on their way into a segmenter: sizes, alignment, and each distortion against a plain form."""
+"""What a segmenter sees of images and masks: sizes, alignment, and each distortion beside a plain implementation."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_crops_lie_everywhere() -> None:
 
 
 def test_crops_avoid_one_class_alone() -> None:
-    """19 of the 161 places are good: one draw finds 12 % of them, eleven draws 75 %."""
+    """19 of the 161 positions are good: one draw finds 12 % of them, eleven draws 75 %."""
     image, mask = labelled(columns(40, [0] * 150 + [1] * 50))
 
     def share_of_good(cat_max_ratio: float) -> float:
@@ -337,8 +337,8 @@ def test_views_for_evaluation_have_a_size_each_and_the_mask_its_own() -> None:
 def half_pixel_bilinear(levels: np.ndarray, height: int, width: int) -> np.ndarray:
     """(H, W) to (height, width), one output pixel at a time, by the four pixels around its centre."""
 
-    def around(place: int, new: int, old: int) -> tuple[int, int, float]:
-        centre = max((place + 0.5) * old / new - 0.5, 0)
+    def around(index: int, new: int, old: int) -> tuple[int, int, float]:
+        centre = max((index + 0.5) * old / new - 0.5, 0)
         return int(centre), min(int(centre) + 1, old - 1), centre - int(centre)
 
     out = np.empty((height, width))
