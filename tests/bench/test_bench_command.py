@@ -36,7 +36,7 @@ def test_json_alone_goes_to_stdout(
     assert main(["bench", "--json", "--out", str(tmp_path), "-b", "1"]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)["rows"] == rows
-    assert printed.err.startswith("1/1: classifier, twins_svt_small, 224 x 224, batch 1\n")
+    assert "1/1: classifier, twins_svt_small, 224 x 224, batch 1\n" in printed.err  # behind what is not installed
 
 
 @pytest.mark.parametrize("raised", [True, False])
