@@ -1,6 +1,8 @@
 // The sublayers of the network, each over passes of tokens that stay in a core's own cache from end to end.
 #pragma once
 
+#include <type_traits>
+
 #include "attention.h"
 #include "linear.h"
 #include "norm.h"
@@ -47,7 +49,8 @@ TWINS_INLINE void add_to(float* to, Vec value) { store(to, load(to) + value); }
 
 // Where attention writes what is sealed later, from row `first` on.
 template <class D> TWINS_INLINE auto rows_from(const Rows<D>& rows, int first) {
-  return AttendedRows{rows.written() + first * rows.written_stride(), rows.written_stride()};
+  auto* written = rows.written() + first * rows.written_stride();
+  return AttendedRows<std::remove_pointer_t<decltype(written)>>{written, rows.written_stride()};
 }
 
 // What products do with their values: write them as rows of floats, or add them to tokens that lie anywhere.
