@@ -6,11 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..recipes import TASKS, Recipe, recipe_class
-from .recipe_flags import add_flag, fields_of, given
-
-# What networks of a task are called, where a flag is of one task alone.
-_KINDS = {"classify": "classifiers", "segment": "segmenters", "detect": "detectors"}
+from ..recipes import NETWORK_OF_TASK, TASKS, Recipe, fields_of, recipe_class
+from .recipe_flags import add_flag, given
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -41,7 +38,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         for field in fields_of(recipe_class(task), "predict"):
             default = "as in its run" + ("" if field.default is None else f", or {field.default}")
             default = field.metadata["unless_given"].get("predict", default)
-            help_text = f"{_KINDS[task]}: {field.metadata['help']} (default: {default})"
+            help_text = f"{NETWORK_OF_TASK[task]}s: {field.metadata['help']} (default: {default})"
             add_flag(parser, recipe_class(task), field, help_text)
     return parser
 

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from ..recipes import TASKS, Recipe, recipe_class, tuples_for_lists
+from ..recipes import TASKS, Recipe, fields_of, recipe_class, tuples_for_lists
 
 TASKS_HELP = "classify: one label an image; detect: a box, and a mask, for each object; segment: a class for each pixel"
 FLAGS_OF_TASK = "Flags differ by task: `--task detect --help` shows those of detection, and so on."
@@ -30,11 +30,6 @@ def add_recipe_flags(parser: argparse.ArgumentParser, recipe: Recipe, command: s
         default = field.metadata["unless_given"].get(command, default)
         add_flag(group, type(recipe), field, f"{field.metadata['help']} (default: {default})")
     parser.set_defaults(flags_of_other_tasks=_flags_of_other_tasks(recipe.task, command))
-
-
-def fields_of(cls: type[Recipe], command: str) -> list[dataclasses.Field[Any]]:
-    """The fields of a recipe that are flags of a command."""
-    return [field for field in dataclasses.fields(cls) if command in field.metadata.get("commands", ())]
 
 
 def add_flag(group: Any, cls: type[Recipe], field: dataclasses.Field[Any], help_text: str) -> None:

@@ -23,7 +23,7 @@ from ..heads.detection import DETECTORS, SURE
 from ..heads.segmentation import SEGMENTERS
 from ..heads.sliding_window import best_class, slide_logits
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
-from ..recipes import DetectRecipe, SegmentRecipe
+from ..recipes import NETWORK_OF_TASK, TASKS, DetectRecipe, SegmentRecipe, fields_of, recipe_class
 from ..zoo import create_model, model_name
 from .predictions import Classified, Detected, Segmented
 
@@ -193,14 +193,10 @@ _PREDICTORS: dict[str, Callable[..., Predictor[Any]]] = {
     "segment": SegmentPredictor,
     "detect": DetectPredictor,
 }
-_KINDS = {"classify": "classifier", "segment": "segmenter", "detect": "detector"}
+# Beside `topk`, what `twins predict` takes of the recipes; no two tasks have one of the same name.
 _TASK_OF_SETTING = {
     "topk": "classify",
-    "slide": "segment",
-    "slide_stride": "segment",
-    "conf": "detect",
-    "iou": "detect",
-    "max_det": "detect",
+    **{field.name: task for task in TASKS for field in fields_of(recipe_class(task), "predict")},
 }
 
 
@@ -254,6 +250,6 @@ def load_predictor(
             raise TwinsError(f"no setting {name!r} of predictors{nearest(name, list(_TASK_OF_SETTING))}")
         if _TASK_OF_SETTING[name] != task:
             flag = "--" + name.replace("_", "-")
-            meant_for, kind = _KINDS[_TASK_OF_SETTING[name]], _KINDS[task]
+            meant_for, kind = NETWORK_OF_TASK[_TASK_OF_SETTING[name]], NETWORK_OF_TASK[task]
             raise TwinsError(f"{flag} is for {meant_for}s; {info.source} is a {kind}")
     return _PREDICTORS[task](info, chosen, ema, **settings)

@@ -10,14 +10,17 @@ from ..errors import TwinsError, nearest
 from .base import Recipe, one_number_a_class, read_json, tuples_for_lists, two_positive
 from .classify import CLASSIFY, ClassifyRecipe
 from .detect import DETECT, DETECT_ALIASES, DetectRecipe
+from .fields import fields_of
 from .segment import SEGMENT, SEGMENT_ALIASES, SegmentRecipe
 
 __all__ = [
+    "NETWORK_OF_TASK",
     "TASKS",
     "ClassifyRecipe",
     "DetectRecipe",
     "Recipe",
     "SegmentRecipe",
+    "fields_of",
     "find_recipe",
     "list_recipes",
     "one_number_a_class",
@@ -31,6 +34,7 @@ __all__ = [
 _CLASSES: dict[str, type[Recipe]] = {"classify": ClassifyRecipe, "segment": SegmentRecipe, "detect": DetectRecipe}
 _RECIPES: dict[str, Mapping[str, Recipe]] = {"classify": CLASSIFY, "segment": SEGMENT, "detect": DETECT}
 TASKS = tuple(_CLASSES)
+NETWORK_OF_TASK = {"classify": "classifier", "segment": "segmenter", "detect": "detector"}  # what people call it
 _ALIASES: dict[str, dict[str, str]] = {"classify": {}, "segment": SEGMENT_ALIASES, "detect": DETECT_ALIASES}
 
 

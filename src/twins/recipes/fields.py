@@ -65,6 +65,11 @@ def flag(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def fields_of(cls: type[Any], command: str) -> list[dataclasses.Field[Any]]:
+    """The fields of a recipe that are flags of a command."""
+    return [field for field in dataclasses.fields(cls) if command in field.metadata.get("commands", ())]
+
+
 def check_value(field: dataclasses.Field[Any], value: Any) -> None:
     """Raises TwinsError for a value that a field does not take; None is what all of them take."""
     if value is None:

@@ -104,9 +104,11 @@ class Classification:
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy with the batch's labels, whether one class or, once mixed, a distribution."""
         smoothing = 0.0 if batch.labels.is_floating_point() else self.recipe.smoothing
-        weight = None if self.class_weights is None else self.class_weights.to(batch.images.device)
+        if self.class_weights is not None:  # kept there: a copy at every batch would make the host wait for the GPU
+            self.class_weights = self.class_weights.to(batch.images.device)
         logits = model(batch.images)
-        return {"loss": F.cross_entropy(logits.float(), batch.labels, weight, label_smoothing=smoothing)}
+        loss = F.cross_entropy(logits.float(), batch.labels, self.class_weights, label_smoothing=smoothing)
+        return {"loss": loss}
 
     @torch.inference_mode()
     def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:

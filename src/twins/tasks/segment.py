@@ -100,11 +100,12 @@ class Segmentation(DensePrediction[MaskedImages, Tensor, Masked]):
 
         So an image that is mostly ignored weighs less, and one that is wholly ignored weighs nothing.
         """
-        weight = None if self.class_weights is None else self.class_weights.to(batch.images.device)
+        if self.class_weights is not None:  # kept there: a copy at every batch would make the host wait for the GPU
+            self.class_weights = self.class_weights.to(batch.images.device)
         importance = {"decode_head": 1.0, "auxiliary_head": self.recipe.auxiliary_weight}
         return {
             head: importance[head]
-            * F.cross_entropy(logits.float(), batch.labels, weight, ignore_index=IGNORED, reduction="sum")
+            * F.cross_entropy(logits.float(), batch.labels, self.class_weights, ignore_index=IGNORED, reduction="sum")
             / batch.labels.numel()
             for head, logits in model(batch.images, all_heads=True).items()
         }
