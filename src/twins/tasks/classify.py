@@ -63,6 +63,8 @@ class Classification:
         if self.classes:
             val = val.relabelled(self.classes)
         self.classes = val.classes
+        parts = [val] if train is None or evaluation_only else [train, val]
+        self.notes += dict.fromkeys(warning for part in parts for warning in part.warnings)  # both may be of one folder
         if train is not None and not evaluation_only:
             self.class_weights = _class_weights(self.recipe.class_weights, train)
         if self._turbo(val):
@@ -131,11 +133,13 @@ class Classification:
         """The outcome of a check of all images."""
         parts = dict(zip(("training", "validation"), open_labelled(self.recipe), strict=True))
         counts, errors = {}, []
+        left_out: list[str] = []
         for part, images in parts.items():
             assert images is not None
             counts[part] = torch.bincount(torch.tensor(images.labels), minlength=len(images.classes)).tolist()
             errors += [f"{part}: unreadable image {name}" for name in self._unreadable(part, images)]
             self.classes = images.classes
+            left_out += images.warnings
         empty = [
             f"{part}: no image of {self.classes[i]}" for part, ns in counts.items() for i, n in enumerate(ns) if not n
         ]
@@ -144,7 +148,7 @@ class Classification:
             columns=("class", *counts),
             rows=tuple((name, *(str(ns[i]) for ns in counts.values())) for i, name in enumerate(self.classes)),
             errors=tuple(errors),
-            warnings=tuple(empty),
+            warnings=(*dict.fromkeys(left_out), *empty),
         )
 
     def draw_samples(self, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ class LabelledImages:
     images: Sequence[Path] | np.ndarray
     labels: Sequence[int]
     classes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()  # what was left out of the data, a line each
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,7 +55,7 @@ class LabelledImages:
             if name not in classes:
                 raise TwinsError(f"class {name!r} of the data is not among the {len(classes)} that the network knows")
         new_label = [classes.index(name) for name in self.classes]
-        return LabelledImages(self.images, [new_label[label] for label in self.labels], classes)
+        return replace(self, labels=[new_label[label] for label in self.labels], classes=classes)
 
     def subset(self, indices: Sequence[int]) -> LabelledImages:
         """The images at these indices, in this order."""
@@ -63,4 +64,4 @@ class LabelledImages:
             kept: Sequence[Path] | np.ndarray = images[list(indices)]
         else:
             kept = [images[i] for i in indices]
-        return LabelledImages(kept, [self.labels[i] for i in indices], self.classes)
+        return replace(self, images=kept, labels=[self.labels[i] for i in indices])
