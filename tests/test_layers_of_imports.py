@@ -20,7 +20,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # From the bottom up: a package or module imports from the lines above its own, and within itself.
 LAYERS = (
-    ("deprecated", "errors"),
+    ("deprecated", "errors", "shown_text"),
     ("ops", "optional_dependencies"),
     ("atomic_write", "class_names", "model", "model_names", "preprocessing", "progress"),
     ("checkpoints", "cuda_graphs", "distributed", "flops", "timm"),

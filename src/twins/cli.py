@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from .commands import INTERRUPTED
 from .errors import TwinsError, nearest
 from .recipes import TASKS, find_recipe, task_of_recipe
+from .shown_text import print_whatever_it_holds, shown
 
 if TYPE_CHECKING:
     from .checkpoints.info import CheckpointInfo
@@ -33,11 +34,12 @@ WITH_RECIPE = ("train", "eval", "data")  # whose flags are fields of a task's re
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status: 0, 2 for what the user can fix, 130 after Ctrl-C."""
+    print_whatever_it_holds()
     try:
         args = parse(list(sys.argv[1:] if argv is None else argv))
         return int(args.run(args))
     except TwinsError as error:
-        print(f"twins: {error}", file=sys.stderr)
+        print(f"twins: {shown(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -8,6 +8,7 @@ from ..data.check_results import DatasetStatistics
 from ..errors import TwinsError
 from ..optional_dependencies import need
 from ..recipes import Recipe
+from ..shown_text import shown
 from ..tasks import make_task
 
 
@@ -41,13 +42,13 @@ def print_statistics(statistics: DatasetStatistics) -> None:
     for index, column in enumerate(statistics.columns):
         table.add_column(column, justify="right" if index else "left")
     for row in statistics.rows:
-        table.add_row(*row)
+        table.add_row(*map(shown, row))
     console = rich.Console(soft_wrap=True, highlight=False, markup=False)
     for part in statistics.parts:
         console.print(part)
     console.print(table)
     for kind, lines in (("warning", statistics.warnings), ("error", statistics.errors)):
         for line in lines:
-            console.print(f"{kind}: {line}")
+            console.print(f"{kind}: {shown(line)}")
     if not statistics.errors:
         console.print("nothing here keeps a network from learning")

@@ -18,6 +18,7 @@ import torch
 from ..atomic_write import atomic_file
 from ..errors import TwinsError
 from ..recipes import Recipe
+from ..shown_text import shown
 
 
 class RunFolder:
@@ -59,8 +60,9 @@ class RunFolder:
             beside.write_bytes(names + newline + rows)
 
     def say(self, text: str = "") -> None:
-        """Print a line, and keep it in `console.txt`."""
+        """Print a line, and keep it in `console.txt`; what names of files may do to a terminal is escaped."""
         if self.main:
+            text = shown(text)
             print(text, flush=True)
             with (self / "console.txt").open("a", encoding="utf-8") as file:
                 file.write(text + "\n")
