@@ -211,7 +211,7 @@ MISTYPED = [
     (["train", "--opt", "adamww"], "--opt adamww"),
     (["train", "--epochs", "0"], "--epochs must be 1 or more, not 0"),
     (["train", "--batch-size", "0"], "--batch-size must be 1 or more, not 0"),
-    (["train", "--workers", "-1"], "--workers must be 0 or more, not -1"),
+    (["train", "--workers", "-1"], "--workers must be between 0 and 1024, not -1"),
     (["train", "--val-split", "2"], "--val-split must be between 0 and 1, not 2.0"),
     (["train", "--img-size", "0"], "--img-size must be 1 or more, not 0"),
     (["train", "--freeze-stages", "5"], "--freeze-stages must be between 0 and 4, not 5"),
@@ -248,7 +248,7 @@ def test_the_task_of_a_file_decides_which_flags_count(
 ) -> None:
     """Flags that no task has, and values that none takes, are refused before the file is read; then its task counts."""
     file = str(tmp_path / "segmenter.pth")
-    meta = {"task": "segment", "create_model": {}}
+    meta = {"task": "segment", "head": "upernet", "create_model": {}}
     torch.save({"format": "twins-1", "model": {"weight": torch.zeros(1)}, "meta": meta}, file)
     argv = ["eval" if flag == "--weights" else "train", flag, file]
     assert "unknown argument --slid (did you mean --slide" in refusal(capsys, *argv, "--slid", "32")
@@ -281,7 +281,8 @@ def test_resume_without_a_file_takes_the_newest_unfinished_run(
         folder.mkdir(parents=True)
         meta = {"task": "classify", "create_model": {}, "recipe": recipe.to_dict()}
         weights = {"weight": torch.zeros(1)}
-        torch.save({"format": "twins-1", "model": weights, "optimizer": {}, "meta": meta}, folder / "checkpoint.pth")
+        state = {"optimizer": {"state": {}, "param_groups": []}, "epoch": 0}
+        torch.save({"format": "twins-1", "model": weights, **state, "meta": meta}, folder / "checkpoint.pth")
     (tmp_path / "classify" / "mine" / "summary.json").touch()
     started: list[tuple[int, Any, Any]] = []
 
@@ -298,7 +299,10 @@ def test_resume_without_a_file_takes_the_newest_unfinished_run(
 
 @pytest.mark.parametrize(("checkpoint", "message"), [
     ({"model": {"weight": torch.zeros(1)}}, "weights without optimiser state cannot be resumed; pass it as --weights"),
-    ({"model": {"weight": torch.zeros(1)}, "optimizer": {}}, "no recipe inside; a checkpoint of the original"),
+    ({"model": {"weight": torch.zeros(1)}, "optimizer": {}}, "optimizer holds {}, not the state of an optimiser"),
+    ({"model": {"weight": torch.zeros(1)}, "optimizer": {"state": {}, "param_groups": []}}, "has no `epoch`"),
+    ({"model": {"weight": torch.zeros(1)}, "optimizer": {"state": {}, "param_groups": []}, "epoch": 0},
+     "no recipe inside; a checkpoint of the original"),
 ])  # fmt: skip
 def test_what_cannot_be_resumed(
     checkpoint: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -5,14 +5,20 @@ A checkpoint stores its network's preprocessing, so that images are made ready a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from reprlib import repr as shortened
 from typing import TYPE_CHECKING, Any, Self
+
+from .errors import TwinsError, nearest
 
 if TYPE_CHECKING:  # recipes need these classes, and the command line recipes, long before torch
     from torch import Tensor
 
 Size = tuple[int, int]  # height, width
+
+LONGEST_SIDE = 16384  # pixels: more would be a gigabyte of floats in one image, whatever claims it
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of red, green and blue in [0, 1]
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -27,6 +33,20 @@ def fitted_size(size: Size, resize: tuple[int, int], factor: float = 1.0) -> Siz
     shrink = min(longest / max(size), shortest / min(size))
     height, width = (max(int(side * shrink + 0.5), 1) for side in size)
     return height, width
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_sides(name: str, sides: object, count: int = 1) -> None:
+    """Raises TwinsError unless these are so many sides of an image, in pixels."""
+    if (
+        not isinstance(sides, tuple)
+        or len(sides) != count
+        or not all(type(n) is int and 1 <= n <= LONGEST_SIDE for n in sides)
+    ):
+        raise TwinsError(f"preprocessing: {name} must be between 1 and {LONGEST_SIDE} pixels, not {shortened(sides)}")
 
 
 class Preprocessing:
@@ -61,8 +81,24 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """What `to_dict` stored, also where a file format has made lists of its tuples."""
+        """What `to_dict` stored, also where a file format has made lists of its tuples.
+
+        Raises TwinsError for a field that is not there, and for values by which no image can be made ready.
+        """
+        known = cls.__dataclass_fields__  # type: ignore[attr-defined]  # every subclass is a dataclass
+        for name in fields:
+            if name not in known:
+                raise TwinsError(f"preprocessing has no {shortened(name)}{nearest(str(name), list(known))}")
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+    def __post_init__(self) -> None:
+        """Raises TwinsError for values by which no image can be made ready."""
+        for name in ("mean", "std"):
+            numbers = getattr(self, name)
+            if not isinstance(numbers, tuple) or not numbers or not all(_is_number(number) for number in numbers):
+                raise TwinsError(f"preprocessing: {name} takes a number for each channel, not {shortened(numbers)}")
+        if len(self.mean) != len(self.std) or not all(self.std):
+            raise TwinsError("preprocessing: mean and std take a number for each channel, std none that is 0")
 
 
 @dataclass(frozen=True)
@@ -74,6 +110,12 @@ class ClassifyPreprocessing(Preprocessing):
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_sides("img_size", (self.img_size,))
+        if not _is_number(self.crop_pct) or not self.img_size <= LONGEST_SIDE * self.crop_pct <= LONGEST_SIDE * 2:
+            raise TwinsError(f"preprocessing: crop_pct must be a share of the resized image, not {self.crop_pct!r}")
+
 
 @dataclass(frozen=True)
 class SegmentPreprocessing(Preprocessing):
@@ -82,6 +124,10 @@ class SegmentPreprocessing(Preprocessing):
     resize: tuple[int, int] = (2048, 512)  # longest and shortest side in pixels
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_sides("resize", self.resize, count=2)
 
     def to_float(self, pixels: Tensor) -> Tensor:
         """As `Preprocessing.to_float`, but by multiplication with 1 / 255, as torchvision's to_dtype.
@@ -101,6 +147,10 @@ class DetectPreprocessing(Preprocessing):
     max_size: int = 1333  # unless the longest would have more than this
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_sides("min_size and max_size", (self.min_size, self.max_size), count=2)
 
     def of_network(self) -> dict[str, Any]:
         """The same as keywords of the detectors, which resize and normalise images in [0, 1] themselves."""

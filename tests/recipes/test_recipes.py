@@ -132,7 +132,7 @@ def test_unknown_recipe_names_the_nearest() -> None:
 
 @pytest.mark.parametrize(("values", "message"), [
     ({"sched": "cosin"}, "--sched must be one of cosine, step"),
-    ({"epochs": "three"}, "--epochs must be 1 or more, not 'three'"),
+    ({"epochs": "three"}, "mine.json: --epochs takes a whole number, not 'three'"),
     ({"smoothing": 1.5}, "--smoothing must be between 0 and 1, not 1.5"),
 ])  # fmt: skip
 def test_values_are_checked_wherever_they_come_from(values: dict[str, object], message: str) -> None:

@@ -23,6 +23,7 @@ from ..preprocessing import (
 from .coco_classes import COCO
 from .keys import TWINS, Dialect, dialect_of, public_names
 from .read import read_checkpoint, state_dict_of
+from .schema import check_meta
 
 _PREPROCESSING: dict[str, type[Preprocessing]] = {
     "classify": ClassifyPreprocessing,
@@ -113,6 +114,7 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
     dialect = dialect_of(checkpoint, stored)
     ours, meta = dialect is TWINS, _meta_of(checkpoint)
     if ours and "create_model" in meta:
+        check_meta(meta, stored, source)
         facts = meta
     else:
         seen = _facts_of_weights(public_names(stored), dialect)
@@ -121,6 +123,10 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
     count = settings.get("num_classes", 0)
     published = COCO if task == "detect" and count == len(COCO) and not ours else {}
     named = tuple(facts.get("classes") or ())
+    try:
+        preprocessing = None if task is None else _PREPROCESSING[task].from_dict(facts.get("preprocessing") or {})
+    except TwinsError as error:
+        raise TwinsError(f"{source}: {error}") from error
     return CheckpointInfo(
         source=source,
         checkpoint=checkpoint,
@@ -133,7 +139,7 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
         classes=named or tuple(published.values()) or numbered(count),
         classes_named=bool(named),
         category_ids=tuple(facts.get("category_ids") or published or range(1, count + 1)),
-        preprocessing=None if task is None else _PREPROCESSING[task].from_dict(facts.get("preprocessing") or {}),
+        preprocessing=preprocessing,
         recipe=facts.get("recipe"),
         has_ema=bool(state_dict_of(checkpoint, ema=True)),
     )

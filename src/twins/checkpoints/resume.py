@@ -17,6 +17,7 @@ from ..atomic_write import atomic_file
 from ..errors import TwinsError
 from .info import CheckpointInfo, read_info
 from .load import load_weights
+from .schema import check_training_fields
 
 FORMAT = "twins-1"
 
@@ -117,6 +118,7 @@ def read_training_checkpoint(source: str | os.PathLike[str] | CheckpointInfo) ->
     info = read_info(source)
     if not holds_training_state(info):
         raise TwinsError(f"{info.source}: weights without optimiser state cannot be resumed; pass it as --weights")
+    check_training_fields(info.checkpoint, info.source)
     return info
 
 

@@ -48,8 +48,9 @@ def run(args: argparse.Namespace) -> int:
     settings = {"topk": args.topk} if "topk" in args else {}
     for task in TASKS:
         settings |= given(args, recipe_class(task), "predict")
-    for name in ("device", "model"):
-        Recipe.check_field(name, getattr(args, name))
+    Recipe.check_field("device", args.device)
+    if args.model is not None:
+        Recipe.check_field("model", args.model)
     from ..predict import find_images, load_predictor, read_names, write_predictions  # heavy, so after the checks
     from ..training.run_folder import free_folder
 

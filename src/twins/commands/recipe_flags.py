@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import types
-import typing
 from collections.abc import Callable
 from typing import Any
 
 from ..recipes import TASKS, Recipe, fields_of, recipe_class, tuples_for_lists
+from ..recipes.values import hints_of, takes_several, value_type, without_none
 
 TASKS_HELP = "classify: one label an image; detect: a box, and a mask, for each object; segment: a class for each pixel"
 FLAGS_OF_TASK = "Flags differ by task: `--task detect --help` shows those of detection, and so on."
@@ -34,9 +33,9 @@ def add_recipe_flags(parser: argparse.ArgumentParser, recipe: Recipe, command: s
 
 def add_flag(group: Any, cls: type[Recipe], field: dataclasses.Field[Any], help_text: str) -> None:
     """One field of a recipe as a flag of a parser or a group of one."""
-    hint = _hints(cls)[field.name]
-    kind = _value_type(hint)
-    optional = _without_none(hint) is not hint
+    hint = hints_of(cls)[field.name]
+    kind = value_type(hint)
+    optional = without_none(hint) is not hint
     settings: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": help_text.replace("%", "%%")}
     if kind is bool:
         settings["action"] = argparse.BooleanOptionalAction
@@ -44,7 +43,7 @@ def add_flag(group: Any, cls: type[Recipe], field: dataclasses.Field[Any], help_
         settings |= {"nargs": "+", "metavar": "KEY=VALUE", "type": _key_value, "action": _IntoDict}
     else:
         settings["type"] = _or_none(kind) if optional else kind
-        if typing.get_origin(_without_none(hint)) is tuple:
+        if takes_several(hint):
             settings["nargs"] = "+"
         if field.metadata["choices"]:
             settings["choices"] = field.metadata["choices"]
@@ -55,11 +54,11 @@ def add_flag(group: Any, cls: type[Recipe], field: dataclasses.Field[Any], help_
 
 def given(args: argparse.Namespace, cls: type[Recipe], command: str) -> dict[str, Any]:
     """The fields of a recipe that were set on the command line. Raises TwinsError for values that they do not take."""
-    fields = [field for field in fields_of(cls, command) if field.name in args]
-    for field in fields:
-        cls.check_field(field.name, getattr(args, field.name))
-    values = {field.name: getattr(args, field.name) for field in fields}
-    return tuples_for_lists({name: None if value == [None] else value for name, value in values.items()})
+    values = {field.name: getattr(args, field.name) for field in fields_of(cls, command) if field.name in args}
+    values = tuples_for_lists({name: None if value == [None] else value for name, value in values.items()})
+    for name, value in values.items():
+        cls.check_field(name, value)
+    return values
 
 
 def _flags_of_other_tasks(task: str, command: str) -> dict[str, list[str]]:
@@ -84,29 +83,6 @@ def _spellings(field: dataclasses.Field[Any]) -> list[str]:
 class _IntoDict(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         setattr(namespace, self.dest, dict(values))
-
-
-_hints_of: dict[type[Recipe], dict[str, Any]] = {}
-
-
-def _hints(cls: type[Recipe]) -> dict[str, Any]:
-    """The fields' types, evaluated once."""
-    if cls not in _hints_of:
-        _hints_of[cls] = typing.get_type_hints(cls)
-    return _hints_of[cls]
-
-
-def _without_none(hint: Any) -> Any:
-    if isinstance(hint, types.UnionType):
-        return next(part for part in typing.get_args(hint) if part is not types.NoneType)
-    return hint
-
-
-def _value_type(hint: Any) -> Any:
-    hint = _without_none(hint)
-    if typing.get_origin(hint) is tuple:
-        return typing.get_args(hint)[0]
-    return typing.get_origin(hint) or hint
 
 
 def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:

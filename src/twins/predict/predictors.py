@@ -24,6 +24,7 @@ from ..heads.segmentation import SEGMENTERS
 from ..heads.sliding_window import best_class, slide_logits
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
 from ..recipes import NETWORK_OF_TASK, TASKS, DetectRecipe, SegmentRecipe, fields_of, recipe_class
+from ..recipes.values import folder_name
 from ..zoo import create_model, model_name
 from .predictions import Classified, Detected, Segmented
 
@@ -93,8 +94,8 @@ class Predictor(Generic[Prediction]):
 
     @property
     def name(self) -> str:
-        """That of the run which trained the network, or else the network's, as "twins_svt_small"."""
-        return str((self.info.recipe or {}).get("name") or self.info.model)
+        """That of the run which trained the network, or else the network's, as "twins_svt_small"; fit for a folder."""
+        return folder_name(str((self.info.recipe or {}).get("name") or self.info.model))
 
     def read(self, image: ImageSource) -> Image.Image:
         """A file or PIL image -> the upright PIL image, RGB or grey. Raises UnreadableImageError."""

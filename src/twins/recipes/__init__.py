@@ -12,6 +12,7 @@ from .classify import CLASSIFY, ClassifyRecipe
 from .detect import DETECT, DETECT_ALIASES, DetectRecipe
 from .fields import fields_of
 from .segment import SEGMENT, SEGMENT_ALIASES, SegmentRecipe
+from .values import folder_name
 
 __all__ = [
     "NETWORK_OF_TASK",
@@ -74,9 +75,12 @@ def stored_recipe(fields: Mapping[str, Any], task: str, source: str) -> Recipe:
 
     Raises TwinsError for a recipe of another task, and for fields that recipes do not have.
     """
-    if fields["task"] != task:
-        raise TwinsError(f"{source}: was trained to {fields['task']}: leave --task {task} out")
-    return recipe_class(task).from_dict(dict(fields), source=source)
+    of_task = fields.get("task")
+    if of_task in TASKS and of_task != task:
+        raise TwinsError(f"{source}: was trained to {of_task}: leave --task {task} out")
+    name = fields.get("name")  # some earlier runs were named like a path
+    cleaned = {"name": folder_name(name)} if isinstance(name, str) else {}
+    return recipe_class(task).from_dict({**fields, **cleaned}, source=source)
 
 
 def task_of_recipe(name: str) -> str | None:

@@ -8,12 +8,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any, Self
 
 from ..errors import TwinsError, nearest
 from ..model_names import model_name
 from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from .fields import SHARE, SOME, TRAIN_DATA, TRAIN_EVAL, TRAIN_EVAL_DATA, check_device_name, check_value, flag
+from .fields import SHARE, SOME, TRAIN_DATA, TRAIN_EVAL, TRAIN_EVAL_DATA, flag
+from .values import check_device_name, check_path, check_run_name, check_value, hints_of
 
 # The small Twins-SVT that learns the embedded sets on a CPU.
 SMALL_SVT = {"embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8), "depths": (2, 2, 4, 2)}
@@ -29,11 +31,11 @@ class Recipe:
     task: str = "classify"
 
     name: str | None = flag(
-        None, "name of the run's folder; none: the recipe's, or else the network's", group="run",
+        None, "name of the run's folder; none: the recipe's, or else the network's", group="run", check=check_run_name,
         commands=TRAIN_EVAL, unless_given={"eval": "eval"},
     )  # fmt: skip
     output: str = flag(
-        "runs", "where runs are kept: OUTPUT/TASK/NAME", group="run",
+        "runs", "where runs are kept: OUTPUT/TASK/NAME", group="run", check=check_path,
         commands=TRAIN_EVAL_DATA, unless_given={"eval": "runs"},
     )  # fmt: skip
     exist_ok: bool = flag(
@@ -46,7 +48,7 @@ class Recipe:
     )  # fmt: skip
     workers: int | None = flag(
         None, "processes per rank that load data; none: the cores at hand", "-j", "--num-workers", group="run",
-        within=(0, math.inf), commands=TRAIN_EVAL_DATA,
+        within=(0, 1024), commands=TRAIN_EVAL_DATA,
     )  # fmt: skip
 
     model: str = flag(
@@ -58,7 +60,7 @@ class Recipe:
     )
     weights: str | None = flag(
         None, "start from the weights in this file, of any dialect; none: from random ones", "--finetune",
-        group="model",
+        group="model", check=check_path,
     )  # fmt: skip
     drop: float = flag(0.0, "dropout probability", group="model", within=SHARE)
     drop_path: float = flag(0.1, "stochastic depth: probability at the last block", group="model")
@@ -72,7 +74,7 @@ class Recipe:
 
     data: str = flag(
         "digits", "a folder of images, or `digits` for the embedded scans (a folder of that name: ./digits)",
-        "--data-path", group="data",
+        "--data-path", group="data", check=check_path,
         commands=TRAIN_EVAL_DATA, unless_given={"eval": "the validation images of the checkpoint's run"},
     )  # fmt: skip
     val_split: float = flag(
@@ -174,7 +176,7 @@ class Recipe:
         """Raises TwinsError for a value that the field of this name does not take, whatever the others hold."""
         field = cls.__dataclass_fields__[name]
         if field.metadata:
-            check_value(field, value)
+            check_value(field, hints_of(cls)[name], value)
 
     @property
     def evaluation_batch(self) -> int:
@@ -191,12 +193,20 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: str) -> Self:
-        """Read a recipe back; `source` names the file in errors. Raises TwinsError for a field that is not there."""
+        """Read a recipe back; `source` names the file in errors.
+
+        Raises TwinsError for a field that is not there, and for a value that it does not take.
+        """
         known = [f.name for f in dataclasses.fields(cls)]
         for key in values:
             if key not in known:
-                raise TwinsError(f"{source}: unknown field {key!r}{nearest(key, known)}")
-        return cls(**tuples_for_lists(values))
+                raise TwinsError(f"{source}: unknown field {shortened(key)}{nearest(str(key), known)}")
+        if values.get("task", cls.task) != cls.task:
+            raise TwinsError(f"{source}: a recipe to {shortened(values['task'])}, not to {cls.task}: pass --task")
+        try:
+            return cls(**tuples_for_lists(values))
+        except TwinsError as error:
+            raise TwinsError(f"{source}: {error}") from error
 
     def resolve(self, processes: int) -> Self:
         """Fill in the batch size and the learning rate for so many processes.

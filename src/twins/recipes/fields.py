@@ -7,8 +7,6 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..errors import TwinsError, nearest
-
 # Bounds of a number, both of them included.
 ANY = (-math.inf, math.inf)
 SOME = (1, math.inf)
@@ -68,30 +66,3 @@ def flag(
 def fields_of(cls: type[Any], command: str) -> list[dataclasses.Field[Any]]:
     """The fields of a recipe that are flags of a command."""
     return [field for field in dataclasses.fields(cls) if command in field.metadata.get("commands", ())]
-
-
-def check_value(field: dataclasses.Field[Any], value: Any) -> None:
-    """Raises TwinsError for a value that a field does not take; None is what all of them take."""
-    if value is None:
-        return
-    (least, most), choices, check = (field.metadata[key] for key in ("within", "choices", "check"))
-    name = "--" + field.name.replace("_", "-")
-    if choices and value not in choices:
-        raise TwinsError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-    if (least, most) != ANY and not (isinstance(value, int | float) and least <= value <= most):
-        span = f"{least} or more" if most == math.inf else f"between {least} and {most}"
-        raise TwinsError(f"{name} must be {span}, not {value!r}")
-    if check is not None:
-        check(value)
-
-
-# Devices by PyTorch's names; whether one is there, only PyTorch can tell.
-_DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla")
-
-
-def check_device_name(name: str) -> None:
-    """Raises TwinsError for a name that is none of a device: neither "cpu" nor "cuda:1" nor the like."""
-    kind = name.partition(":")[0]
-    if kind not in _DEVICES:
-        hint = nearest(kind, _DEVICES)
-        raise TwinsError(f"--device {name}: no such device{hint}; use auto, cuda, cuda:N, mps or cpu")

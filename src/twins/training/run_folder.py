@@ -9,6 +9,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterable
+from glob import escape
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def free_folder(parent: Path, name: str) -> Path:
 def newest_unfinished(recipe: Recipe) -> Path | None:
     """The newest run of the recipe's name that has a checkpoint and no `summary.json` yet."""
     name = recipe.name or recipe.model
-    folders = Path(recipe.output, recipe.task).glob(f"{name}*")
+    folders = Path(recipe.output, recipe.task).glob(f"{escape(name)}*")
     return _newest_unfinished(f for f in folders if f.name == name or f.name.removeprefix(name).isdigit())
 
 

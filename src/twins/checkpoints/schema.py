@@ -1,0 +1,136 @@
+"""The fields of a checkpoint of ours, checked once where it is read: under their names a file may hold anything.
+
+What passes is of the type that the rest of the package counts on, and claims no network that is out of all proportion
+to the weights in the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from reprlib import repr as shortened
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ..errors import TwinsError
+from ..model import VARIANTS
+
+HEADS = {"segment": ("upernet", "semantic_fpn"), "detect": ("mask_rcnn", "retinanet")}
+TASKS = ("classify", *HEADS)
+
+_LARGEST_SETTING = 4096  # of a network, beyond what the file's own tensors measure: more than any published one has
+
+
+class _Field(NamedTuple):
+    """What a field holds, in words, and whether a value is that."""
+
+    holds: str
+    fits: Callable[[Any], bool]
+
+
+def _one_of(*names: str) -> _Field:
+    return _Field(f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names)
+
+
+def _list_of(kind: type, words: str) -> _Field:
+    return _Field(f"a list of {words}", lambda v: isinstance(v, list | tuple) and all(type(item) is kind for item in v))
+
+
+def _whole_number(least: int) -> _Field:
+    return _Field(f"a whole number from {least} up", lambda value: type(value) is int and least <= value < 2**53)
+
+
+def _table(of: Callable[[Any], bool] = lambda value: True, words: str = "fields by name") -> _Field:
+    return _Field(
+        words,
+        lambda value: isinstance(value, Mapping) and all(isinstance(k, str) and of(v) for k, v in value.items()),
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_setting(value: Any) -> bool:
+    """Whether a keyword of a network may have this value: a name, a number, or a list of numbers."""
+    if isinstance(value, list | tuple):
+        return all(_is_number(item) and math.isfinite(item) for item in value)
+    return value is None or isinstance(value, str | bool) or (_is_number(value) and math.isfinite(value))
+
+
+def _is_optimizer_state(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and isinstance(value.get("state"), Mapping)
+        and all(type(key) is int and isinstance(state, Mapping) for key, state in value["state"].items())
+        and isinstance(value.get("param_groups"), list)
+        and all(
+            isinstance(group, Mapping) and isinstance(group.get("params"), list) and _is_number(group.get("lr"))
+            for group in value["param_groups"]
+        )
+    )
+
+
+_FIELDS_OF_META = {
+    "task": _one_of(*TASKS),
+    "name": _one_of(*VARIANTS),
+    "head": _one_of(*HEADS["segment"]),
+    "detector": _one_of(*HEADS["detect"]),
+    "create_model": _table(_is_setting, "keywords of a network, each a name, a number or a list of numbers"),
+    "classes": _list_of(str, "names"),
+    "category_ids": _list_of(int, "whole numbers"),
+    "preprocessing": _table(),
+    "recipe": _table(),
+}
+
+_FIELDS_OF_TRAINING = {
+    "epoch": _whole_number(-1),
+    "step": _whole_number(0),
+    "optimizer": _Field("the state of an optimiser, with `state` and `param_groups`", _is_optimizer_state),
+    "scaler": _table(),
+    "totals": _table(_is_number, "sums by name"),
+    "under_way": _table(_is_number, "sums by name"),
+    "best": _table(),
+    "meta": _table(),
+}
+
+
+def check_meta(meta: Mapping[str, Any], weights: Mapping[str, Tensor], source: str) -> None:
+    """Raises TwinsError, naming file and field, for what no run of ours writes into a checkpoint of these `weights`."""
+    _check(meta, _FIELDS_OF_META, f"{source}: meta")
+    task, settings = meta.get("task"), meta["create_model"]
+    if task in HEADS and (meta.get("head") or meta.get("detector")) not in HEADS[task]:
+        raise TwinsError(f"{source}: meta names no head ({' or '.join(HEADS[task])}), which a network to {task} has")
+    for name in ("classes", "category_ids"):
+        count = settings.get("num_classes")
+        if meta.get(name) and count and len(meta[name]) != count:
+            raise TwinsError(f"{source}: meta has {len(meta[name])} {name} for a network of {count} classes")
+    _check_proportions(settings, weights, source)
+
+
+def check_training_fields(checkpoint: Mapping[str, Any], source: str) -> None:
+    """Raises TwinsError, naming file and field, for what no run writes into a checkpoint that is to be resumed."""
+    _check(checkpoint, _FIELDS_OF_TRAINING, source)
+    for name in ("epoch", "optimizer"):
+        if checkpoint.get(name) is None:
+            raise TwinsError(f"{source}: has no `{name}`, without which no run can go on; pass it as --weights")
+
+
+def _check(fields: Mapping[str, Any], known: Mapping[str, _Field], where: str) -> None:
+    """Fields that are not there, or None, are for those to say who need them."""
+    for name, field in known.items():
+        if fields.get(name) is not None and not field.fits(fields[name]):
+            raise TwinsError(f"{where}: {name} holds {shortened(fields[name])}, not {field.holds}: the file is damaged")
+
+
+def _check_proportions(settings: Mapping[str, Any], weights: Mapping[str, Tensor], source: str) -> None:
+    """Raises TwinsError for keywords that would make a network far larger than the file's."""
+    longest = max((size for tensor in weights.values() for size in tensor.shape), default=0)
+    for name, value in settings.items():
+        numbers = [n for n in (value if isinstance(value, list | tuple) else [value]) if _is_number(n)]
+        within = all(0 <= n <= max(longest, _LARGEST_SETTING) for n in numbers)
+        if name == "depths":
+            within = within and sum(numbers) <= len(weights)
+        if not within:
+            raise TwinsError(f"{source}: meta claims {name}={shortened(value)}, far more than the file has weights for")

@@ -1,0 +1,79 @@
+"""What a checkpoint's fields hold is checked once, where it is read: anything else than a run writes is one line."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from twins.checkpoints.info import describe, read_info
+from twins.checkpoints.resume import read_training_checkpoint
+from twins.errors import TwinsError
+
+OLD_RUNS = Path(__file__).parents[1] / "old_runs"
+TASKS = ("classify", "segment", "detect")
+ODD = (0, -1, 10**30, 1.5, float("nan"), True, "", "x", "\0", b"x", [], [1], ["a", 1], {}, {"a": 1}, {1: 2},
+       torch.ones(2), [[]], {"params": []})  # fmt: skip
+
+
+def checkpoint_of(task: str) -> dict[str, Any]:
+    return copy.deepcopy(dict(read_info(OLD_RUNS / task / "checkpoint.pth").checkpoint))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_a_run_writes_passes(task: str) -> None:
+    info = read_training_checkpoint(OLD_RUNS / task / "checkpoint.pth")
+    assert (info.task, info.source) == (task, str(OLD_RUNS / task / "checkpoint.pth"))
+
+
+@pytest.mark.parametrize(("field", "value", "message"), [
+    ("task", "clasify", "meta: task holds 'clasify', not one of classify, segment, detect"),
+    ("name", ["a"], r"meta: name holds \['a'\], not one of twins_pcpvt_small"),
+    ("create_model", {"depths": [1, 1, 1, 10**9]}, r"meta claims depths=\[1, 1, 1, 1000000000\], far more"),
+    ("create_model", {"embed_dims": [8, 8, 16, 10**5]}, "meta claims embed_dims="),
+    ("create_model", {"num_classes": 4}, "meta has 3 classes for a network of 4 classes"),
+    ("create_model", {"window_size": float("inf")}, "meta: create_model holds .* not keywords of a network"),
+    ("classes", [1, 2, 3], r"meta: classes holds \[1, 2, 3\], not a list of names"),
+    ("preprocessing", {"img_size": 10**5}, "preprocessing: img_size must be between 1 and 16384 pixels"),
+    ("preprocessing", {"img_size": 64, "crop_pct": 0.0}, "preprocessing: crop_pct must be a share"),
+    ("preprocessing", {"nope": 1}, "preprocessing has no 'nope'"),
+    ("preprocessing", {"mean": []}, r"preprocessing: mean takes a number for each channel, not \(\)"),
+    ("preprocessing", {"std": [1.0, 1.0, 0.0]}, "preprocessing: mean and std take a number for each channel, std none"),
+    ("recipe", "x", "meta: recipe holds 'x', not fields by name"),
+])  # fmt: skip
+def test_a_field_of_meta_that_no_run_writes_is_named(field: str, value: Any, message: str) -> None:
+    checkpoint = checkpoint_of("classify")
+    checkpoint["meta"][field] = value
+    with pytest.raises(TwinsError, match=f"^odd.pth: {message}"):
+        describe(checkpoint, "odd.pth")
+
+
+def test_dense_networks_need_a_head() -> None:
+    checkpoint = checkpoint_of("segment")
+    checkpoint["meta"]["head"] = None
+    with pytest.raises(TwinsError, match=r"^odd.pth: meta names no head \(upernet or semantic_fpn\)"):
+        describe(checkpoint, "odd.pth")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_odd_fields_never_lead_to_anything_but_one_line(task: str, tmp_path: Path) -> None:
+    """Those that pass are described; those that do not are a TwinsError of one line that names the file."""
+    whole = checkpoint_of(task)
+    messages = []
+    for field in (*(("meta", name) for name in whole["meta"]), *((name,) for name in whole)):
+        for value in ODD:
+            try:
+                read_training_checkpoint(describe(_with(whole, field, value), "odd.pth"))
+            except TwinsError as error:
+                messages.append(str(error))
+    assert len(messages) > 100
+    assert [m for m in messages if "\n" in m or not m.startswith("odd.pth: ")] == []
+
+
+def _with(checkpoint: dict[str, Any], field: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """The checkpoint with another value in a field, or in one of a field's own."""
+    name, *below = field
+    return {**checkpoint, name: _with(checkpoint[name], tuple(below), value) if below else value}
