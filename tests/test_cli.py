@@ -299,7 +299,8 @@ def test_resume_without_a_file_takes_the_newest_unfinished_run(
 
 @pytest.mark.parametrize(("checkpoint", "message"), [
     ({"model": {"weight": torch.zeros(1)}}, "weights without optimiser state cannot be resumed; pass it as --weights"),
-    ({"model": {"weight": torch.zeros(1)}, "optimizer": {}}, "optimizer holds {}, not the state of an optimiser"),
+    ({"model": {"weight": torch.zeros(1)}, "optimizer": {}, "epoch": 0},
+     "optimizer holds {}, not the state of an optimiser"),
     ({"model": {"weight": torch.zeros(1)}, "optimizer": {"state": {}, "param_groups": []}}, "has no `epoch`"),
     ({"model": {"weight": torch.zeros(1)}, "optimizer": {"state": {}, "param_groups": []}, "epoch": 0},
      "no recipe inside; a checkpoint of the original"),

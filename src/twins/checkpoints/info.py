@@ -123,10 +123,6 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
     count = settings.get("num_classes", 0)
     published = COCO if task == "detect" and count == len(COCO) and not ours else {}
     named = tuple(facts.get("classes") or ())
-    try:
-        preprocessing = None if task is None else _PREPROCESSING[task].from_dict(facts.get("preprocessing") or {})
-    except TwinsError as error:
-        raise TwinsError(f"{source}: {error}") from error
     return CheckpointInfo(
         source=source,
         checkpoint=checkpoint,
@@ -139,7 +135,7 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
         classes=named or tuple(published.values()) or numbered(count),
         classes_named=bool(named),
         category_ids=tuple(facts.get("category_ids") or published or range(1, count + 1)),
-        preprocessing=preprocessing,
+        preprocessing=_preprocessing_of(facts, source),
         recipe=facts.get("recipe"),
         has_ema=bool(state_dict_of(checkpoint, ema=True)),
     )
@@ -177,6 +173,20 @@ class DenseHead(NamedTuple):
 def _meta_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     meta = checkpoint.get("meta")
     return meta if isinstance(meta, Mapping) else {}
+
+
+def _preprocessing_of(facts: Mapping[str, Any], source: str) -> Preprocessing | None:
+    """What makes images ready for the network. Raises TwinsError for what makes none ready."""
+    if facts.get("task") is None:
+        return None
+    try:
+        preprocessing = _PREPROCESSING[facts["task"]].from_dict(facts.get("preprocessing") or {})
+    except TwinsError as error:
+        raise TwinsError(f"{source}: {error}") from error
+    channels = facts["create_model"].get("in_chans", 3)
+    if len(preprocessing.mean) != channels:
+        raise TwinsError(f"{source}: preprocessing of {len(preprocessing.mean)} channels for a network of {channels}")
+    return preprocessing
 
 
 def _facts_of_weights(weights: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Any]:

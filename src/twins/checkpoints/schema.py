@@ -7,7 +7,7 @@ to the weights in the file.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from reprlib import repr as shortened
 from typing import Any, NamedTuple
 
@@ -84,6 +84,8 @@ _FIELDS_OF_META = {
     "recipe": _table(),
 }
 
+_COUNTS = {"num_classes": _whole_number(0), "in_chans": _whole_number(1)}  # among the keywords of a network
+
 _FIELDS_OF_TRAINING = {
     "epoch": _whole_number(-1),
     "step": _whole_number(0),
@@ -98,8 +100,11 @@ _FIELDS_OF_TRAINING = {
 
 def check_meta(meta: Mapping[str, Any], weights: Mapping[str, Tensor], source: str) -> None:
     """Raises TwinsError, naming file and field, for what no run of ours writes into a checkpoint of these `weights`."""
-    _check(meta, _FIELDS_OF_META, f"{source}: meta")
+    _check(meta, _FIELDS_OF_META, f"{source}: meta", required=("create_model",))
     task, settings = meta.get("task"), meta["create_model"]
+    _check(
+        settings, _COUNTS, f"{source}: meta.create_model", required=tuple(name for name in _COUNTS if name in settings)
+    )
     if task in HEADS and (meta.get("head") or meta.get("detector")) not in HEADS[task]:
         raise TwinsError(f"{source}: meta names no head ({' or '.join(HEADS[task])}), which a network to {task} has")
     for name in ("classes", "category_ids"):
@@ -111,17 +116,17 @@ def check_meta(meta: Mapping[str, Any], weights: Mapping[str, Tensor], source: s
 
 def check_training_fields(checkpoint: Mapping[str, Any], source: str) -> None:
     """Raises TwinsError, naming file and field, for what no run writes into a checkpoint that is to be resumed."""
-    _check(checkpoint, _FIELDS_OF_TRAINING, source)
-    for name in ("epoch", "optimizer"):
-        if checkpoint.get(name) is None:
-            raise TwinsError(f"{source}: has no `{name}`, without which no run can go on; pass it as --weights")
+    _check(checkpoint, _FIELDS_OF_TRAINING, source, required=("epoch", "optimizer"))
 
 
-def _check(fields: Mapping[str, Any], known: Mapping[str, _Field], where: str) -> None:
-    """Fields that are not there, or None, are for those to say who need them."""
+def _check(fields: Mapping[str, Any], known: Mapping[str, _Field], where: str, required: Sequence[str]) -> None:
+    """Raises TwinsError for a field that holds something else; those not required may be missing, or None."""
     for name, field in known.items():
-        if fields.get(name) is not None and not field.fits(fields[name]):
-            raise TwinsError(f"{where}: {name} holds {shortened(fields[name])}, not {field.holds}: the file is damaged")
+        value = fields.get(name)
+        if value is None and name in required:
+            raise TwinsError(f"{where}: has no `{name}` ({field.holds}): the file is damaged")
+        if value is not None and not field.fits(value):
+            raise TwinsError(f"{where}: {name} holds {shortened(value)}, not {field.holds}: the file is damaged")
 
 
 def _check_proportions(settings: Mapping[str, Any], weights: Mapping[str, Tensor], source: str) -> None:

@@ -14,8 +14,8 @@ from typing import Any, Self
 from ..errors import TwinsError, nearest
 from ..model_names import model_name
 from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from .fields import SHARE, SOME, TRAIN_DATA, TRAIN_EVAL, TRAIN_EVAL_DATA, flag
-from .values import check_device_name, check_path, check_run_name, check_value, hints_of
+from .fields import NOT_NEGATIVE, SHARE, SOME, TRAIN_DATA, TRAIN_EVAL, TRAIN_EVAL_DATA, flag
+from .values import check_betas, check_device_name, check_path, check_run_name, check_value, hints_of
 
 # The small Twins-SVT that learns the embedded sets on a CPU.
 SMALL_SVT = {"embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8), "depths": (2, 2, 4, 2)}
@@ -63,7 +63,7 @@ class Recipe:
         group="model", check=check_path,
     )  # fmt: skip
     drop: float = flag(0.0, "dropout probability", group="model", within=SHARE)
-    drop_path: float = flag(0.1, "stochastic depth: probability at the last block", group="model")
+    drop_path: float = flag(0.1, "stochastic depth: probability at the last block", group="model", within=SHARE)
     window_padding: str = flag(
         "mask", "how windows that stick out of the map are filled up", group="model",
         choices=("mask", "zero", "mask-both"), commands=TRAIN_EVAL,
@@ -109,17 +109,21 @@ class Recipe:
         "auto", "float16 (scaled losses) or bfloat16; auto: float16 on a GPU", group="loop",
         choices=("auto", "float16", "bfloat16"), commands=TRAIN_EVAL,
     )  # fmt: skip
-    clip_grad: float | None = flag(5.0, "clip the gradient to this norm; none: do not", group="loop")
+    clip_grad: float | None = flag(
+        5.0, "clip the gradient to this norm; none: do not", group="loop", within=NOT_NEGATIVE
+    )
     model_ema: bool = flag(False, "keep and evaluate a moving average of the weights", group="loop")
     model_ema_decay: float = flag(0.9999, "decay of the moving average", group="loop", within=SHARE)
 
     opt: str = flag("adamw", "optimiser, by timm's name", group="optimiser")
-    opt_eps: float | None = flag(None, "epsilon of the optimiser; none: its own default", group="optimiser")
-    opt_betas: tuple[float, ...] | None = flag(
-        None, "betas of the optimiser; none: its own defaults", group="optimiser"
+    opt_eps: float | None = flag(
+        None, "epsilon of the optimiser; none: its own default", group="optimiser", within=NOT_NEGATIVE
     )
-    momentum: float = flag(0.9, "momentum of SGD", group="optimiser")
-    weight_decay: float = flag(0.05, "weight decay", group="optimiser")
+    opt_betas: tuple[float, ...] | None = flag(
+        None, "betas of the optimiser; none: its own defaults", group="optimiser", check=check_betas, within=SHARE
+    )
+    momentum: float = flag(0.9, "momentum of SGD", group="optimiser", within=NOT_NEGATIVE)
+    weight_decay: float = flag(0.05, "weight decay", group="optimiser", within=NOT_NEGATIVE)
     decay_on: str = flag(
         "weights",
         "what decays: weights (not norms, biases, positional encodings), all-but-norms (of the backbone, nor "
@@ -129,12 +133,17 @@ class Recipe:
     )
     layer_decay: float | None = flag(
         None, "multiply the learning rate by this for each layer further down; none: the same everywhere",
-        group="optimiser",
+        group="optimiser", within=SHARE,
     )  # fmt: skip
 
-    lr: float | None = flag(None, "peak learning rate itself, whatever the batch; none: by LR_BASE", group="schedule")
+    lr: float | None = flag(
+        None, "peak learning rate itself, whatever the batch; none: by LR_BASE", group="schedule", within=NOT_NEGATIVE
+    )
     lr_base: float = flag(
-        1e-3, "peak learning rate for a global batch of LR_BASE_SIZE; scales with the batch", group="schedule"
+        1e-3,
+        "peak learning rate for a global batch of LR_BASE_SIZE; scales with the batch",
+        group="schedule",
+        within=NOT_NEGATIVE,
     )
     lr_base_size: int = flag(1024, "the global batch that LR_BASE is for", group="schedule", within=SOME)
     sched: str = flag(
@@ -143,26 +152,32 @@ class Recipe:
     )  # fmt: skip
     sched_unit: str = flag("step", "the learning rate changes after each", group="schedule", choices=("epoch", "step"))
     sched_lag: int = flag(0, "epochs that the learning rate runs behind (the published runs: 1)", group="schedule")
-    warmup_epochs: float = flag(5, "epochs of linear warm-up", group="schedule")
+    warmup_epochs: float = flag(5, "epochs of linear warm-up", group="schedule", within=NOT_NEGATIVE)
     warmup_steps: int | None = flag(
         None, "updates of warm-up; none: by WARMUP_EPOCHS", group="schedule", within=(0, math.inf)
     )
     warmup_multiplies: bool = flag(
         False, "the warm-up is a factor on the schedule from its first step, not a ramp before it", group="schedule"
     )
-    warmup_lr: float = flag(1e-6, "learning rate at the start of the warm-up", group="schedule")
-    min_lr: float = flag(1e-5, "learning rate at the end", group="schedule")
-    decay_epochs: float = flag(30, "epochs between drops (step)", group="schedule")
+    warmup_lr: float = flag(1e-6, "learning rate at the start of the warm-up", group="schedule", within=NOT_NEGATIVE)
+    min_lr: float = flag(1e-5, "learning rate at the end", group="schedule", within=NOT_NEGATIVE)
+    decay_epochs: float = flag(30, "epochs between drops (step)", group="schedule", within=NOT_NEGATIVE)
     decay_milestones: tuple[int, ...] = flag(
         (), "first epoch of each lower learning rate, counted from 0 (multistep)", group="schedule"
     )
-    decay_rate: float = flag(0.1, "factor of a drop (step, plateau), or power (poly)", "--dr", group="schedule")
-    patience_epochs: int = flag(10, "epochs without a better metric before a drop (plateau)", group="schedule")
+    decay_rate: float = flag(
+        0.1, "factor of a drop (step, plateau), or power (poly)", "--dr", group="schedule", within=NOT_NEGATIVE
+    )
+    patience_epochs: int = flag(
+        10, "epochs without a better metric before a drop (plateau)", group="schedule", within=NOT_NEGATIVE
+    )
     lr_noise: tuple[float, ...] | None = flag(
         None, "noise on the learning rate between these shares of the run; none: no noise", group="schedule"
     )
-    lr_noise_pct: float = flag(0.67, "limit of the noise, as a share of the learning rate", group="schedule")
-    lr_noise_std: float = flag(1.0, "standard deviation of the noise", group="schedule")
+    lr_noise_pct: float = flag(
+        0.67, "limit of the noise, as a share of the learning rate", group="schedule", within=NOT_NEGATIVE
+    )
+    lr_noise_std: float = flag(1.0, "standard deviation of the noise", group="schedule", within=NOT_NEGATIVE)
 
     def __post_init__(self) -> None:
         """Raises TwinsError for a value that its flag would not take, wherever it came from."""

@@ -11,6 +11,7 @@ from typing import Any
 ANY = (-math.inf, math.inf)
 SOME = (1, math.inf)
 SHARE = (0, 1)
+NOT_NEGATIVE = (0, math.inf)
 
 # Every field is a flag of `twins train`; some are flags of other commands too.
 TRAIN = ("train",)
@@ -27,7 +28,7 @@ def flag(
     group: str,
     choices: tuple[str, ...] = (),
     within: tuple[float, float] = ANY,
-    check: Callable[[str], Any] | None = None,
+    check: Callable[[Any], Any] | None = None,
     commands: tuple[str, ...] = TRAIN,
     unless_given: Mapping[str, str] | None = None,
 ) -> Any:

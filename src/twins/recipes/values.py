@@ -9,6 +9,7 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import PurePath
 from reprlib import repr as shortened
 from typing import Any
@@ -108,6 +109,12 @@ def check_device_name(name: str) -> None:
     if kind not in _DEVICES:
         hint = nearest(kind, _DEVICES)
         raise TwinsError(f"--device {name}: no such device{hint}; use auto, cuda, cuda:N, mps or cpu")
+
+
+def check_betas(betas: Sequence[float]) -> None:
+    """Raises TwinsError unless these are the decays of an optimiser's moving averages: Adam's two, Adan's three."""
+    if len(betas) not in (2, 3) or max(betas) >= 1:
+        raise TwinsError(f"--opt-betas takes two or three numbers below 1, not {' '.join(map(str, betas)) or 'none'}")
 
 
 _LONGEST_NAME = 200  # bytes: file systems take 255, of which a number and the name of a file being written are a part
