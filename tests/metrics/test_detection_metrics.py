@@ -46,16 +46,17 @@ def boxed_images(*objects: Objects, classes: int = 2) -> BoxedImages:
 def objects_at(
     boxes: Any, labels: Any, crowd: Any = False, segmentations: tuple[Segmentation | None, ...] = ()
 ) -> Objects:
-    """Boxes are x, y, width, height."""
+    """Boxes are x, y, width, height; without `segmentations` those of objects that are no crowds fill them."""
     boxes = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    count = len(boxes)
-    return Objects(
-        boxes,
-        np.array(labels, dtype=np.int64),
-        np.broadcast_to(np.array(crowd, dtype=bool), count),
-        0.8 * boxes[:, 2] * boxes[:, 3],
-        segmentations or (None,) * count,
-    )
+    crowd = np.broadcast_to(np.array(crowd, dtype=bool), len(boxes))
+    filled = (None if c else filling(box) for box, c in zip(boxes, crowd, strict=True))
+    areas = 0.8 * boxes[:, 2] * boxes[:, 3]
+    return Objects(boxes, np.array(labels, dtype=np.int64), crowd, areas, segmentations or tuple(filled))
+
+
+def filling(box: np.ndarray) -> Segmentation:
+    x, y, width, height = box
+    return [np.array([x, y, x, y + height, x + width, y + height, x + width, y])]
 
 
 def detections_at(boxes: Any, labels: Any, scores: Any) -> Detections:
@@ -127,6 +128,17 @@ def test_images_that_nobody_looked_at_are_left_out() -> None:
     metrics.update(1, NOTHING)
     assert dict(metrics.compute())["ar100"] == pytest.approx(100 / 3)
     assert metrics.per_class().objects.tolist() == [3, 0]
+
+
+def test_masks_of_an_object_without_a_segmentation_count_neither_way() -> None:
+    """Its box is looked for as any other; a mask in it is neither right nor wrong, and to miss it costs nothing."""
+    boxes = [[10, 10, 20, 20], [80, 80, 20, 20]]
+    truth = boxed_images(objects_at(boxes, [0, 0], segmentations=(filling(np.array(boxes[0])), None)))
+    both = detections_at([[80, 80, 100, 100], [10, 10, 30, 30]], [0, 0], [0.9, 0.8])
+    one = {name: values[1:] for name, values in both.items()}
+    for found, ap in ((both, 100), (one, 100 * 51 / 101)):
+        metrics = dict(counted(truth, {0: found}).compute())
+        assert (metrics["ap"], metrics["mask_ap"]) == (pytest.approx(ap), pytest.approx(100))
 
 
 def test_a_crowd_takes_any_number_of_detections() -> None:

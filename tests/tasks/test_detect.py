@@ -150,6 +150,32 @@ def test_without_a_mask_head_it_is_faster_rcnn() -> None:
     assert model.eval()([torch.rand(3, 64, 70)])[0].keys() == {"boxes", "scores", "labels"}
 
 
+def losses_of(model: Detector, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    torch.manual_seed(0)  # of the proposals that are sampled
+    return model(images, targets)
+
+
+def test_an_object_without_a_mask_is_learnt_by_its_box_alone() -> None:
+    """Whatever its mask is said to be, no loss and no gradient follows from it."""
+    model = tiny("mask_rcnn").train()
+    images = [torch.rand(3, 64, 70), torch.rand(3, 64, 64)]
+    first, second = a_target([[4.0, 6.0, 30.0, 40.0], [32.0, 8.0, 60.0, 50.0]], (64, 70)), a_target([], (64, 64))
+    every = losses_of(model, images, [first, second])
+    same = losses_of(model, images, [first | {"has_mask": torch.tensor([True, True])}, second])
+    assert same == every  # bit for bit
+    without = first | {"has_mask": torch.tensor([True, False])}
+    emptied = without | {"masks": first["masks"] * torch.tensor([1, 0], dtype=torch.uint8)[:, None, None]}
+    one, other = (losses_of(model, images, [target, second]) for target in (without, emptied))
+    assert one == other
+    assert {name for name in every if one[name] != every[name]} == {"loss_mask"}
+    none = losses_of(model, images, [first | {"has_mask": torch.tensor([False, False])}, second])
+    assert none["loss_mask"] == 0
+    none["loss_mask"].backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if "mask_head" in name}
+    assert gradients
+    assert all(gradient is not None and (gradient == 0).all() for gradient in gradients.values())
+
+
 def spoilt(**changes: Any) -> dict[str, Any]:
     target = a_target([[4.0, 6.0, 30.0, 40.0]], (64, 70)) | changes
     return {name: value for name, value in target.items() if value is not None}
@@ -165,6 +191,7 @@ def spoilt(**changes: Any) -> dict[str, Any]:
     ([spoilt(labels=torch.tensor([2]))], "labels must lie in 0..1"),
     ([spoilt(labels=torch.tensor([-1]))], "labels must lie in 0..1"),
     ([spoilt(masks=torch.zeros(1, 70, 64))], "masks must be (objects, height, width) of the image"),
+    ([spoilt(has_mask=torch.tensor([True, False]))], "has_mask is (2,), not (1,), one a label"),
 ])  # fmt: skip
 def test_targets_that_cannot_be_learnt_from(targets: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -378,19 +405,24 @@ def test_data_without_masks_trains_a_network_without(boxed_images: Path, tiny_de
     assert "val_mask_ap" not in log_of(folder)[-1]
     task = Detection(tiny_detect_recipe)
     task.datasets()
-    assert "objects without a segmentation (training and validation): boxes alone" in task.notes
+    assert "segmentations of fewer than half of the objects (training and validation): boxes alone" in task.notes
+
+
+def without_segmentations(file: Path, kept: int) -> None:
+    """Only so many of the objects that are no crowds keep theirs."""
+    content = json.loads(file.read_text())
+    for annotation in [a for a in content["annotations"] if not a["iscrowd"]][kept:]:
+        del annotation["segmentation"]
+    file.write_text(json.dumps(content))
 
 
 def test_masks_that_are_asked_for_must_be_there(boxed_images: Path, tiny_detect_recipe: DetectRecipe) -> None:
-    path = boxed_images / "annotations" / "instances_train.json"
-    content = json.loads(path.read_text())
-    del content["annotations"][0]["segmentation"]
-    path.write_text(json.dumps(content))
+    without_segmentations(boxed_images / "annotations" / "instances_train.json", kept=1)
     task = Detection(tiny_detect_recipe)
     task.datasets()
-    assert "objects without a segmentation (training): boxes alone" in task.notes
+    assert "segmentations of fewer than half of the objects (training): boxes alone" in task.notes
     wanted = tiny_detect_recipe.model_kwargs | {"masks": True}
-    with pytest.raises(TwinsError, match=r"objects without a segmentation \(training\): leave masks=true out"):
+    with pytest.raises(TwinsError, match=r"fewer than half of the objects \(training\): leave masks=true out"):
         Detection(tiny_detect_recipe.replace(model_kwargs=wanted)).datasets()
 
 

@@ -36,7 +36,8 @@ class DetectionMetrics:
     With detections in order of falling score, one is a true positive if its IoU with an object of its class that none
     before it has matched is at least a threshold. AP is the mean of the precision at 101 recalls from 0 to 1, over the
     thresholds 0.5, 0.55 ... 0.95 and over classes; AR that of the largest recall. The metrics are those of pycocotools,
-    computed by faster_coco_eval, which agrees with it and is faster.
+    computed by faster_coco_eval, which agrees with it and is faster. For masks an object without a segmentation is as a
+    crowd that fills its box: detections inside count neither way.
 
     `truth` are the annotated images. Those that were not given to `update` are left out: what could not be read is not
     held against the detector. Raises TwinsError where faster_coco_eval is not installed.
@@ -133,6 +134,7 @@ class DetectionMetrics:
                 }
                 if kind == "segm":
                     annotation["segmentation"] = _in_coco_format(segmentation, box)
+                    annotation["iscrowd"] = int(crowd or segmentation is None)
                 yield annotation
 
     def _detections(self, kind: str) -> Iterator[dict[str, Any]]:
@@ -169,7 +171,7 @@ def _over_recalls(precision: np.ndarray) -> Tensor:
 
 
 def _in_coco_format(segmentation: Segmentation | None, box: np.ndarray) -> Any:
-    """A segmentation as COCO's files have it; without one, as crowds may be, the whole box."""
+    """A segmentation as COCO's files have it; without one the whole box."""
     if segmentation is None:
         x, y, width, height = box.tolist()
         return [[x, y, x, y + height, x + width, y + height, x + width, y]]

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch.nn.functional as F
+import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..data.boxes.object_masks import ObjectMasks
 from ..data.palette import object_colours
+from ..preprocessing import Size
 from .figure import INK
 from .lettering import Patch, letter_size, line_height, load_font, shortened, write_on_patch
 
@@ -27,7 +29,7 @@ class Boxed(NamedTuple):
     boxes: Tensor  # (N, 4) x0, y0, x1, y1 in pixels
     labels: Tensor  # (N,)
     scores: Tensor | None  # (N,), the best first; None for the truth
-    masks: Tensor | None  # (N, H, W)
+    masks: Tensor | ObjectMasks | None  # (N, H, W)
     title: str
 
 
@@ -82,10 +84,16 @@ def _panel(boxed: Boxed, classes: Sequence[str]) -> Image.Image:
     scale = int(ratio) if ratio > 1 else ratio
     width, height = (max(round(scale * side), 1) for side in image.size)
     image = image.resize((width, height), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
-    masks = boxed.masks
-    if masks is not None and len(masks):
-        masks = F.interpolate(masks[None].byte(), (height, width))[0]
+    masks = None if boxed.masks is None else _masks_at(boxed.masks, (height, width))
     return _marked(image, boxed.boxes * scale, boxed.labels, boxed.scores, masks, classes)
+
+
+def _masks_at(masks: Tensor | ObjectMasks, size: Size) -> Tensor:
+    """(N, H, W) masks -> (N, *size) of bytes, the nearest pixels."""
+    rows, columns = (np.arange(new) * old // new for new, old in zip(size, masks.shape[1:], strict=True))
+    if isinstance(masks, ObjectMasks):
+        return torch.from_numpy(masks.seen(rows, columns, range(len(masks))))
+    return masks.byte()[:, rows][:, :, columns]
 
 
 def _marked(

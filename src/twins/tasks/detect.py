@@ -26,7 +26,7 @@ from .dense_prediction import DensePrediction, by_part
 
 MASK_RCNN_ALONE = {"box_channels", "masks", "proposals", "rpn_samples", "box_samples"}  # settings
 
-Objects = dict[str, Tensor]  # boxes (N, 4), labels (N,), perhaps scores (N,) and masks
+Objects = dict[str, Any]  # boxes (N, 4), labels (N,), perhaps scores (N,) and masks
 
 
 class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
@@ -63,9 +63,9 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
         """Whether there are masks to learn."""
         without = [part for part, images in parts.items() if not images.has_masks]
         if self.masks and without:
-            lacking = f"objects without a segmentation ({' and '.join(without)})"
+            lacking = f"segmentations of fewer than half of the objects ({' and '.join(without)})"
             if "masks" in self.recipe.model_kwargs:
-                raise TwinsError(f"{self.recipe.data}: {lacking}: leave masks=true out, or annotate all masks")
+                raise TwinsError(f"{self.recipe.data}: {lacking}: leave masks=true out, or annotate more masks")
             self.notes.append(f"{lacking}: boxes alone")
             self.masks = False
         if self.masks:

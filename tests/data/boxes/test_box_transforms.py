@@ -45,19 +45,26 @@ def black(height: int, width: int) -> Image.Image:
     return Image.new("L", (width, height))
 
 
+class WholeMasks(Tensor):
+    """Masks of all pixels, of which rows and columns are taken: what `ObjectMasks` must come to."""
+
+    def seen(self, rows: np.ndarray, columns: np.ndarray, which: list[int]) -> np.ndarray:
+        return self.as_subclass(Tensor).numpy()[np.ix_(which, rows, columns)]
+
+
 def rectangles(height: int, width: int, *boxes: tuple[int, int, int, int]) -> Target:
     """A target of filled boxes x0, y0, x1, y1, with their indices as labels."""
     masks = torch.zeros(len(boxes), height, width, dtype=torch.uint8)
     for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
         mask[y0:y1, x0:x1] = 1
     corners = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    return {"boxes": corners, "labels": torch.arange(len(boxes)), "masks": masks}
+    return {"boxes": corners, "labels": torch.arange(len(boxes)), "masks": masks.as_subclass(WholeMasks)}
 
 
 def coordinates(height: int, width: int) -> Target:
     """Two objects that fill the image; their "masks" are the number of each row and that of each column."""
     target = rectangles(height, width, *[(0, 0, width, height)] * 2)
-    target["masks"] = torch.from_numpy(np.indices((height, width)).astype(np.uint8))
+    target["masks"] = torch.from_numpy(np.indices((height, width)).astype(np.uint8)).as_subclass(WholeMasks)
     return target
 
 

@@ -411,7 +411,8 @@ def test_an_image_without_objects_has_empty_targets(tmp_path: Path) -> None:
     assert images.has_masks
     _, target = images.read(1, 3)
     assert [(name, tuple(value.shape), value.dtype) for name, value in target.items()] == [
-        ("boxes", (0, 4), torch.float32), ("labels", (0,), torch.int64), ("masks", (0, 3, 4), torch.uint8)
+        ("boxes", (0, 4), torch.float32), ("labels", (0,), torch.int64), ("masks", (0, 3, 4), torch.uint8),
+        ("has_mask", (0,), torch.bool),
     ]  # fmt: skip
 
 
@@ -457,11 +458,21 @@ def test_masks_belong_to_the_objects_that_are_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bare", [{}, {"segmentation": []}, {"segmentation": [[]]}, {"segmentation": [[1, 1, 2, 2]]}])
-def test_one_object_without_segmentation_leaves_no_masks(tmp_path: Path, bare: Row) -> None:
+def test_an_object_without_segmentation_is_learnt_by_its_box(tmp_path: Path, bare: Row) -> None:
     images = training(tmp_path, None, [annotation(1, segmentation=[SQUARE]), annotation(2, **bare)])
-    assert not images.has_masks
+    assert images.has_masks
     assert [segmentation is None for segmentation in images.objects[0].segmentations] == [False, True]
+    target = images.read(0, 3)[1]
+    assert target["has_mask"].tolist() == [True, False]
+    assert target["masks"].sum(dim=(1, 2)).tolist() == [12, 0]
+
+
+def test_fewer_than_half_with_segmentations_are_boxes(tmp_path: Path) -> None:
+    rows = [annotation(1, segmentation=[SQUARE]), annotation(2), annotation(3)]
+    images = training(tmp_path, None, rows)
+    assert not images.has_masks
     assert images.read(0, 3)[1].keys() == {"boxes", "labels"}
+    assert training(tmp_path, None, [*rows[:2], annotation(3, iscrowd=1)]).has_masks
 
 
 @pytest.mark.parametrize(

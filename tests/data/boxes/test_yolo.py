@@ -179,7 +179,9 @@ def test_polygons_are_segmentations(tmp_path: Path) -> None:
     assert target["masks"][0].equal(torch.from_numpy(square))
     assert images.objects[0].areas.tolist() == target["masks"].sum(dim=(1, 2)).tolist()
     mixed = training(tmp_path, "0 0.25 0 0.75 0 0.75 0.5 0.25 0.5\n1 0.5 0.5 1 1\n")
-    assert not mixed.has_masks
+    assert mixed.has_masks
+    assert mixed.read(0, 3)[1]["has_mask"].tolist() == [True, False]
+    assert not training(tmp_path, "0 0.25 0 0.75 0 0.75 0.5 0.25 0.5\n" + "1 0.5 0.5 1 1\n" * 2).has_masks
     assert [segmentation is None for segmentation in mixed.objects[0].segmentations] == [False, True]
 
 

@@ -281,7 +281,7 @@ def _boxed_images(listing: _Listing, classes: tuple[str, ...]) -> BoxedImages:
         list(entries),
         classes,
         tuple(label_of),
-        has_masks=all(a.segmentation for a in used if not a.crowd),
+        has_masks=objects.have_masks,
         object_ids=np.split(np.array([a.id for a in used], dtype=np.int64), objects.ends[:-1]),
         errors=tuple(_errors(listing)),
         warnings=tuple(_warnings(listing)),

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ...preprocessing import Size
 from ..annotation_errors import AnnotationError
 from ..images import ImageFiles, read_image, size_of, width_x_height
-from .segmentations import Segmentation, Segmentations, rasterised
+from .object_masks import ObjectMasks
+from .segmentations import Segmentation, Segmentations
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class BoxedImages(ImageFiles):
     image_ids: Sequence[int]  # as COCO's files number the images
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]  # what COCO's files call each class
-    has_masks: bool  # every object that is no crowd has a segmentation
+    has_masks: bool  # half or more of the objects that are no crowds have a segmentation
     object_ids: Sequence[np.ndarray] = ()  # (N,) int64 for each image: by which its file knows the objects
     id_kind: str = "annotation"  # what these ids count
     errors: tuple[str, ...] = ()  # what makes the annotation files unfit for training, a line each
@@ -53,25 +53,28 @@ class BoxedImages(ImageFiles):
         """The object at this position among those of an image, for messages."""
         return f"{self.name(index)}: {self.id_kind} {self.object_ids[index][position]}"
 
-    def read(self, index: int, channels: int) -> tuple[Image.Image, dict[str, Tensor]]:
+    def read(self, index: int, channels: int) -> tuple[Image.Image, dict[str, Any]]:
         """The upright image of 1 or 3 channels, and of its objects those that can be learnt from.
 
         The target holds `boxes` (N, 4) float32 x0, y0, x1, y1 in pixels, inside the image, `labels` (N,) int64, and
-        where the set has masks `masks` (N, H, W) uint8 of 0 and 1. Crowds are left out, and what is less than a pixel
-        wide or high inside the image. Raises UnreadableImageError for a broken or missing file, AnnotationError for an
-        image of another size than annotated, and for a segmentation that cannot be rasterised.
+        where the set has masks `masks`, which stand for (N, H, W) uint8 of 0 and 1, and `has_mask` (N,) bool: an object
+        without a segmentation, or whose segmentation has no pixel or lies elsewhere than its box, is to be learnt by
+        its box alone. Crowds are left out, and what is less than a pixel wide or high inside the image. Raises
+        UnreadableImageError for a broken or missing file, AnnotationError for an image of another size than annotated,
+        and for a segmentation that cannot be rasterised.
         """
         image = read_image(self.images[index], channels)
         size = size_of(image)
         self.check_size(index, size)
         objects = self.objects[index]
         boxes, kept = learnable(objects, size)
-        target = {
+        target: dict[str, Any] = {
             "boxes": torch.from_numpy(boxes[kept]).float(),
             "labels": torch.from_numpy(objects.labels[kept]),
         }
         if self.has_masks:
-            target["masks"] = self._masks(index, np.flatnonzero(kept), size)
+            masks = self.masks(index, np.flatnonzero(kept), size)
+            target |= {"masks": masks, "has_mask": torch.from_numpy(masks.meet(boxes[kept]))}
         return image, target
 
     def check_size(self, index: int, size: Size) -> None:
@@ -101,13 +104,15 @@ class BoxedImages(ImageFiles):
             object_ids=_Chosen(self.object_ids, indices),
         )
 
-    def _masks(self, index: int, positions: np.ndarray, size: Size) -> Tensor:
-        """(N, H, W) uint8 of the objects at these positions."""
-        masks = torch.empty(len(positions), *size, dtype=torch.uint8)
-        segmentations = self.objects[index].segmentations
-        for mask, position in zip(masks, positions, strict=True):
+    def masks(self, index: int, positions: Sequence[int] | np.ndarray, size: Size) -> ObjectMasks:
+        """Those of the objects at these positions in an image of this size; empty without a segmentation.
+
+        Raises AnnotationError, naming the object, for a segmentation that cannot be rasterised.
+        """
+        masks = ObjectMasks(size)
+        for position in positions:
             try:
-                mask.copy_(torch.from_numpy(rasterised(segmentations[position], size)))
+                masks.append(self.objects[index].segmentations[position])
             except (ValueError, RuntimeError) as error:  # what the library raises for an RLE that means nothing
                 name = self.object_name(index, position)
                 raise AnnotationError(f"{name}: cannot be rasterised ({error})", "fix its segmentation") from error
@@ -135,6 +140,11 @@ class ObjectTable(Sequence[Objects]):
 
     def __len__(self) -> int:
         return len(self.ends)
+
+    @property
+    def have_masks(self) -> bool:
+        """Whether half or more of the objects that are no crowds have a segmentation: else they are boxes."""
+        return bool(2 * self.segmentations.there()[~self.crowd].sum() >= (~self.crowd).sum())
 
     def __getitem__(self, image: int) -> Objects:  # type: ignore[override]  # one at a time
         end = int(self.ends[image])

@@ -24,17 +24,17 @@ def rasterised(segmentation: Segmentation | WrittenSegmentation, size: Size) -> 
 
     Raises ValueError or RuntimeError, as the library does, for an RLE that means nothing.
     """
-    return _mask_library().decode(_rle(segmentation, size))
+    return _mask_library().decode(rle_of(segmentation, size))
 
 
 def box_of(segmentation: Segmentation | WrittenSegmentation, size: Size) -> list[float]:
     """x, y, width, height of the pixels inside."""
-    return _mask_library().toBbox(_rle(segmentation, size)).tolist()
+    return _mask_library().toBbox(rle_of(segmentation, size)).tolist()
 
 
 def area_of(segmentation: Segmentation | WrittenSegmentation, size: Size) -> float:
     """How many pixels are inside."""
-    return float(_mask_library().area(_rle(segmentation, size)))
+    return float(_mask_library().area(rle_of(segmentation, size)))
 
 
 def compressed_rle(rle: dict[str, Any]) -> dict[str, Any]:
@@ -50,8 +50,21 @@ def compressed_rle(rle: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"run-length code with counts {shortened(counts)} that mean nothing") from error
 
 
-def _rle(segmentation: Segmentation | WrittenSegmentation, size: Size) -> dict[str, Any]:
+def rle_of(segmentation: Segmentation | WrittenSegmentation, size: Size) -> dict[str, Any]:
+    """As COCO's RLE, with its counts in text."""
     return segmentation if isinstance(segmentation, dict) else _encoded(list(segmentation), size)
+
+
+def run_ends(rle: dict[str, Any], size: Size) -> np.ndarray:
+    """(runs,) int64: after how many pixels, counted down the columns, each run of 0, 1, 0 ... ends.
+
+    Raises ValueError or RuntimeError for an RLE that means nothing, or does not fill the image.
+    """
+    runs = need("faster_coco_eval.mask_api_new_cpp", extra="detect").toUncompressedRLE([rle])
+    ends = np.cumsum(runs[0]["counts"], dtype=np.int64)
+    if not len(ends) or ends[-1] != size[0] * size[1]:
+        raise ValueError(f"runs of {ends[-1] if len(ends) else 0} pixels in an image of {size[0] * size[1]}")
+    return ends
 
 
 def _encoded(segmentation: Any, size: Size) -> dict[str, Any]:
@@ -88,6 +101,12 @@ class Segmentations(Sequence[Segmentation | None]):
 
     def __len__(self) -> int:
         return len(self._objects) - 1
+
+    def there(self) -> np.ndarray:
+        """(N,) bool: which objects have a segmentation."""
+        polygons = np.diff(np.frombuffer(self._objects, dtype=np.int64)) > 0
+        polygons[list(self._rles)] = True
+        return polygons
 
     def __getitem__(self, index: int) -> Segmentation | None:  # type: ignore[override]  # one at a time
         first, end = self._objects[index], self._objects[index + 1]

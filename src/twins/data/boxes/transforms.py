@@ -2,14 +2,15 @@
 
 The published runs follow Swin's and PVT's: mirrored by chance, cropped by chance, resized to fit. A target is a dict of
 `boxes`, (N, 4) float32 x0, y0, x1, y1 in pixels, `labels`, (N,) int64, and, where the data has them, `masks`,
-(N, H, W) uint8 of 0 and 1. All randomness is torch's, which the caller seeds by the sample's key.
+`ObjectMasks` of the whole image that become (N, H, W) uint8 of 0 and 1, and `has_mask`, (N,) bool. All randomness is
+torch's, which the caller seeds by the sample's key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from ...recipes import DetectRecipe
 
 ROUNDING = 0.01  # pixels: of a box that only touches the image, no more than this lies inside
 
-Target = dict[str, Tensor]
+Target = dict[str, Any]
 BoxTransform = Callable[[Image.Image, Target], tuple[Tensor, Target]]
 
 
@@ -48,7 +49,7 @@ class _View(NamedTuple):
     """An image with its boxes, moved so far; of its masks, which rows and columns are seen.
 
     Each pixel of a moved mask is one of the mask's own, so that the masks, many times larger than the image, are
-    moved once: by all the steps together.
+    rasterised once, after all the steps, and no more of them than is seen.
     """
 
     pixels: Tensor  # (C, H, W) bytes
@@ -98,12 +99,11 @@ class _View(NamedTuple):
         """What is seen of the whole image's target: boxes cut to the view, labels, and masks."""
         boxes = self.boxes.clamp(min=0).minimum(torch.tensor([len(self.columns), len(self.rows)] * 2))
         seen = (boxes[:, 2:] - boxes[:, :2] > ROUNDING).all(1)
-        moved = {"boxes": boxes[seen], "labels": target["labels"][seen]}
-        if "masks" in target:  # NumPy takes rows and columns of bytes several times as fast as torch
-            masks = np.empty((len(moved["boxes"]), len(self.rows), len(self.columns)), dtype=np.uint8)
-            for mask, whole in zip(masks, (target["masks"][i] for i in seen.nonzero()[:, 0]), strict=True):
-                mask[:] = whole.numpy().take(self.columns, axis=1).take(self.rows, axis=0)
-            moved["masks"] = torch.from_numpy(masks)
+        moved: Target = {name: target[name][seen] for name in ("labels", "has_mask") if name in target}
+        moved["boxes"] = boxes[seen]
+        if "masks" in target:
+            which = seen.nonzero()[:, 0].tolist()
+            moved["masks"] = torch.from_numpy(target["masks"].seen(self.rows, self.columns, which))
         return moved
 
 

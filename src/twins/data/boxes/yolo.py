@@ -188,7 +188,7 @@ def _boxed_images(images: Sequence[Path], classes: tuple[str, ...]) -> BoxedImag
         range(1, len(images) + 1),
         classes,
         tuple(range(len(classes))),
-        has_masks=all(line.polygon is not None for line in used),
+        has_masks=table.have_masks,
         object_ids=np.split(np.array([line.number for line in used], dtype=np.int64), ends[:-1]),
         id_kind="line",
         errors=(f"classes beyond the {len(classes)} names: {Examples(len(unknown), tuple(unknown[:FEW]))}",)

@@ -23,8 +23,9 @@ class Detector(DenseModel):
     boxes and masks are in the pixels of the images as they came.
 
     - In training also a list of targets, one dictionary an image: `boxes` (N, 4) floats x0, y0, x1, y1 in pixels,
-      `labels` (N,) int64 from 0 to num_classes - 1, for a mask head `masks` (N, H, W) of 0 and 1; N may be 0. Returns
-      a dictionary of named losses, scalars. With `resize=False` images keep the size that they have, as augmented ones
+      `labels` (N,) int64 from 0 to num_classes - 1, for a mask head `masks` (N, H, W) of 0 and 1, and perhaps
+      `has_mask` (N,) bool, false where an object's mask is not known and not to be learnt; N may be 0. Returns a
+      dictionary of named losses, scalars. With `resize=False` images keep the size that they have, as augmented ones
       should.
     - Else returns a dictionary an image, best first: `boxes` (N, 4), `scores` (N,) from 0 to 1, `labels` (N,) int64,
       and with a mask head `masks` (N, 1, H, W) of bool.
@@ -84,6 +85,10 @@ class Detector(DenseModel):
                 raise ValueError(f"targets[{i}]: labels must lie in 0..{self.num_classes - 1}")
             if self.has_masks and target["masks"].shape != (len(labels), *image.shape[1:]):
                 raise ValueError(f"targets[{i}]: masks must be (objects, height, width) of the image")
+            if (has_mask := target.get("has_mask")) is not None and has_mask.shape != labels.shape:
+                raise ValueError(
+                    f"targets[{i}]: has_mask is {tuple(has_mask.shape)}, not ({len(labels)},), one a label"
+                )
         return targets
 
 

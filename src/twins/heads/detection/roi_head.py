@@ -88,7 +88,8 @@ class RoIHead(nn.Module):
         """Three named losses, the last where there is a mask head.
 
         `loss_cls`, cross-entropy of sampled proposals, and `loss_bbox`, L1 of the deltas of the objects' boxes, are
-        divided by the number of samples, `loss_mask`, binary cross-entropy of their masks, by that of its pixels.
+        divided by the number of samples, `loss_mask`, binary cross-entropy of their masks, by that of its pixels. An
+        object that has no mask takes no part in the last.
         """
         samples = [self._sample(*of_image) for of_image in zip(proposals, targets, strict=True)]
         boxes, labels = torch.cat([s.boxes for s in samples]), torch.cat([s.labels for s in samples])
@@ -145,12 +146,13 @@ class RoIHead(nn.Module):
         labels: Tensor,
         targets: Sequence[Target],
     ) -> Tensor:
-        boxes = [s.boxes[: len(s.objects)] for s in samples]
-        logits = _of_label(mask_head(roi_align(maps, boxes, MASK_SIZE)), labels)
+        with_mask = [_with_mask(target, s.objects) for target, s in zip(targets, samples, strict=True)]
+        boxes = [s.boxes[: len(s.objects)][chosen] for s, chosen in zip(samples, with_mask, strict=True)]
+        logits = _of_label(mask_head(roi_align(maps, boxes, MASK_SIZE)), labels[torch.cat(with_mask)])
         truth = torch.cat(
             [
-                mask_targets(target["masks"], of_image, s.objects, logits.shape[-1])
-                for target, of_image, s in zip(targets, boxes, samples, strict=True)
+                mask_targets(target["masks"], of_image, s.objects[chosen], logits.shape[-1])
+                for target, of_image, s, chosen in zip(targets, boxes, samples, with_mask, strict=True)
             ]
         )
         loss = F.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), reduction="sum")
@@ -172,6 +174,12 @@ class RoIHead(nn.Module):
                 probabilities.split([len(b) for b in boxes]), detections, image_list.original_image_sizes, strict=True
             )
         ]
+
+
+def _with_mask(target: Target, objects: Tensor) -> Tensor:
+    """(N,) bool: which of these objects, indices into the target, have a mask to learn."""
+    has_mask = target.get("has_mask")
+    return torch.ones_like(objects, dtype=torch.bool) if has_mask is None else has_mask[objects]
 
 
 def _of_label(logits: Tensor, labels: Tensor) -> Tensor:

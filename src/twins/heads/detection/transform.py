@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...preprocessing import Size, fitted_size
 
-Target = dict[str, Any]  # boxes (N, 4), labels (N,), perhaps masks (N, H, W)
+Target = dict[str, Any]  # boxes (N, 4), labels (N,), perhaps masks (N, H, W) and has_mask (N,)
 
 DIVISOR = 32  # of the sides of a batch: whole cells of the backbone's last map
 
