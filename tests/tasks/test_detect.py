@@ -426,6 +426,15 @@ def test_masks_that_are_asked_for_must_be_there(boxed_images: Path, tiny_detect_
         Detection(tiny_detect_recipe.replace(model_kwargs=wanted)).datasets()
 
 
+def test_a_threshold_that_lowers_ap_is_noted(tiny_detect_recipe: DetectRecipe) -> None:
+    for conf, noted in ((DetectRecipe.conf, False), (0.5, True)):
+        task = Detection(tiny_detect_recipe.replace(conf=conf))
+        task.datasets(evaluation_only=True)
+        assert (
+            any(note.startswith("AP counts detections of all scores, and --conf 0.5") for note in task.notes) is noted
+        )
+
+
 def test_numbers_that_are_names_of_classes_are_not_taken_for_indices(tiny_detect_recipe: DetectRecipe) -> None:
     """A network of classes "0" and "1" does not fit data that has them the other way round."""
     files = list(Path(tiny_detect_recipe.data).glob("annotations/*.json"))

@@ -70,6 +70,9 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
             self.masks = False
         if self.masks:
             self.columns = (*self.columns, ("mask_ap", "mask AP", 1))
+        if self.recipe.conf > DetectRecipe.conf:
+            advice = "leave --conf out to measure, and use it to predict"
+            self.notes.append(f"AP counts detections of all scores, and --conf {self.recipe.conf} lowers it: {advice}")
         self.truth = parts[VALIDATION]
         self.category_ids = next(iter(parts.values())).category_ids
 

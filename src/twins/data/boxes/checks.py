@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from ...recipes import DetectRecipe
-from ..annotation_errors import FEW, Examples, ExamplesByKind, a_few
+from ..annotation_errors import FEW, a_few
 from ..check_results import TRAINING, VALIDATION, CheckedPart, DatasetStatistics, ImageSizes, Tally, dataset_statistics
 from ..checks import file_errors, file_warnings, missing_classes, tally_over_ranks
-from ..images import size_of, upright_size
-from .dataset import LEAST_SIDE, BoxedImages, learnable
+from ..images import read_image, size_of, upright_size
+from .dataset import BoxedImages, learnable
+from .odd_objects import KINDS, NO_MASKS, NO_SEGMENTATION, WrongBoxesByKind, find_odd_objects
 
 CHUNK = 64  # images that a worker counts before it hands over their tally
 FEW_HEADERS, FEW_IMAGES = 1000, 100  # of which this process reads so many before workers could have started
 AREAS = (32**2, 96**2)  # pixels from which on COCO calls objects medium, and large
-
-# Kinds of warnings, in the order in which they are given.
-EMPTY = "images without objects"
-CROWDS = "crowds, not learnt from"
-NO_AREA = "boxes of less than a pixel, left out"
-OUTSIDE = "boxes outside of their images, left out"
-CLIPPED = "boxes that reach out of their images, clipped"
-NO_SEGMENTATION = "objects without a segmentation where others have one, so that no masks are learnt"
-KINDS = (EMPTY, CROWDS, NO_AREA, OUTSIDE, CLIPPED, NO_SEGMENTATION)
 
 
 @dataclass(frozen=True)
@@ -36,6 +28,7 @@ class BoxTally(Tally):
 
     objects: Counter[tuple[int, int]] = field(default_factory=Counter)  # by label, and how many of AREAS they reach
     segmentations: int = 0  # objects that have one
+    wrong_boxes: WrongBoxesByKind = field(default_factory=WrongBoxesByKind)
 
     def by_area(self, label: int) -> tuple[int, int, int]:
         """How many objects of a class are learnt from: small, medium and large ones."""
@@ -47,7 +40,7 @@ def check_boxes(
 ) -> dict[str, CheckedPart[BoxTally]]:
     """Check each part; every rank must call, and reads its share.
 
-    With `decode` images are decoded and masks rasterised; otherwise only the images' headers are read.
+    With `decode` images are decoded; otherwise only their headers are read.
     """
     checked = {}
     for part, images in parts.items():
@@ -101,15 +94,19 @@ def checked_boxes(images: BoxedImages, tally: BoxTally, skip_unreadable: bool = 
     Unreadable files are errors, or warnings where they are skipped.
     """
     errors = [*images.errors, *file_errors(tally, skip_unreadable)]
+    kinds = KINDS if tally.segmentations else [kind for kind in KINDS if kind not in (NO_SEGMENTATION, NO_MASKS)]
+    if miswritten := tally.wrong_boxes.error(images.box_format):
+        kinds = [kind for kind in kinds if kind != miswritten[0]]
+        errors.append(miswritten[1])
     if not errors and not tally.objects:
         folder = images.images[0].parent
         errors = [f"{folder}: no object to learn from or to be measured by in any of {len(images)} images"]
-    return CheckedPart(tally, tuple(errors), tuple(_warnings(images, tally, skip_unreadable)))
+    return CheckedPart(tally, tuple(errors), tuple(_warnings(images, tally, kinds, skip_unreadable)))
 
 
-def _warnings(images: BoxedImages, tally: BoxTally, skip_unreadable: bool) -> Iterator[str]:
+def _warnings(images: BoxedImages, tally: BoxTally, kinds: Sequence[str], skip_unreadable: bool) -> Iterator[str]:
     yield from images.warnings
-    yield from file_warnings(tally, KINDS if tally.segmentations else KINDS[:-1], skip_unreadable)
+    yield from file_warnings(tally, kinds, skip_unreadable)
     if twice := [str(image) for image, count in Counter(images.images).items() if count > 1]:
         yield f"images that are listed more than once: {a_few(sorted(twice)[:FEW], len(twice), '; ')}"
     if missing := missing_classes(tally, images.classes):
@@ -119,44 +116,20 @@ def _warnings(images: BoxedImages, tally: BoxTally, skip_unreadable: bool) -> It
 def count_boxes(images: BoxedImages, decode: bool, index: int) -> BoxTally:
     """The tally of one image. Raises UnreadableImageError, and AnnotationError as `BoxedImages.read` does.
 
-    With `decode` it reads the image and rasterises masks; otherwise it reads the image's header, which has its size.
+    With `decode` it reads the image; otherwise the image's header, which has its size.
     """
-    size = size_of(images.read(index, channels=3)[0]) if decode else upright_size(images.images[index])
+    size = size_of(read_image(images.images[index], channels=3)) if decode else upright_size(images.images[index])
     images.check_size(index, size)
     objects = images.objects[index]
-    inside, kept = learnable(objects, size)
+    _, kept = learnable(objects, size)
     labels = objects.labels[kept].tolist()
     reached = np.searchsorted(AREAS, objects.areas[kept], side="right").tolist()
+    kinds, wrong_boxes = find_odd_objects(images, index, size)
     return BoxTally(
         images=Counter(set(labels)),
-        warnings=_odd_objects(images, index, inside, kept),
+        warnings=kinds,
         sizes=ImageSizes(frozenset([size])),
         objects=Counter(zip(labels, reached, strict=True)),
         segmentations=sum(segmentation is not None for segmentation in objects.segmentations),
+        wrong_boxes=wrong_boxes,
     )
-
-
-def _odd_objects(images: BoxedImages, index: int, inside: np.ndarray, kept: np.ndarray) -> ExamplesByKind:
-    """By kind; `inside` and `kept` are as from `learnable`."""
-    objects = images.objects[index]
-    corner, side = objects.boxes[:, :2], objects.boxes[:, 2:]
-    some_area = (side >= LEAST_SIDE).all(axis=1)
-    reaching_out = (np.abs(np.hstack([corner, corner + side]) - inside) > 1).any(axis=1)
-    boxes_alone = np.array([segmentation is None for segmentation in objects.segmentations], dtype=bool)
-    odd = {
-        CROWDS: objects.crowd,
-        NO_AREA: ~objects.crowd & ~some_area,
-        OUTSIDE: ~objects.crowd & some_area & ~kept,
-        CLIPPED: kept & reaching_out,
-        NO_SEGMENTATION: ~objects.crowd & boxes_alone,
-    }
-    examples = ExamplesByKind(
-        {kind: _examples(images, index, np.flatnonzero(which)) for kind, which in odd.items() if which.any()}
-    )
-    if not len(objects):
-        examples[EMPTY] = Examples.one(images.name(index))
-    return examples
-
-
-def _examples(images: BoxedImages, index: int, positions: np.ndarray) -> Examples:
-    return Examples(len(positions), tuple(images.object_name(index, position) for position in positions[:FEW]))

@@ -13,6 +13,7 @@ from PIL import Image
 from ...preprocessing import Size
 from ..annotation_errors import AnnotationError
 from ..images import ImageFiles, read_image, size_of, width_x_height
+from .box_formats import COCO_BOX
 from .object_masks import ObjectMasks
 from .segmentations import Segmentation, Segmentations
 
@@ -46,6 +47,7 @@ class BoxedImages(ImageFiles):
     has_masks: bool  # half or more of the objects that are no crowds have a segmentation
     object_ids: Sequence[np.ndarray] = ()  # (N,) int64 for each image: by which its file knows the objects
     id_kind: str = "annotation"  # what these ids count
+    box_format: str = COCO_BOX  # in which the files have boxes, for messages
     errors: tuple[str, ...] = ()  # what makes the annotation files unfit for training, a line each
     warnings: tuple[str, ...] = ()  # what was left out of them, a line each
 
@@ -109,21 +111,25 @@ class BoxedImages(ImageFiles):
 
         Raises AnnotationError, naming the object, for a segmentation that cannot be rasterised.
         """
-        masks = ObjectMasks(size)
+        masks, segmentations = ObjectMasks(size), self.objects[index].segmentations
         for position in positions:
             try:
-                masks.append(self.objects[index].segmentations[position])
+                masks.append(segmentations[position])
             except (ValueError, RuntimeError) as error:  # what the library raises for an RLE that means nothing
                 name = self.object_name(index, position)
                 raise AnnotationError(f"{name}: cannot be rasterised ({error})", "fix its segmentation") from error
         return masks
 
 
+def corners_of(boxes: np.ndarray) -> np.ndarray:
+    """(N, 4) x, y, width, height -> (N, 4) x0, y0, x1, y1."""
+    return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+
+
 def learnable(objects: Objects, size: Size) -> tuple[np.ndarray, np.ndarray]:
     """(N, 4) float64 boxes x0, y0, x1, y1 inside an image of this size, and which of them, (N,) bool, are learnt."""
     height, width = size
-    corners = np.hstack([objects.boxes[:, :2], objects.boxes[:, :2] + objects.boxes[:, 2:]])
-    inside = corners.clip(0, [width, height, width, height])
+    inside = corners_of(objects.boxes).clip(0, [width, height, width, height])
     return inside, ~objects.crowd & (inside[:, 2:] - inside[:, :2] >= LEAST_SIDE).all(axis=1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,12 +49,17 @@ class ObjectMasks:
     def cpu(self) -> ObjectMasks:
         return self
 
+    @property
+    def extents(self) -> np.ndarray:
+        """(N, 4) int64: x0, y0, x1, y1 of the box around each mask's pixels; zeros where it has none."""
+        return np.array([mask.extent for mask in self.masks], dtype=np.int64).reshape(-1, 4)
+
     def meet(self, boxes: np.ndarray) -> np.ndarray:
         """(N,) bool: whether each mask has pixels, and the box around them some area in common with its own box.
 
         `boxes` are (N, 4) x0, y0, x1, y1.
         """
-        extents = np.array([mask.extent for mask in self.masks]).reshape(-1, 4)
+        extents = self.extents
         common = np.minimum(extents[:, 2:], boxes[:, 2:]) - np.maximum(extents[:, :2], boxes[:, :2])
         return (common > 0).all(axis=1)
 
@@ -90,20 +96,25 @@ class _Runs:
     """One mask as runs of equal pixels, of 0, 1, 0 ... down the columns, which is how COCO's RLE has it."""
 
     def __init__(self, segmentation: Segmentation, size: Size) -> None:
-        rle = rle_of(segmentation, size)
-        x, y, width, height = map(int, box_of(rle, size))
-        self.height = size[0]
+        self.rle, self.size = rle_of(segmentation, size), size
+        x, y, width, height = map(int, box_of(self.rle, size))
         self.extent = (x, y, x + width, y + height)  # of the pixels inside
-        self.ends = run_ends(rle, size)  # of all runs, in pixels
+        if isinstance(segmentation, dict):  # a file's own, which may mean nothing
+            self.ends = run_ends(self.rle, size)
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """(runs,) int64: see `run_ends`."""
+        return run_ends(self.rle, self.size)
 
     def rasterise(self, rows: np.ndarray, columns: np.ndarray, mask: np.ndarray) -> None:
         """Write the ones among these rows and columns into `mask`, (rows, columns) of zeros."""
-        x0, y0, x1, y1 = self.extent
+        (x0, y0, x1, y1), height = self.extent, self.size[0]
         across, down = _between(columns, x0, x1), _between(rows, y0, y1)
         if across.start < across.stop and down.start < down.stop:
-            start, stop = x0 * self.height, x1 * self.height
+            start, stop = x0 * height, x1 * height
             lengths = np.diff(self.ends[:-1].clip(start, stop), prepend=start, append=stop)
-            pixels = np.repeat(np.arange(len(lengths), dtype=np.uint8) & 1, lengths).reshape(x1 - x0, self.height)
+            pixels = np.repeat(np.arange(len(lengths), dtype=np.uint8) & 1, lengths).reshape(x1 - x0, height)
             mask[down, across] = pixels.take(columns[across] - x0, axis=0).take(rows[down], axis=1).T
 
 

@@ -16,6 +16,7 @@ from ...optional_dependencies import need
 from ..annotation_errors import FEW, Examples
 from ..folders import VAL_FOLDERS, images_under
 from ..images import readable_size
+from .box_formats import YOLO_BOX
 from .dataset import BoxedImages, ObjectTable
 from .segmentations import SHORTEST_POLYGON, Segmentations, area_of
 
@@ -191,6 +192,7 @@ def _boxed_images(images: Sequence[Path], classes: tuple[str, ...]) -> BoxedImag
         has_masks=table.have_masks,
         object_ids=np.split(np.array([line.number for line in used], dtype=np.int64), ends[:-1]),
         id_kind="line",
+        box_format=YOLO_BOX,
         errors=(f"classes beyond the {len(classes)} names: {Examples(len(unknown), tuple(unknown[:FEW]))}",)
         if unknown
         else (),
