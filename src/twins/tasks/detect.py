@@ -128,7 +128,8 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
     def compared(self, index: int, prediction: Objects) -> list[Boxed]:
         opened, truth = self.truth.read(index, self.recipe.in_chans)
         image = pil_to_tensor(opened) / 255
-        return [_boxed(image, truth, "truth"), _boxed(image, prediction, "detections")]
+        name = self.truth.images[index].name
+        return [_boxed(image, truth, f"truth: {name}"), _boxed(image, prediction, f"detections: {name}")]
 
     def class_columns(self) -> dict[str, Tensor]:
         ap, ap50, objects, mask_ap = self.metrics.per_class()
