@@ -63,7 +63,7 @@ def test_train_eval_and_resume(
     log = json.loads((folder / "log.txt").read_text())
     metrics = json.loads((tmp_path / "runs" / "classify" / "eval" / "metrics.json").read_text())
     assert metrics["loss"] == pytest.approx(log["val_loss"], rel=1e-6)
-    assert f"Acc@1 {log['val_acc1']:.2f}  Acc@5 100.00" in capsys.readouterr().out
+    assert f"Acc@1 {log['val_acc1']:.2f}  val loss" in capsys.readouterr().out  # Acc@5 of so few classes is 100
     assert main(["train", "--resume", str(folder / "checkpoint.pth"), "--epochs", "2"]) == 0
     assert files_read == 2 * [str(folder / "checkpoint.pth")]
     assert len((folder / "log.txt").read_text().splitlines()) == 2

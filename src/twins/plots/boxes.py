@@ -134,10 +134,10 @@ def _write_beside(
     image: Image.Image, boxes: list[list[float]], texts: list[str], colours: np.ndarray, size: int
 ) -> None:
     """A text on a patch of its colour at each box, where it hides no earlier text; without room for it, none."""
-    draw, font = ImageDraw.Draw(image), load_font(size)
-    height = line_height(font)
+    draw, height = ImageDraw.Draw(image), line_height(load_font(size))
     taken: list[Patch] = []
     for box, text, colour in zip(boxes, texts, colours.tolist(), strict=True):
+        font = load_font(size, text)
         patches = _patches(box, draw.textlength(text, font) + size // 2, height, image.size)
         patch = next((patch for patch in patches if not any(_overlap(patch, other) for other in taken)), None)
         if patch is not None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from .figure import new_figure
+from .figure import new_figure, save_figure
+from .lettering import shortened
 
 
 def draw_class_bars(values: Tensor, classes: Sequence[str], colours: np.ndarray, path: Path, title: str) -> None:
@@ -21,9 +22,10 @@ def draw_class_bars(values: Tensor, classes: Sequence[str], colours: np.ndarray,
     figure = new_figure(7, max(2.0, 0.2 * len(order) + 1))
     axes = figure.subplots()
     lengths = [float(values[i]) for i in order]
-    bars = axes.barh([classes[i] for i in order], lengths, color=colours[order] / 255, height=0.75)
+    bars = axes.barh(range(len(order)), lengths, color=colours[order] / 255, height=0.75)
+    axes.set_yticks(range(len(order)), [shortened(classes[i]) for i in order])
     axes.bar_label(bars, fmt="%.1f", fontsize=7, padding=2)
     axes.tick_params(axis="y", labelsize=7)
     axes.margins(y=0.01)
     axes.set(xlim=(0, 108), title=title)
-    figure.savefig(path, dpi=90)
+    save_figure(figure, path)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .figure import INK, new_figure
+from .figure import INK, new_figure, save_figure
 
 
 def draw_curves(
@@ -33,13 +33,14 @@ def draw_curves(
             marker = "o" if len(epochs) < 10 else ""
             axes.plot(epochs, values, label=label, linewidth=1.6, marker=marker, markersize=4)
         axes.set(title=title, xlabel="epoch")
+        axes.locator_params(axis="x", integer=True)
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
     values = _validation(history, best_metric)
     best = max(range(len(values)), key=values.__getitem__)
     title = next(title for name, title, _ in columns if name == best_metric)
     figure.suptitle(f"best {title} {values[best]:.2f} % in epoch {epochs[best]}", color=INK)
-    figure.savefig(path, dpi=90)
+    save_figure(figure, path)
 
 
 def _validation(history: Sequence[dict[str, Any]], name: str) -> list[float]:

@@ -1,14 +1,14 @@
-"""Text on images: fonts, sizes, and patches that keep it legible."""
+"""Text on plots and images: what of it can be drawn, fonts, sizes, and patches that keep it legible."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..optional_dependencies import need
+from .fonts import font_of
 
 Patch = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -26,16 +26,42 @@ def line_height(font: ImageFont.FreeTypeFont) -> int:
     return sum(font.getmetrics()) + 2
 
 
-def load_font(size: int) -> ImageFont.FreeTypeFont:
-    """The font of the plots, `size` pixels high. Raises TwinsError where Matplotlib, which brings it, is missing."""
-    data = need("matplotlib", extra="train").get_data_path()
-    return ImageFont.truetype(str(Path(data, "fonts", "ttf", "DejaVuSans.ttf")), size)
+def load_font(size: int, text: str = "") -> ImageFont.FreeTypeFont:
+    """The font of the plots, or one that has more of `text`, `size` pixels high.
+
+    Raises TwinsError where Matplotlib, which brings it, is missing.
+    """
+    font = font_of(text)
+    return ImageFont.truetype(font.file, size, font.face)
 
 
 def letter_size(image: Image.Image) -> int:
     return max(12, max(image.size) // 60)
 
 
-def shortened(name: str) -> str:
-    """A name of a class that is not too long to be drawn."""
-    return name if len(name) <= 22 else name[:14] + "\u2026" + name[-7:]
+_DRAWN = "\n\u200c\u200d"  # of what has no shape of its own: a new line, and what joins or parts letters
+
+
+def printable(text: str) -> str:
+    """A text as it can be drawn: letters with their accents in one, no control characters, no halves of characters.
+
+    Bytes of a file's name that are not UTF-8 are half characters to Python, and stop whoever draws them.
+    """
+    return "".join(_printable(character) for character in unicodedata.normalize("NFC", text))
+
+
+def _printable(character: str) -> str:
+    match unicodedata.category(character):
+        case "Cs":
+            return "\ufffd"
+        case "Cc" if character not in _DRAWN:
+            return " "
+        case "Cf" if character not in _DRAWN:
+            return ""
+    return character
+
+
+def shortened(name: str, longest: int = 22) -> str:
+    """A name in one line that can be drawn, and is not too long for that."""
+    name = " ".join(printable(name).split())
+    return name if len(name) <= longest else name[: longest - 8] + "\u2026" + name[-7:]

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..data.masks.dataset import IGNORED
 from ..data.palette import class_colours
 from ..optional_dependencies import need
-from .figure import INK, hide_axes, new_figure
+from .figure import INK, hide_axes, new_figure, save_figure
 from .lettering import letter_size, line_height, load_font, shortened, write_on_patch
 
 NAMED = 23  # colours in a legend
@@ -49,7 +49,7 @@ def draw_masks(rows: Sequence[Masked], classes: Sequence[str], path: Path, headl
             cell.set_title(title, fontsize=8, color=INK)
     figure.legend(handles=handles, loc="outside lower center", ncols=names, fontsize=8, frameon=False)
     figure.suptitle(headline, fontsize=10, color=INK)
-    figure.savefig(path, dpi=90)
+    save_figure(figure, path)
 
 
 def _legend(masks: Sequence[Tensor], classes: Sequence[str], colours: np.ndarray) -> list[Any]:
@@ -81,12 +81,13 @@ def draw_mask(image: Image.Image, mask: Tensor, classes: Sequence[str]) -> Image
     """
     colours = class_colours(len(classes))
     tinted = Image.blend(image.convert("RGB"), Image.fromarray(colours[mask.numpy()]), STRENGTH)
-    draw, font = ImageDraw.Draw(tinted), load_font(letter_size(tinted))
-    height = line_height(font)
     pixels = mask.flatten().bincount()
     commonest = pixels.argsort(descending=True)[: int(pixels.count_nonzero())].tolist()
+    draw, size = ImageDraw.Draw(tinted), letter_size(tinted)
+    height = line_height(load_font(size))
     for line, label in enumerate(commonest[: tinted.height // 5 // height]):
-        width = draw.textlength(classes[label], font) + font.size // 2
-        patch = (0, line * height, width, (line + 1) * height)
-        write_on_patch(draw, classes[label], patch, colours[label].tolist(), font)
+        name = shortened(classes[label])
+        font = load_font(size, name)
+        patch = (0, line * height, draw.textlength(name, font) + font.size // 2, (line + 1) * height)
+        write_on_patch(draw, name, patch, colours[label].tolist(), font)
     return tinted

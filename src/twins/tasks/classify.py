@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import csv
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +21,15 @@ from ..data.classify.transforms import SMALL, ImageOnly, eval_transform, train_t
 from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
 from ..data.randomness import keyed_randomness
 from ..data.sampling import EvaluationSampler, evenly
+from ..distributed.collectives import all_gather_object
 from ..errors import TwinsError
 from ..metrics.classification import ClassificationMetrics
 from ..metrics.per_class_table import write_per_class
 from ..model import Twins, TwinsBackbone
 from ..optional_dependencies import need
-from ..plots.confusion import draw_confusion
+from ..plots.confusion import draw_commonest_confusions, draw_confusion
 from ..plots.image_grid import draw_image_grid
+from ..plots.lettering import shortened
 from ..progress import Progress
 from ..recipes import ClassifyRecipe, one_number_a_class
 from ..zoo import create_model, model_name
@@ -44,7 +49,7 @@ class Classification:
 
     best_metric = "acc1"
     columns: tuple[tuple[str, str, int], ...] = (("acc1", "Acc@1", 2), ("acc5", "Acc@5", 2), ("loss", "val loss", 3))
-    plots: tuple[str, ...] = ("confusion.png", "predictions.png", "train_batch.png")
+    plots: tuple[str, ...] = ("confusion.png", "predictions.png", "mistakes.csv", "train_batch.png")
 
     def __init__(self, recipe: ClassifyRecipe, classes: tuple[str, ...] = ()) -> None:
         self.recipe = recipe
@@ -63,6 +68,8 @@ class Classification:
         if self.classes:
             val = val.relabelled(self.classes)
         self.classes = val.classes
+        if len(self.classes) < 6:  # else Acc@5 is 100, or nearly
+            self.columns = tuple(column for column in Classification.columns if column[0] != "acc5")
         parts = [val] if train is None or evaluation_only else [train, val]
         self.notes += dict.fromkeys(warning for part in parts for warning in part.warnings)  # both may be of one folder
         if train is not None and not evaluation_only:
@@ -126,6 +133,7 @@ class Classification:
             confidence, predicted = logits.softmax(dim=1).cpu().max(dim=1)
             rows = zip(batch.indices, batch.labels.tolist(), predicted.tolist(), confidence.tolist(), strict=True)
             self.predictions += [Prediction(*row) for row in rows]
+        self.predictions = sorted(chain.from_iterable(all_gather_object(self.predictions)))
         self.metrics.reduce()
         yield from self.metrics.compute()
 
@@ -164,26 +172,26 @@ class Classification:
         if batch.labels.is_floating_point():
             titles = [_mixture(row, self.classes) for row in batch.labels.cpu()]
         else:
-            titles = [self.classes[label] for label in batch.labels.tolist()]
+            titles = [(self.classes[label],) for label in batch.labels.tolist()]
         images = self.preprocessing.denormalise(batch.images.cpu())
         draw_image_grid(images, titles, folder / "train_batch.png", "first training batch, augmented")
 
     def draw(self, folder: Path) -> None:
-        """Of the last evaluation: the confusion matrix, the most confident mistakes, and a table of classes."""
+        """Of the last evaluation: what was confused, the most confident mistakes, drawn and listed, and all classes."""
         if len(self.metrics.confusion):
             draw_confusion(self.metrics.confusion, self.classes, folder / "confusion.png")
+        else:
+            cells = Counter((p.truth, p.label) for p in self.predictions)
+            draw_commonest_confusions(cells, self.classes, folder / "confusion.png")
         mistakes = sorted((p for p in self.predictions if p.label != p.truth), key=lambda p: -p.confidence)
+        self._list(mistakes, folder / "mistakes.csv")
         right = [p for p in self.predictions if p.label == p.truth]
         shown = [*mistakes[:16], *right][:32]
         views = [self.val.at(p.image) for p in shown]
         images = torch.stack([view.image for view in views if view.image is not None])
-        titles = [
-            self.classes[p.label] if p.label == p.truth else f"{self.classes[p.label]}, not {self.classes[p.truth]}"
-            for p in shown
-        ]
         draw_image_grid(
             self.preprocessing.denormalise(images),
-            titles,
+            [self._title(p) for p in shown],
             folder / "predictions.png",
             "validation images: mistakes first, most confident first",
             wrong=[p.label != p.truth for p in shown],
@@ -191,6 +199,21 @@ class Classification:
         count, right_count = self.metrics.per_class
         columns = {"images": count, "right": right_count, "accuracy": 100 * right_count.double() / count}
         write_per_class(folder / "per_class.csv", self.classes, columns)
+
+    def _title(self, p: Prediction) -> tuple[str, ...]:
+        """What was predicted, with its probability, what it is unless that is the same, and where to find the image."""
+        mistake = () if p.label == p.truth else (f"not {self.classes[p.truth]}",)
+        file = "/".join(Path(self.val.images.name(p.image)).parts[-2:])
+        return f"{shortened(self.classes[p.label], 17)} {100 * p.confidence:.0f} %", *mistake, file
+
+    def _list(self, mistakes: Sequence[Prediction], path: Path) -> None:
+        """A table of them, for a spreadsheet."""
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["file", "truth", "predicted", "confidence"])
+            for p in mistakes:
+                name = self.val.images.name(p.image)
+                table.writerow([name, self.classes[p.truth], self.classes[p.label], f"{p.confidence:.5f}"])
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint tells of itself, so that evaluation and prediction need nothing else."""
@@ -245,11 +268,10 @@ def _class_weights(wanted: tuple[str, ...] | None, train: LabelledImages) -> Ten
     return torch.tensor(one_number_a_class(wanted, train.classes))
 
 
-def _mixture(row: Tensor, classes: tuple[str, ...]) -> str:
-    """The one or two classes of a mixed label: "cat", or "cat 70 dog 30"."""
+def _mixture(row: Tensor, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The one or two classes of a mixed label: "cat", or "cat 70 %" and "dog 30 %"."""
     shares, labels = row.topk(min(2, len(row)))
     if shares[-1] < 0.1 or len(row) < 2:
-        return classes[int(labels[0])]
-    return " ".join(
-        f"{classes[int(label)]} {round(100 * float(share))}" for share, label in zip(shares, labels, strict=True)
-    )
+        return (classes[int(labels[0])],)
+    pairs = zip(labels.tolist(), shares.tolist(), strict=True)
+    return tuple(f"{shortened(classes[label], 17)} {100 * share:.0f} %" for label, share in pairs)
