@@ -35,7 +35,8 @@ class ClassifyRecipe(Recipe):
 
     dataset: str = flag(
         "auto", "layout of the data folder", "--data-set", group="data",
-        choices=("auto", "folder", "list", "cifar100", "inat2018", "inat2019", "digits"), commands=TRAIN_EVAL_DATA,
+        choices=("auto", "folder", "csv", "list", "cifar100", "inat2018", "inat2019", "digits"),
+        commands=TRAIN_EVAL_DATA,
     )  # fmt: skip
     inat_category: str = flag(
         "name", "what iNaturalist's classes are", group="data",

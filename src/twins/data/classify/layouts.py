@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ...errors import TwinsError
@@ -16,6 +17,7 @@ from .dataset import LabelledImages
 from .folder import read_folder
 from .inaturalist import read_inaturalist
 from .list_file import read_lists
+from .table import find_tables, holds_class_folders, read_table
 
 
 def open_labelled(
@@ -40,6 +42,8 @@ def open_labelled(
             train, val = read_inaturalist(root, 2019, recipe.inat_category)
         case "list":
             train, val = read_lists(root)
+        case "csv":
+            train, val = read_table(root)
         case _:
             try:
                 train, val = read_folder(root)
@@ -50,6 +54,7 @@ def open_labelled(
                     ) from error
                 raise
             _refuse_masks(root, train or val)
+            train, val = (images and _beside_tables(root, images) for images in (train, val))
     train, val = split_parts(train, val, recipe, evaluation_only, None if train is None else train.labels)
     if train is not None and not evaluation_only and len(train.classes) < 2:
         raise TwinsError(f"{root}: one class alone ({train.classes[0]!r}) leaves nothing to tell apart; add another")
@@ -60,6 +65,13 @@ def _refuse_masks(root: Path, images: LabelledImages | None) -> None:
     """Folders of images and of masks would pass for two classes."""
     if images is not None and are_images_and_masks(images.classes, nothing_else=True):
         raise TwinsError(f"{root}: holds images and masks, not a folder a class: pass --task segment")
+
+
+def _beside_tables(root: Path, images: LabelledImages) -> LabelledImages:
+    """With a warning of tables of labels, which are not read."""
+    tables = [path for paths in find_tables(root).values() for path in paths]
+    unread = (f"{path}: not read, as there is a folder a class; --dataset csv reads it" for path in tables)
+    return replace(images, warnings=(*images.warnings, *unread))
 
 
 def _layout(recipe: ClassifyRecipe, root: Path) -> str:
@@ -74,4 +86,6 @@ def _layout(recipe: ClassifyRecipe, root: Path) -> str:
             return f"inat{year}"
     if (root / "meta" / "train.txt").is_file() and not (root / "train").is_dir():
         return "list"
+    if find_tables(root) and not holds_class_folders(root):
+        return "csv"
     return "folder"
