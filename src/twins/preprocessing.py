@@ -6,7 +6,7 @@ A checkpoint stores its network's preprocessing, so that images are made ready a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from reprlib import repr as shortened
 from typing import TYPE_CHECKING, Any, Self
@@ -22,6 +22,12 @@ LONGEST_SIDE = 16384  # pixels: more would be a gigabyte of floats in one image,
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of red, green and blue in [0, 1]
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def rectangle(img_size: int | Sequence[int]) -> Size:
+    """(height, width) of a square by its side, or of a rectangle by both."""
+    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+    return height, width
 
 
 def fitted_size(size: Size, resize: tuple[int, int], factor: float = 1.0) -> Size:
@@ -103,18 +109,24 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class ClassifyPreprocessing(Preprocessing):
-    """Of classifiers: short side to img_size / crop_pct, bicubic, and the square in the middle."""
+    """Of classifiers: as small as covers `size` / crop_pct, bicubic, and the square or rectangle in the middle."""
 
-    img_size: int = 224  # side of the square in pixels
-    crop_pct: float = 0.875  # its share of the resized short side
+    img_size: int | Size = 224  # side of the square, or height and width of the rectangle, in pixels
+    crop_pct: float = 0.875  # its share of what the resized image covers: of a square's, of the short side
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_sides("img_size", (self.img_size,))
-        if not _is_number(self.crop_pct) or not self.img_size <= LONGEST_SIDE * self.crop_pct <= LONGEST_SIDE * 2:
+        sides = self.img_size if isinstance(self.img_size, tuple) else (self.img_size,)
+        _check_sides("img_size", sides, count=min(len(sides), 2) or 1)
+        if not _is_number(self.crop_pct) or not max(sides) <= LONGEST_SIDE * self.crop_pct <= LONGEST_SIDE * 2:
             raise TwinsError(f"preprocessing: crop_pct must be a share of the resized image, not {self.crop_pct!r}")
+
+    @property
+    def size(self) -> Size:
+        """What the network sees, (height, width) in pixels."""
+        return rectangle(self.img_size)
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ class Accuracy(NamedTuple):
 
 def accuracy_case(weights: Path | None, backends: Sequence[Backend]) -> Case:
     """The case of a checkpoint, or of the digits. Raises TwinsError if it is no classifier's."""
-    side = (_recipe_of(read_info(weights)) if weights else _digits_recipe()).img_size
-    return Case("accuracy", str(weights or DIGITS), (side, side), 1, tuple(backends))
+    size = (_recipe_of(read_info(weights)) if weights else _digits_recipe()).size
+    return Case("accuracy", str(weights or DIGITS), size, 1, tuple(backends))
 
 
 def digits_weights(log: Callable[[str], None]) -> Path:

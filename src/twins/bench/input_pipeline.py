@@ -80,15 +80,15 @@ def _original(recipe: ClassifyRecipe, training: bool) -> InputPipeline:
     """As the original's `datasets.py` puts it together."""
     if training:
         transform = need("timm.data", extra="train").create_transform(
-            input_size=recipe.img_size, is_training=True, color_jitter=recipe.color_jitter, auto_augment=recipe.aa,
+            input_size=recipe.size, is_training=True, color_jitter=recipe.color_jitter, auto_augment=recipe.aa,
             interpolation="bicubic", re_prob=recipe.reprob, re_mode=recipe.remode, re_count=recipe.recount,
         )  # fmt: skip
         fix_posterize(transform.transforms)
     else:
         transform = transforms.Compose(
             [
-                transforms.Resize(int(256 / 224 * recipe.img_size), transforms.InterpolationMode.BICUBIC),
-                transforms.CenterCrop(recipe.img_size),
+                transforms.Resize(int(256 / 224 * min(recipe.size)), transforms.InterpolationMode.BICUBIC),
+                transforms.CenterCrop(recipe.size),
                 transforms.ToTensor(),
                 transforms.Normalize(recipe.mean, recipe.std),
             ]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..recipes import TASKS, Recipe, fields_of, recipe_class, tuples_for_lists
-from ..recipes.values import hints_of, takes_several, value_type, without_none
+from ..recipes.values import hints_of, takes_one_or_several, takes_several, value_type, without_none
 
 TASKS_HELP = "classify: one label an image; detect: a box, and a mask, for each object; segment: a class for each pixel"
 FLAGS_OF_TASK = "Flags differ by task: `--task detect --help` shows those of detection, and so on."
@@ -45,6 +45,8 @@ def add_flag(group: Any, cls: type[Recipe], field: dataclasses.Field[Any], help_
         settings["type"] = _or_none(kind) if optional else kind
         if takes_several(hint):
             settings["nargs"] = "+"
+        elif takes_one_or_several(hint):
+            settings |= {"nargs": "+", "action": _OneOrSeveral}
         if field.metadata["choices"]:
             settings["choices"] = field.metadata["choices"]
         else:
@@ -83,6 +85,13 @@ def _spellings(field: dataclasses.Field[Any]) -> list[str]:
 class _IntoDict(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         setattr(namespace, self.dest, dict(values))
+
+
+class _OneOrSeveral(argparse.Action):
+    """One value stands for itself, several are a list."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
 
 
 def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:

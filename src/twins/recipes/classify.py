@@ -24,9 +24,17 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Self
 
-from ..preprocessing import ClassifyPreprocessing
+from ..errors import TwinsError
+from ..preprocessing import ClassifyPreprocessing, Size, rectangle
 from .base import SMALL_SVT, Recipe
 from .fields import SHARE, SOME, TRAIN_DATA, TRAIN_EVAL, TRAIN_EVAL_DATA, flag
+
+
+def _check_sides(value: int | tuple[int, ...]) -> None:
+    """Raises TwinsError for what is neither a side nor two of them."""
+    if isinstance(value, tuple) and len(value) != 2:
+        shown = " ".join(map(str, value)) or "none"
+        raise TwinsError(f"--img-size takes the side of a square, or height and width of a rectangle, not {shown}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +51,15 @@ class ClassifyRecipe(Recipe):
         choices=("kingdom", "phylum", "class", "order", "supercategory", "family", "genus", "name"),
         commands=TRAIN_EVAL_DATA,
     )  # fmt: skip
-    img_size: int = flag(
-        224, "side of the square that the network sees", "--imgsz", "--input-size", group="data", within=SOME,
-        commands=TRAIN_EVAL_DATA,
+    img_size: int | Size = flag(
+        224, "side of the square that the network sees, or height and width of a rectangle", "--imgsz", "--input-size",
+        group="data", within=SOME, check=_check_sides, commands=TRAIN_EVAL_DATA,
     )  # fmt: skip
     crop_pct: float = flag(
-        0.875, "evaluation: crop this share of the resized short side", group="data", commands=TRAIN_EVAL
+        0.875,
+        "evaluation: crop this share of the resized short side, or of what covers a rectangle",
+        group="data",
+        commands=TRAIN_EVAL,
     )
     decoder: str = flag(
         "auto",
@@ -68,7 +79,9 @@ class ClassifyRecipe(Recipe):
         (0.08, 1.0), "random crop: least and largest share of the area", group="augmentation", commands=TRAIN_DATA
     )
     ratio: tuple[float, ...] = flag(
-        (3 / 4, 4 / 3), "random crop: least and largest width / height", group="augmentation"
+        (3 / 4, 4 / 3),
+        "random crop: least and largest width / height, of a rectangle times its own",
+        group="augmentation",
     )
     hflip: float = flag(0.5, "probability of a horizontal flip", group="augmentation", within=SHARE)
     vflip: float = flag(0.0, "probability of a vertical flip", group="augmentation", within=SHARE)
@@ -116,6 +129,11 @@ class ClassifyRecipe(Recipe):
     def preprocessing(self) -> ClassifyPreprocessing:
         """How images are made ready."""
         return ClassifyPreprocessing(self.img_size, self.crop_pct, tuple(self.mean), tuple(self.std))
+
+    @property
+    def size(self) -> Size:
+        """What the network sees, (height, width) in pixels."""
+        return rectangle(self.img_size)
 
     def decoder_at_hand(self) -> str:
         """`pillow` or `turbo`."""

@@ -29,14 +29,14 @@ def hints_of(cls: type[Any]) -> dict[str, Any]:
 
 def without_none(hint: Any) -> Any:
     """The type of a field that can be switched off, when it is not; other types as they are."""
-    if isinstance(hint, types.UnionType):
+    if isinstance(hint, types.UnionType) and types.NoneType in typing.get_args(hint):
         return next(part for part in typing.get_args(hint) if part is not types.NoneType)
     return hint
 
 
 def value_type(hint: Any) -> Any:
     """str, int, float, bool or dict: of the field itself, or of each of several values."""
-    hint = without_none(hint)
+    hint = typing.get_args(hint)[0] if takes_one_or_several(hint) else without_none(hint)
     if takes_several(hint):
         return typing.get_args(hint)[0]
     return typing.get_origin(hint) or hint
@@ -45,6 +45,11 @@ def value_type(hint: Any) -> Any:
 def takes_several(hint: Any) -> bool:
     """Whether a field of this type holds a tuple."""
     return typing.get_origin(without_none(hint)) is tuple
+
+
+def takes_one_or_several(hint: Any) -> bool:
+    """Whether a field of this type holds a value or a tuple of such, as `int | tuple[int, int]`."""
+    return isinstance(hint, types.UnionType) and typing.get_origin(typing.get_args(hint)[-1]) is tuple
 
 
 def check_value(field: dataclasses.Field[Any], hint: Any, value: Any) -> None:
@@ -56,7 +61,7 @@ def check_value(field: dataclasses.Field[Any], hint: Any, value: Any) -> None:
     (least, most), choices, check = (field.metadata[key] for key in ("within", "choices", "check"))
     if choices and value not in choices:
         raise TwinsError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-    for number in (value if takes_several(hint) else [value]) if (least, most) != ANY else ():
+    for number in (value if isinstance(value, tuple) else [value]) if (least, most) != ANY else ():
         if not least <= number <= most:
             span = f"{least} or more" if most == math.inf else f"between {least} and {most}"
             raise TwinsError(f"{name} must be {span}, not {number!r}")
@@ -73,6 +78,8 @@ def _check_type(name: str, hint: Any, value: Any) -> None:
     if value is None and without_none(hint) is not hint:
         return
     kind, several = value_type(hint), takes_several(hint)
+    if takes_one_or_several(hint):
+        several = isinstance(value, tuple)
     values = value if several and isinstance(value, tuple) else [value]
     if several != isinstance(value, tuple) or not all(_is_of(kind, one) for one in values):
         what = f"a list, each {_KINDS[kind]}" if several else _KINDS[kind]

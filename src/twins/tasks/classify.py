@@ -251,7 +251,7 @@ class Classification:
     def _turbo(self, images: LabelledImages) -> bool:
         """Whether JPEG files are decoded as the crop needs them. Raises TwinsError where the library is missing."""
         r = self.recipe
-        if r.decoder_at_hand() == "pillow" or images.in_memory or r.in_chans != 3 or r.img_size <= SMALL:
+        if r.decoder_at_hand() == "pillow" or images.in_memory or r.in_chans != 3 or max(r.size) <= SMALL:
             return False
         need("simplejpeg", extra="turbo")
         return True

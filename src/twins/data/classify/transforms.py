@@ -1,4 +1,4 @@
-"""From an image to the normalised (C, S, S) float32 tensor that a classifier takes: in training, and in evaluation."""
+"""From an image to the normalised (C, H, W) float32 tensor that a classifier takes: in training, and in evaluation."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ from torch import Tensor
 from torchvision import transforms
 
 from ...optional_dependencies import need
-from ...preprocessing import ClassifyPreprocessing
+from ...preprocessing import ClassifyPreprocessing, Size
 from ...recipes import ClassifyRecipe
+from ..images import size_of
 from .fast_shear import use_fast_shear
 from .partial_jpeg import JpegImage
 
 Transform = Callable[[Any], Tensor]  # of a PIL image, or of a JpegImage where it says so
-SMALL = 32  # up to this side images are neither resized by the short side nor cropped, as for CIFAR
+SMALL = 32  # where no side is longer images are neither resized by the short side nor cropped, as for CIFAR
 
 
 def eval_transform(preprocessing: ClassifyPreprocessing) -> Transform:
-    """Short side to size / crop_pct (256 for 224), bicubic, centre crop; at 32 pixels and below neither.
+    """As small as covers size / crop_pct, bicubic, centre crop; at 32 pixels and below neither.
 
-    Takes a JpegImage, too, above 32 pixels.
+    For a square that is the short side to size / crop_pct (256 for 224). Takes a JpegImage, too, above 32 pixels.
     """
-    size = preprocessing.img_size
-    if size > SMALL:
-        steps = [
-            _ShortSide(int(size / preprocessing.crop_pct)),
-            transforms.CenterCrop(size),
-        ]
+    height, width = preprocessing.size
+    if max(height, width) > SMALL:
+        covered = int(height / preprocessing.crop_pct), int(width / preprocessing.crop_pct)
+        steps = [_Covering(covered), transforms.CenterCrop((height, width))]
     else:
-        steps = [_FitSquare(size)]
+        steps = [_Fit((height, width))]
     return transforms.Compose([*steps, _Normalised(preprocessing)])
 
 
 def train_transform(recipe: ClassifyRecipe, turbo: bool = False) -> Transform:
     """The published augmentation, from timm, by the recipe's numbers.
 
-    With `turbo`, for colour images of more than 32 pixels, it draws the same random numbers, takes a JpegImage too,
-    and computes some of the pixels faster.
+    With `turbo`, for colour images of more than 32 pixels a side, it draws the same random numbers, takes a JpegImage
+    too, and computes some of the pixels faster.
     """
+    height, width = recipe.size
     augment = need("timm.data", extra="train").create_transform(
-        input_size=recipe.img_size,
+        input_size=(height, width),
         is_training=True,
         scale=recipe.scale,
-        ratio=recipe.ratio,
+        ratio=tuple(ratio * (width / height) for ratio in recipe.ratio),
         hflip=recipe.hflip,
         vflip=recipe.vflip,
         color_jitter=recipe.color_jitter,
@@ -68,10 +68,9 @@ def train_transform(recipe: ClassifyRecipe, turbo: bool = False) -> Transform:
         zoom = (1 - recipe.zoom, 1 + recipe.zoom)
         bilinear = transforms.InterpolationMode.BILINEAR
         augment.transforms.insert(1, transforms.RandomAffine(recipe.degrees, None, zoom, recipe.shear, bilinear))
-    if recipe.img_size <= SMALL:
-        size = recipe.img_size
-        shift = transforms.RandomCrop(size, padding=recipe.crop_padding)
-        augment.transforms[0] = transforms.Compose([_FitSquare(size), shift])
+    if max(height, width) <= SMALL:
+        shift = transforms.RandomCrop((height, width), padding=recipe.crop_padding)
+        augment.transforms[0] = transforms.Compose([_Fit((height, width)), shift])
     return augment
 
 
@@ -116,29 +115,35 @@ class ImageOnly:
         return self.transform(image), label
 
 
-class _FitSquare:
-    """Resize to a square, unless the image is that square already."""
+class _Fit:
+    """Resize to (height, width), unless the image has that size already."""
 
-    def __init__(self, size: int) -> None:
-        self.size = (size, size)
+    def __init__(self, size: Size) -> None:
+        self.size = size[::-1]  # as Pillow has it
 
     def __call__(self, image: Image.Image) -> Image.Image:
         return image if image.size == self.size else image.resize(self.size, Image.Resampling.BICUBIC)
 
 
-class _ShortSide:
-    """Resize so that the short side has `size` pixels, bicubic."""
+class _Covering:
+    """Resize, bicubic, to the smallest size of the same shape that covers (height, width)."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.resize = transforms.Resize(size, transforms.InterpolationMode.BICUBIC)
+    def __init__(self, covered: Size) -> None:
+        self.covered = covered
 
     def __call__(self, image: Image.Image | JpegImage) -> Image.Image:
-        if isinstance(image, Image.Image):
-            return self.resize(image)
-        short = min(image.size)
-        height, width = (self.size if side == short else int(self.size * side / short) for side in image.size)
-        return image.resized((height, width))
+        if isinstance(image, JpegImage):
+            return image.resized(covering_size(image.size, self.covered))
+        size = covering_size(size_of(image), self.covered)
+        return transforms.functional.resize(image, list(size), transforms.InterpolationMode.BICUBIC)
+
+
+def covering_size(size: Size, covered: Size) -> Size:
+    """One side as `covered` has it, and the other, in proportion and cut to whole pixels, no shorter than there."""
+    (height, width), (least_height, least_width) = size, covered
+    if height * least_width <= width * least_height:
+        return least_height, max(int(least_height * width / height), least_width)
+    return max(int(least_width * height / width), least_height), least_width
 
 
 class _RandomCrop:
