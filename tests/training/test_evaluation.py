@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.foreign import BUILDERS, shrink, written_by
+from helpers.image_files import write_image
 from twins.checkpoints.info import describe, read_info
 from twins.checkpoints.read import read_checkpoint
 from twins.cli import main
@@ -224,3 +225,73 @@ def test_what_is_missing_gets_one_line(tmp_path: Path) -> None:
         recipe_of_checkpoint(ours, published="twins_svt_small")
     with pytest.raises(TwinsError, match=r"^ours\.pth: was trained to classify: leave --task detect out$"):
         recipe_of_checkpoint(ours, "detect")
+
+
+def folders_of(root: Path, *classes: str) -> str:
+    """Two images of each class."""
+    for name in classes:
+        for number in range(2):
+            write_image(root / name / f"{number}.png", 40, 40)
+    return str(root)
+
+
+@pytest.fixture
+def always_springer(tmp_path: Path) -> str:
+    """A checkpoint of others, which says class 217 of 1000 whatever it sees."""
+    network = BUILDERS["classify"]("svt_small", num_classes=1000)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.copy_(torch.arange(1000) == 217)
+    torch.save(network.state_dict(), tmp_path / "theirs.pth")
+    return str(tmp_path / "theirs.pth")
+
+
+def test_a_subset_of_imagenet_is_met_by_wordnet_ids(
+    always_springer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = folders_of(tmp_path / "data", "n15075141", "n02102040", "n01440764")
+    (tmp_path / "data" / "n01443537").mkdir()
+    flags = (
+        "--weights",
+        always_springer,
+        "--data",
+        data,
+        "--device",
+        "cpu",
+        "--img-size",
+        "32",
+        "--model",
+        "svt_small",
+    )
+    assert main(["eval", *flags, "--output", str(tmp_path / "runs")]) == 0
+    out = capsys.readouterr().out
+    assert "1 class folders without images: n01443537" in out
+    assert "Acc@1 33.33" in out
+    table = (tmp_path / "runs" / "classify" / "eval" / "mistakes.csv").read_text().splitlines()
+    assert [line.split(",")[1:3] for line in table[1:]] == [["n01440764", "n02102040"]] * 2 + [
+        ["n15075141", "n02102040"]
+    ] * 2
+
+
+def test_eval_takes_the_names_of_a_networks_classes(
+    always_springer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = folders_of(tmp_path / "data", "springer", "tench")
+    flags = (
+        "--weights",
+        always_springer,
+        "--data",
+        data,
+        "--device",
+        "cpu",
+        "--img-size",
+        "32",
+        "--model",
+        "svt_small",
+    )
+    assert main(["eval", *flags]) == 2
+    assert "pass --classes FILE with their names in its order, one a line" in capsys.readouterr().err
+    names = tmp_path / "names.txt"
+    names.write_text("".join({0: "tench", 217: "springer"}.get(i, f"class {i}") + "\n" for i in range(1000)))
+    assert main(["eval", *flags, "--classes", str(names), "--output", str(tmp_path / "runs")]) == 0
+    assert "Acc@1 50.00" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from ..recipes import Recipe
@@ -24,14 +25,21 @@ def add_parser(commands: Any, recipe: Recipe) -> argparse.ArgumentParser:
                         "recipe `pictures` of the task if not given")  # fmt: skip
     parser.add_argument("--ema", action=argparse.BooleanOptionalAction,
                         help="take the moving average of the weights (default: where there is one)")  # fmt: skip
+    if recipe.task == "classify":  # data of masks has a flag of this name, for the names of its own
+        parser.add_argument("--classes", dest="names_of_classes", metavar="FILE",
+                            help="names of the network's classes in order, one a line, if it has none")  # fmt: skip
+    parser.set_defaults(names_of_classes=None)
     add_recipe_flags(parser, recipe, "eval")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the metrics, and write them and their images into a folder of their own."""
+    from ..class_names import read_names
     from ..training.evaluation import evaluate_checkpoint, recipe_of_checkpoint
 
-    recipe = recipe_of_checkpoint(args.checkpoint, args.task, args.changes, args.recipe)
-    evaluate_checkpoint(recipe, args.checkpoint, ema=args.ema)
+    names = read_names(Path(args.names_of_classes)) if args.names_of_classes else None
+    checkpoint = args.checkpoint.with_classes(names)
+    recipe = recipe_of_checkpoint(checkpoint, args.task, args.changes, args.recipe)
+    evaluate_checkpoint(recipe, checkpoint, ema=args.ema)
     return 0

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..data.check_results import DatasetStatistics
 from ..data.classify.dataset import LabelledImages
 from ..data.classify.layouts import open_labelled
+from ..data.classify.network_classes import labelled_for_network
 from ..data.classify.partial_jpeg import OpenedImages
 from ..data.classify.transforms import SMALL, ImageOnly, eval_transform, train_transform
 from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
@@ -66,7 +67,7 @@ class Classification:
         """
         train, val = open_labelled(self.recipe, evaluation_only)
         if self.classes:
-            val = val.relabelled(self.classes)
+            val = labelled_for_network(val, self.classes, self.recipe.data)
         self.classes = val.classes
         if len(self.classes) < 6:  # else Acc@5 is 100, or nearly
             self.columns = tuple(column for column in Classification.columns if column[0] != "acc5")
@@ -76,7 +77,7 @@ class Classification:
             self.class_weights = _class_weights(self.recipe.class_weights, train)
         if self._turbo(val):
             self.notes.append("JPEG files are decoded by simplejpeg, as far as each crop needs them")
-        elif self.recipe.decoder == "auto" and not val.in_memory:
+        elif self.recipe.decoder_at_hand() == "pillow" and self.recipe.decoder == "auto" and self._could_be_turbo(val):
             self.notes.append('JPEG files are decoded by Pillow; pip install "twins-vit[turbo]" makes that faster')
         self.val = self._tensors(val, training=False)
         return None if train is None else self._tensors(train, training=True), self.val
@@ -250,11 +251,13 @@ class Classification:
 
     def _turbo(self, images: LabelledImages) -> bool:
         """Whether JPEG files are decoded as the crop needs them. Raises TwinsError where the library is missing."""
-        r = self.recipe
-        if r.decoder_at_hand() == "pillow" or images.in_memory or r.in_chans != 3 or max(r.size) <= SMALL:
+        if self.recipe.decoder_at_hand() == "pillow" or not self._could_be_turbo(images):
             return False
         need("simplejpeg", extra="turbo")
         return True
+
+    def _could_be_turbo(self, images: LabelledImages) -> bool:
+        return not images.in_memory and self.recipe.in_chans == 3 and max(self.recipe.size) > SMALL
 
 
 def _class_weights(wanted: tuple[str, ...] | None, train: LabelledImages) -> Tensor | None:

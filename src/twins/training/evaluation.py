@@ -181,4 +181,4 @@ def _classes_to_meet(info: CheckpointInfo) -> tuple[str, ...]:
     """The classes that the data's must be; () where those of the data hold."""
     if info.task == "segment" and not info.ours:
         return numbered(len(info.classes))  # masks tell classes by number, and perhaps not all of them
-    return info.classes if info.classes_named else ()
+    return info.classes if info.classes_named or info.task == "classify" else ()

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...errors import TwinsError
+from ...errors import TwinsError, nearest
+from ..annotation_errors import a_few
 from ..images import MODES, read_image
 
 
@@ -53,7 +54,10 @@ class LabelledImages:
         """The same images, their labels as indices into `classes`. Raises TwinsError for a class that is not there."""
         for name in self.classes:
             if name not in classes:
-                raise TwinsError(f"class {name!r} of the data is not among the {len(classes)} that the network knows")
+                raise TwinsError(
+                    f"class {name!r} of the data is not among the {len(classes)} that the network knows, "
+                    f"{a_few(classes[:4], len(classes))}{nearest(name, classes)}"
+                )
         new_label = [classes.index(name) for name in self.classes]
         return replace(self, labels=[new_label[label] for label in self.labels], classes=classes)
 

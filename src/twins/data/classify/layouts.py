@@ -14,6 +14,7 @@ from ..masks.layouts import are_images_and_masks
 from ..split import split_parts
 from .cifar import read_cifar100
 from .dataset import LabelledImages
+from .few_images import warning_of_single_images, with_classes_that_have_images
 from .folder import read_folder
 from .inaturalist import read_inaturalist
 from .list_file import read_lists
@@ -55,9 +56,13 @@ def open_labelled(
                 raise
             _refuse_masks(root, train or val)
             train, val = (images and _beside_tables(root, images) for images in (train, val))
+            if train is not None and not evaluation_only:
+                train, val = with_classes_that_have_images(train, val)
     train, val = split_parts(train, val, recipe, evaluation_only, None if train is None else train.labels)
     if train is not None and not evaluation_only and len(train.classes) < 2:
         raise TwinsError(f"{root}: one class alone ({train.classes[0]!r}) leaves nothing to tell apart; add another")
+    if train is not None and not evaluation_only:
+        train = replace(train, warnings=(*train.warnings, *warning_of_single_images(train, val)))
     return train, val
 
 
