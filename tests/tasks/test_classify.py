@@ -73,8 +73,8 @@ def test_predictions_say_where_each_image_is(evaluated: Classification, tmp_path
     titles: list[tuple[str, ...]] = []
     monkeypatch.setattr(classify, "draw_image_grid", lambda images, shown, *_, **__: titles.extend(shown))
     evaluated.draw(tmp_path)
-    assert titles[:3] == [("fox 99 %", "not cat", "cat/1.png"), ("fox 79 %", "not cat", "cat/0.png"), titles[2]]
-    assert {"$dog$ 96 %", "fox 96 %", "cat 96 %"} == {title[0] for title in titles[2:]}
+    assert titles[:3] == [("fox, 99 %", "not cat", "cat/1.png"), ("fox, 79 %", "not cat", "cat/0.png"), titles[2]]
+    assert {"$dog$, 96 %", "fox, 96 %", "cat, 96 %"} == {title[0] for title in titles[2:]}
     assert all(len(title) == 2 for title in titles[2:])
     assert image_grid.MAX_IMAGES == 32 > len(titles) == 9
 
@@ -90,5 +90,5 @@ def test_acc5_is_shown_from_six_classes_on(classes: int, shown: list[str], tmp_p
 
 
 def test_a_mixed_label_names_both_classes() -> None:
-    assert classify._mixture(torch.tensor([0.7, 0.0, 0.3]), CLASSES) == ("cat 70 %", "fox 30 %")
+    assert classify._mixture(torch.tensor([0.7, 0.0, 0.3]), CLASSES) == ("cat, 70 %", "fox, 30 %")
     assert classify._mixture(torch.tensor([0.0, 1.0, 0.0]), CLASSES) == ("$dog$",)

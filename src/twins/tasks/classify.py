@@ -205,7 +205,7 @@ class Classification:
         """What was predicted, with its probability, what it is unless that is the same, and where to find the image."""
         mistake = () if p.label == p.truth else (f"not {self.classes[p.truth]}",)
         file = "/".join(Path(self.val.images.name(p.image)).parts[-2:])
-        return f"{shortened(self.classes[p.label], 17)} {100 * p.confidence:.0f} %", *mistake, file
+        return f"{shortened(self.classes[p.label], 17)}, {100 * p.confidence:.0f} %", *mistake, file
 
     def _list(self, mistakes: Sequence[Prediction], path: Path) -> None:
         """A table of them, for a spreadsheet."""
@@ -272,9 +272,9 @@ def _class_weights(wanted: tuple[str, ...] | None, train: LabelledImages) -> Ten
 
 
 def _mixture(row: Tensor, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """The one or two classes of a mixed label: "cat", or "cat 70 %" and "dog 30 %"."""
+    """The one or two classes of a mixed label: "cat", or "cat, 70 %" and "dog, 30 %"."""
     shares, labels = row.topk(min(2, len(row)))
     if shares[-1] < 0.1 or len(row) < 2:
         return (classes[int(labels[0])],)
     pairs = zip(labels.tolist(), shares.tolist(), strict=True)
-    return tuple(f"{shortened(classes[label], 17)} {100 * share:.0f} %" for label, share in pairs)
+    return tuple(f"{shortened(classes[label], 17)}, {100 * share:.0f} %" for label, share in pairs)
