@@ -9,7 +9,7 @@ import pytest
 from helpers.image_files import write_image
 from twins.data.classify.layouts import open_labelled
 from twins.data.classify.list_file import read_lists
-from twins.data.classify.table import read_parts, read_table
+from twins.data.classify.table import read_table
 from twins.errors import TwinsError
 from twins.recipes import ClassifyRecipe
 
@@ -105,7 +105,9 @@ def test_parts_in_a_column(root: Path) -> None:
     _, val = read_table(root)
     assert val is not None
     assert [Path(p).name for p in val.images] == ["1.png"]
-    assert read_parts(root, ("train", "test"))["test"].labels == [1]
+    _, test = read_table(root, part="test")
+    assert test is not None
+    assert test.labels == [1]
     with pytest.raises(TwinsError, match=r"labels\.csv:2: no such part as 'fold1'"):
         read(root, text.replace("train", "fold1", 1), "labels.csv")
 

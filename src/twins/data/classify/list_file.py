@@ -9,8 +9,8 @@ from pathlib import Path
 from ...class_names import numbered, read_names
 from ...errors import TwinsError
 from ..annotation_errors import FEW, a_few
+from ..file_names import find_file
 from .dataset import LabelledImages
-from .listed_images import with_slashes
 
 
 def read_lists(root: Path) -> tuple[LabelledImages | None, LabelledImages | None]:
@@ -72,7 +72,6 @@ def _labelled(root: Path, part: str, rows: Sequence[tuple[str, int]], classes: t
 
 
 def _locate(root: Path, part: str, name: str) -> Path | None:
-    """The image of that name, or of the name that it has where folders are parted by slashes."""
-    names = dict.fromkeys((name, with_slashes(name)))
-    paths = (folder / spelt for spelt in names for folder in (root / part, root))
+    """The image in the part's folder or in the root."""
+    paths = (find_file(folder, name) for folder in (root / part, root))
     return next((path for path in paths if path.is_file()), None)

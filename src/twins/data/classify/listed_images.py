@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from ...errors import TwinsError
+from ..file_names import find_file, same_name
 from ..folders import images_under
-
-
-def with_slashes(name: str) -> str:
-    """A path as lists written on Windows spell it, with slashes."""
-    return name.replace("\\", "/")
 
 
 class ImagesBelow:
@@ -34,7 +29,7 @@ class ImagesBelow:
         that in a folder called one of `likely`, of which the first is the likeliest, is meant. Raises TwinsError where
         several may be meant.
         """
-        parts = [part for part in PurePosixPath(with_slashes(name)).parts if part not in ("/", "..")]
+        parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")]
         if not parts:
             return None
         last = _known_as(parts[-1])
@@ -57,7 +52,7 @@ class ImagesBelow:
 
     def _elsewhere(self, name: str) -> Path | None:
         """The image as the path says, from root or from anywhere."""
-        path = self.root / with_slashes(name)
+        path = find_file(self.root, name)
         return path if path.is_file() else None
 
     def beside(self, images: Iterable[Path]) -> list[Path]:
@@ -70,7 +65,7 @@ class ImagesBelow:
 
 def _known_as(name: str) -> str:
     """However a system composes letters, and whichever of them are capitals."""
-    return unicodedata.normalize("NFC", name).casefold()
+    return same_name(name).casefold()
 
 
 def _end_alike(one: list[str], other: list[str]) -> bool:

@@ -35,13 +35,13 @@ class Listed(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def read_table(root: Path) -> tuple[LabelledImages | None, LabelledImages | None]:
-    """(training, validation) images of the tables in `root`, or of the table that it is; None for a part without one.
+def read_table(root: Path, part: str = "val") -> tuple[LabelledImages | None, LabelledImages | None]:
+    """Images for training of the tables in `root`, or of the table that it is, and those of a `part`, "val" or "test".
 
-    Raises TwinsError, naming file and line, for tables that cannot be used.
+    Either is None where no table has it. Raises TwinsError, naming file and line, for tables that cannot be used.
     """
-    parts = read_parts(root, ("train", "val"))
-    return parts.get("train"), parts.get("val")
+    parts = read_parts(root, ("train", part))
+    return parts.get("train"), parts.get(part)
 
 
 def find_tables(root: Path) -> dict[str, list[Path]]:
