@@ -56,10 +56,7 @@ class ClassifyRecipe(Recipe):
         group="data", within=SOME, check=_check_sides, commands=TRAIN_EVAL_DATA,
     )  # fmt: skip
     crop_pct: float = flag(
-        0.875,
-        "evaluation: crop this share of the resized short side, or of what covers a rectangle",
-        group="data",
-        commands=TRAIN_EVAL,
+        0.875, "evaluation: crop this share of the resized short side", group="data", commands=TRAIN_EVAL
     )
     decoder: str = flag(
         "auto",

@@ -125,6 +125,21 @@ def test_parts_in_folders_with_a_table_each(tmp_path: Path) -> None:
     assert train.labels == val.labels == [1, 0, 1, 0]
 
 
+def test_the_images_of_a_part_are_in_the_folder_that_names_it(tmp_path: Path) -> None:
+    """As competitions pack them: other images of the same names, and tables that hold no labels, lie beside."""
+    for folder in ("train_images", "test_images"):
+        for i in range(4):
+            write_image(tmp_path / folder / f"{i}.jpg")
+    (tmp_path / "train.csv").write_text("image_id,label\n" + "".join(f"{i}.jpg,{i % 2}\n" for i in range(4)))
+    (tmp_path / "test.csv").write_text("image_id,width\n0.jpg,8\n")
+    (tmp_path / "sample_submission.csv").write_text("image_id,label\n0.jpg,1\n")
+    train, val = open_labelled(ClassifyRecipe(data=str(tmp_path), val_split=0.5))
+    assert train is not None
+    assert {Path(p).parent.name for p in (*train.images, *val.images)} == {"train_images"}
+    assert len(train) + len(val) == 4
+    assert train.warnings == ()
+
+
 def test_the_table_itself_may_be_the_data(root: Path) -> None:
     (root / "mine.csv").write_text("file,label\n" + rows())
     train, val = open_labelled(ClassifyRecipe(data=str(root / "mine.csv"), val_split=0.5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
@@ -26,8 +27,8 @@ class ImagesBelow:
         """The image of this name, with or without its suffix and folders; None where it is not there.
 
         A path need only end alike: folders above `root` may be named too, or some below it left out. Of several images
-        that in a folder called one of `likely`, of which the first is the likeliest, is meant. Raises TwinsError where
-        several may be meant.
+        that in a folder with one of these `likely` words in its name is meant, of which the first is the likeliest.
+        Raises TwinsError where several may be meant.
         """
         parts = [part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in ("/", "..")]
         if not parts:
@@ -38,7 +39,7 @@ class ImagesBelow:
         preferences: list[Callable[[Path], bool]] = [
             lambda path: self._folders(path) == parts[:-1],
             lambda path: path.name == parts[-1],
-            *(lambda path, folder=folder: folder in map(str.lower, self._folders(path)) for folder in likely),
+            *(lambda path, word=word: word in self._words(path) for word in likely),
         ]
         for preferred in preferences:
             if len(candidates) > 1:
@@ -49,6 +50,10 @@ class ImagesBelow:
 
     def _folders(self, path: Path) -> list[str]:
         return list(path.relative_to(self.root).parent.parts)
+
+    def _words(self, path: Path) -> list[str]:
+        """Of the folders that an image is in."""
+        return re.findall("[a-z]+", "/".join(self._folders(path)).lower())
 
     def _elsewhere(self, name: str) -> Path | None:
         """The image as the path says, from root or from anywhere."""
