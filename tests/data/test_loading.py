@@ -61,7 +61,7 @@ def test_epochs_shuffle_differently_and_can_be_entered_in_the_middle() -> None:
     whole = list(sampler)
     sampler.set_epoch(5)
     assert [key.image_index for key in sampler] != [key.image_index for key in whole]
-    sampler.set_epoch(4, skip=6)
+    sampler.set_epoch(4, samples=12)
     assert list(sampler) == whole[6:]
     assert len(sampler) == 9
 

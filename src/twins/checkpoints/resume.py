@@ -24,7 +24,10 @@ FORMAT = "twins-1"
 
 @dataclass
 class TrainingState:
-    """What changes while a run lasts, and is saved. `epoch` epochs are complete, and `step` updates of the next."""
+    """What changes while a run lasts, and is saved.
+
+    `epoch` epochs are complete, and of the next `step` updates, which saw `samples` images over all ranks.
+    """
 
     model: Any  # a network of ours
     optimizer: torch.optim.Optimizer
@@ -33,6 +36,8 @@ class TrainingState:
     ema: Any  # timm's moving average of the weights, or None
     epoch: int = 0
     step: int = 0
+    samples: int = 0
+    global_batch: int = 0  # images an update; 0: nobody says
     totals: dict[str, float] = field(default_factory=dict)  # of an interrupted epoch, as EpochTotals packs them
     best: dict[str, Any] = field(default_factory=dict)  # metric, value, epoch
 
@@ -55,6 +60,8 @@ class TrainingState:
             "scaler": self.scaler.state_dict(),
             "epoch": self.epoch - 1,
             "step": self.step,
+            "samples": self.samples,
+            "global_batch": self.global_batch,
             "totals": dict(self.totals),
             "best": dict(self.best),
             "rng": _generators(),
@@ -84,6 +91,13 @@ class TrainingState:
         self.epoch = checkpoint["epoch"] + 1
         self.step = checkpoint.get("step", 0)
         self.totals, self.best = _totals(checkpoint), _best(checkpoint)
+        self.samples = checkpoint.get("samples", round(self.totals.get("images", 0)))
+        if self.step and not self.samples:
+            raise TwinsError(
+                f"{source}: stopped within epoch {self.epoch} without saying how many of its images it had seen; "
+                "pass it as --weights"
+            )
+        self.global_batch = checkpoint.get("global_batch", self.samples // self.step if self.step else 0)
         if "rng" in checkpoint:
             _restore_generators(checkpoint["rng"])
 

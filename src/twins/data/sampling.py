@@ -22,10 +22,11 @@ class SampleKey(NamedTuple):
 class TrainingSampler(Sampler[SampleKey]):
     """A rank's share of each epoch.
 
-    All ranks shuffle alike and take turns, so that an update sees the same samples on any number of processes. Ranks
-    get equally many, a whole number of global batches: the rest is left out (`drop_last`) or filled up from the next
-    lap over the samples, in an order of its own, as a set smaller than one batch always is. With `batches` an epoch is
-    so many batches, and as many laps as they take.
+    All ranks shuffle alike and take turns, so that an update sees the same samples on any number of processes, and an
+    epoch may go on with another global batch wherever it was stopped. Ranks get equally many, a whole number of global
+    batches: the rest is left out (`drop_last`) or filled up from the next lap over the samples, in an order of its own,
+    as a set smaller than one batch always is. With `batches` an epoch is so many global batches, and as many laps as
+    they take.
     """
 
     def __init__(
@@ -40,22 +41,28 @@ class TrainingSampler(Sampler[SampleKey]):
         batches: int | None = None,
     ) -> None:
         self.count, self.seed, self.rank, self.ranks, self.views = count, seed, rank, ranks, views
-        whole = count // global_batch
-        a_lap = whole if drop_last and whole else -(-count // global_batch)
-        self.total = (batches or a_lap) * global_batch
-        self.epoch = 0
-        self.skip = 0
+        self.global_batch, self.drop_last, self.batches = global_batch, drop_last, batches
+        self.set_epoch(0)
 
-    def set_epoch(self, epoch: int, skip: int = 0) -> None:
-        """Shuffle for this epoch next, without the first `skip` samples of the rank."""
-        self.epoch, self.skip = epoch, skip
+    def batches_left(self, samples: int = 0, batches: int = 0) -> int:
+        """Global batches that an epoch still takes after its first `samples` over all ranks, given out in `batches`."""
+        if self.batches is not None:
+            return max(self.batches - batches, 0)
+        left = max(self.count - samples, 0)
+        whole = left // self.global_batch
+        return whole if self.drop_last and (whole or samples) else -(-left // self.global_batch)
+
+    def set_epoch(self, epoch: int, samples: int = 0, batches: int = 0) -> None:
+        """Shuffle for this epoch next, without its first `samples` over all ranks, given out in `batches`."""
+        self.epoch, self.start = epoch, samples
+        self.stop = samples + self.batches_left(samples, batches) * self.global_batch
 
     def __len__(self) -> int:
-        return self.total // self.ranks - self.skip
+        return (self.stop - self.start) // self.ranks
 
     def __iter__(self) -> Iterator[SampleKey]:
         current, order = -1, [0]
-        for position in range(self.rank + self.skip * self.ranks, self.total, self.ranks):
+        for position in range(self.start + self.rank, self.stop, self.ranks):
             lap, position = divmod(position, self.count)
             if lap != current:
                 current, order = lap, self._order(lap)

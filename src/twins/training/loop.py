@@ -27,6 +27,7 @@ from .best_plots import BestPlots
 from .interruption import interruptible
 from .malloc_settings import freed_memory_kept
 from .mixed_precision import autocast
+from .rest_of_epoch import RestOfEpoch
 from .run_log import Announce, StepLog, announce_epoch, conclude, epoch_record, introduce, say_how_to_resume
 from .setup import Setup, set_up
 from .totals import EpochTotals, totals_dtype
@@ -76,7 +77,7 @@ def run_epochs(setup: Setup, state: TrainingState, interrupted: threading.Event,
     introduce(setup, state)
     recipe, device = setup.recipe, setup.world.device
     started, first = time.time(), state.epoch
-    log = StepLog(setup.folder, recipe.log_interval, setup.updates_per_epoch)
+    log = StepLog(setup.folder, recipe.log_interval)
     plots = BestPlots(setup.folder)
     for epoch in range(first, recipe.epochs):
         epoch_started = time.time()
@@ -112,18 +113,18 @@ def train_epoch(
     step by itself, one update later, so that it never waits for a GPU that has nothing more to do.
     """
     recipe, world, epoch = setup.recipe, setup.world, state.epoch
-    assert recipe.batch_size is not None
+    rest = RestOfEpoch.of(setup.sampler, state)
     setup.network.train()
     for module in setup.frozen:
         module.eval()
-    setup.sampler.set_epoch(epoch, skip=state.step * recipe.grad_accum_steps * recipe.batch_size)
+    setup.sampler.set_epoch(epoch, state.samples, state.step)
     batches = iter(setup.batches)
-    log.begin_epoch(totals)
+    log.begin_epoch(totals, rest.updates.stop)
     ahead = 1 if steps_are_left_out_on_the_device(state.optimizer, world.device) else 0
     unread: deque[UpdateReport] = deque()
     stop = False
-    progress = Progress(f"epoch {epoch}", setup.updates_per_epoch - state.step, world.is_main)
-    for update in progress.over(range(state.step, setup.updates_per_epoch)):
+    progress = Progress(f"epoch {epoch}", rest.left, world.is_main)
+    for update in progress.over(rest.updates):
         parts = [next_batch(setup, batches, epoch, update, part) for part in range(recipe.grad_accum_steps)]
         torch.manual_seed(seed_of("network", recipe.seed, epoch, update, world.rank))
         loss = backward(setup, state.scaler, parts)
@@ -135,7 +136,7 @@ def train_epoch(
             mean_loss, stop = unread.popleft().read(setup.training.images.name)
             progress.note = f"loss {mean_loss:.3f}"
         take_step(state, recipe.clip_grad, leave_out=totals.any_not_finite if ahead else None)
-        optim.after_update(state.schedule, epoch * setup.updates_per_epoch + state.step)
+        optim.after_update(state.schedule, epoch * rest.whole + rest.position(state.step))
         log.after_step(epoch, state.step, lr, totals)
         if stop:
             break
@@ -200,13 +201,14 @@ def take_step(state: TrainingState, clip_grad: float | None, leave_out: Tensor |
     if state.ema is not None:
         state.ema.update(state.model)
     state.step += 1
+    state.samples += state.global_batch
 
 
 def close_epoch(setup: Setup, state: TrainingState, metrics: dict[str, float]) -> bool:
     """Step the schedule, remember the best epoch, and save checkpoints; returns whether this epoch is the best."""
     epoch, name = state.epoch, setup.task.best_metric
     optim.after_epoch(setup.recipe, state.schedule, epoch, metrics[name])
-    state.epoch, state.step, state.totals = epoch + 1, 0, {}
+    state.epoch, state.step, state.samples, state.totals = epoch + 1, 0, 0, {}
     better = not state.best or metrics[name] > state.best["value"]
     if better:
         state.best = {"metric": name, "value": metrics[name], "epoch": epoch}

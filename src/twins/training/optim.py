@@ -115,9 +115,14 @@ class MultipliedWarmUp:
         return self.schedule.state_dict()
 
 
-def after_update(schedule: Any, updates: int) -> None:
-    """Set the learning rate of the next update, `updates` having been made."""
-    schedule.step_update(updates)
+def after_update(schedule: Any, updates: float) -> None:
+    """Set the learning rate of the next update, `updates` having been made.
+
+    That is no whole number where the global batch changed within an epoch; only noise has to be looked up by one.
+    """
+    whole = round(updates)
+    noisy = getattr(schedule, "schedule", schedule).noise_range_t is not None
+    schedule.step_update(whole if noisy or whole == updates else updates)
 
 
 def after_epoch(recipe: Recipe, schedule: Any, epoch: int, metric: float | None) -> None:
@@ -128,13 +133,13 @@ def after_epoch(recipe: Recipe, schedule: Any, epoch: int, metric: float | None)
     schedule.step(epoch + 1 - recipe.sched_lag, metric)
 
 
-def position(recipe: Recipe, schedule: Any, epoch: int, step: int, updates_per_epoch: int) -> None:
-    """Put a fresh schedule where it stands after so many whole epochs, and steps of the next.
+def position(recipe: Recipe, schedule: Any, epoch: int, updates: float, updates_per_epoch: int) -> None:
+    """Put a fresh schedule where it stands after so many whole epochs, and updates of the next.
 
     A plateau depends on metrics that are past: there the optimiser's own learning rate stays.
     """
     if recipe.sched != "plateau":
-        after_update(schedule, epoch * updates_per_epoch + step)
+        after_update(schedule, epoch * updates_per_epoch + updates)
         if epoch:
             after_epoch(recipe, schedule, epoch - 1, metric=None)
 
@@ -154,4 +159,21 @@ def learning_rates(recipe: Recipe, updates_per_epoch: int) -> list[float]:
         lrs.append(current_lr(optimizer))
         after_update(schedule, (epoch + 1) * updates_per_epoch)
         after_epoch(recipe, schedule, epoch, metric=None)
+    return lrs
+
+
+def learning_rates_left(recipe: Recipe, updates_per_epoch: int, epoch: int, updates: float) -> list[float]:
+    """Of what comes after so many epochs and `updates`: now, at the start of each later epoch, and in the last update.
+
+    Not for a plateau, which nobody knows beforehand.
+    """
+    assert recipe.lr is not None
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=recipe.lr)
+    schedule = make_schedule(recipe, optimizer, updates_per_epoch)
+    last = recipe.epochs - 1
+    at_the_end = max(updates, updates_per_epoch - 1) if epoch == last else updates_per_epoch - 1
+    lrs = []
+    for moment in ((epoch, updates), *((later, 0) for later in range(epoch + 1, recipe.epochs)), (last, at_the_end)):
+        position(recipe, schedule, *moment, updates_per_epoch)
+        lrs.append(current_lr(optimizer))
     return lrs

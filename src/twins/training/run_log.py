@@ -13,6 +13,7 @@ from ..plots.curves import draw_curves
 from ..progress import clock
 from ..tasks import Task
 from .mixed_precision import amp_dtype
+from .rest_of_epoch import RestOfEpoch
 from .run_folder import RunFolder
 from .setup import Setup
 from .totals import EpochTotals
@@ -31,8 +32,8 @@ def introduce(setup: Setup, state: TrainingState) -> None:
     say(f"on {setup.world.describe()}; sublayers as {ops.backend(device.type, amp_dtype(recipe, device))}")
     if state.model.load_report is not None:
         say(str(state.model.load_report))
-    if state.epoch or state.step:
-        say(f"going on in epoch {state.epoch} after {state.step} steps")
+    for line in setup.resumption:
+        say(line)
     say(f"writing to {setup.folder.path}")
 
 
@@ -42,12 +43,15 @@ class StepLog:
     Where no bar shows how an epoch gets on, it prints such a row too, once a minute.
     """
 
-    def __init__(self, folder: RunFolder, interval: int, updates_per_epoch: int) -> None:
-        self.folder, self.interval, self.updates_per_epoch = folder, interval, updates_per_epoch
+    def __init__(self, folder: RunFolder, interval: int) -> None:
+        self.folder, self.interval = folder, interval
+        self.updates = 0  # of the epoch, when it ends
         self.printed = self.written = time.time()
         self.loss = self.images = 0.0  # of the epoch, when the last row was written
 
-    def begin_epoch(self, totals: EpochTotals) -> None:
+    def begin_epoch(self, totals: EpochTotals, updates: int) -> None:
+        """An epoch of so many updates begins, or the rest of one."""
+        self.updates = updates
         self.loss, self.images = totals.read()
         self.written = time.time()
 
@@ -69,7 +73,7 @@ class StepLog:
         if not sys.stdout.isatty() and now - self.printed > 60:
             self.printed = now
             self.folder.say(
-                f"epoch {epoch:3d}  step {step} of {self.updates_per_epoch}  loss {row['train_loss']:.3f}  "
+                f"epoch {epoch:3d}  step {step} of {self.updates}  loss {row['train_loss']:.3f}  "
                 f"lr {lr:.2e}  {row['images_per_second']:.0f} images/s"
             )
 
@@ -103,7 +107,8 @@ def announce_epoch(folder: RunFolder, task: Task, record: dict[str, Any], state:
 
 def say_how_to_resume(setup: Setup, state: TrainingState) -> None:
     folder = setup.folder
-    folder.say(f"stopped in epoch {state.epoch} after {state.step} of {setup.updates_per_epoch} steps; to go on:")
+    updates = RestOfEpoch.of(setup.sampler, state).updates.stop
+    folder.say(f"stopped in epoch {state.epoch} after {state.step} of {updates} steps; to go on:")
     folder.say(f"  twins train --resume {folder / 'checkpoint.pth'}")
 
 

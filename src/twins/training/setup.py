@@ -24,6 +24,8 @@ from ..recipes import Recipe
 from ..tasks import Task, make_task
 from . import optim
 from .mixed_precision import amp_dtype
+from .rest_of_epoch import RestOfEpoch
+from .resumption import describe_resumption
 from .run_folder import RunFolder, new_run_folder, provenance
 
 
@@ -39,11 +41,11 @@ class Setup:
     unreadable: UnreadableImages
     sampler: TrainingSampler
     batches: DataLoader[Batch]
-    updates_per_epoch: int
     network: Any  # the state's model as an update calls it: within DistributedDataParallel, compiled
     frozen: list[nn.Module]  # parts of the model that are not trained
     folder: RunFolder
     provenance: dict[str, Any]
+    resumption: tuple[str, ...]  # what there is to say of where it goes on
 
 
 def set_up(
@@ -63,7 +65,6 @@ def set_up(
     if info is not None and info.classes_named:
         check_classes(task.classes, info.classes, recipe.data)
     sampler, batches = training_batches(recipe, world, training)
-    updates_per_epoch = len(batches) // recipe.grad_accum_steps
 
     torch.manual_seed(seed_of("initial weights", recipe.seed))
     model: Any = task.build().to(world.device)
@@ -72,14 +73,19 @@ def set_up(
         frozen = model.freeze_stages(recipe.freeze_stages)
     except ValueError as error:
         raise TwinsError(f"--freeze-stages: {error}") from error
-    state = fresh_state(recipe, model, world.device, updates_per_epoch)
+    state = fresh_state(recipe, model, world.device, sampler.batches_left())
     state.epoch = start_epoch
     if info is not None:
         state.restore(info)
     if state.epoch >= recipe.epochs:
         raise TwinsError(f"{state.epoch} epochs are done and --epochs is {recipe.epochs}: pass a larger --epochs")
+    path = from_main(folder or new_run_folder(recipe))
+    resumption: list[str] = []
     if state.epoch or state.step:
-        optim.position(recipe, state.schedule, state.epoch, state.step, updates_per_epoch)
+        rest = RestOfEpoch.of(sampler, state)
+        optim.position(recipe, state.schedule, state.epoch, rest.start, rest.whole)
+        resumption = describe_resumption(state, sampler, recipe, (info and info.recipe) or {}, path)
+    state.global_batch = sampler.global_batch
     network: Any = wrap_ddp(model, world)
 
     setup = Setup(
@@ -91,11 +97,11 @@ def set_up(
         unreadable=UnreadableImages(recipe.bad_images),
         sampler=sampler,
         batches=batches,
-        updates_per_epoch=updates_per_epoch,
         network=torch.compile(network) if recipe.torchcompile else network,
         frozen=frozen,
-        folder=RunFolder(from_main(folder or new_run_folder(recipe)), main=world.is_main, val_prefix=val_prefix),
+        folder=RunFolder(path, main=world.is_main, val_prefix=val_prefix),
         provenance=provenance(),
+        resumption=tuple(resumption),
     )
     setup.folder.create(afresh=resume is None)
     setup.folder.write_json("recipe.json", {"recipe": recipe.to_dict(), "ran_on": setup.provenance})
