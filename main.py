@@ -27,7 +27,7 @@ import torch
 from twins.checkpoints.info import read_info
 from twins.checkpoints.resume import TrainingState, holds_training_state
 from twins.cli import INTERRUPTED, Parser
-from twins.data.loading import collate
+from twins.data.loading import collate, cores_of_rank
 from twins.distributed.world import choose_device
 from twins.errors import TwinsError
 from twins.recipes import ClassifyRecipe, tuples_for_lists
@@ -121,7 +121,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--start_epoch", default=0, type=int, help="count epochs from here")
     add("--eval", action="store_true", help="evaluate only")
     add("--dist-eval", action="store_true", help="no effect: evaluation is always shared out")
-    add("--num_workers", default=10, type=int, help="worker processes per rank that load data")
+    add("--num_workers", default=10, type=int, help="worker processes per rank that load data, at most one a core")
     add("--pin-mem", action="store_true", default=True, help="no effect: pinned wherever it helps")
     add("--no-pin-mem", action="store_false", dest="pin_mem", help="no effect")
     add("--world_size", default=1, type=int, help="no effect: torchrun decides")
@@ -141,7 +141,7 @@ def recipe_of(args: argparse.Namespace) -> ClassifyRecipe:
         data=args.data_path,
         dataset="list" if args.use_mcloader else DATASETS[args.data_set],
         img_size=args.input_size,
-        workers=args.num_workers,
+        workers=min(args.num_workers, cores_of_rank()),
         lr_base=args.lr,
         lr_base_size=REFERENCE_BATCH,
         sched_unit="epoch",

@@ -61,7 +61,7 @@ def test_train_eval_and_resume(
     assert main(["eval", "--weights", str(folder / "checkpoint.pth"), "--output", runs]) == 0
     assert files_read == [str(folder / "checkpoint.pth")]
     log = json.loads((folder / "log.txt").read_text())
-    metrics = json.loads((tmp_path / "runs" / "classify" / "eval" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "runs" / "classify" / "mine-eval" / "metrics.json").read_text())
     assert metrics["loss"] == pytest.approx(log["val_loss"], rel=1e-6)
     assert f"Acc@1 {log['val_acc1']:.2f}  val loss" in capsys.readouterr().out  # Acc@5 of so few classes is 100
     assert main(["train", "--resume", str(folder / "checkpoint.pth"), "--epochs", "2"]) == 0
@@ -78,7 +78,7 @@ def test_eval_takes_the_classes_from_the_checkpoint(images: Path, tmp_path: Path
     two = make_images(tmp_path / "two", {"bee": 120, "cat": 240}, val=4)
     best = str(outcome.folder / "checkpoint_best.pth")
     assert main(["eval", "--weights", best, "--data", str(two), "--output", str(tmp_path)]) == 0
-    metrics = json.loads((tmp_path / "classify" / "eval" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "classify" / "twins_svt_small-eval" / "metrics.json").read_text())
     assert (metrics["acc1"], metrics["images"]) == (100.0, 8)
 
 
@@ -86,7 +86,7 @@ def test_eval_guesses_the_network_of_bare_weights(tmp_path: Path, images: Path) 
     torch.save(zeros_like_published("twins_pcpvt_small", num_classes=3), tmp_path / "bare.pth")
     argv = ["--weights", str(tmp_path / "bare.pth"), "--data", str(images), "--output", str(tmp_path)]
     assert main(["eval", *argv, "--img-size", "64", "--device", "cpu", "--workers", "0"]) == 0
-    assert json.loads((tmp_path / "classify" / "eval" / "metrics.json").read_text())["images"] == 15
+    assert json.loads((tmp_path / "classify" / "bare-eval" / "metrics.json").read_text())["images"] == 15
 
 
 def test_print_lr(capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +139,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     (["train", "--recipe", "twins_svt_large"], "epochs of linear warm-up (default: 20)"),
     (["train", "--data", "mine"], "passes over the training images, each with an evaluation (default: 50)"),
     (["train", "--recipe", "mask_rcnn_svt_small_3x"], "(default: 27 33)"),
-    (["eval"], "name of the run's folder; none: the recipe's, or else the network's (default: eval)"),
+    (["eval"], "name of the run's folder; none: the recipe's, or else the network's (default: RUN-eval)"),
     (["eval"], "crop this share of the resized short side (default: as in the checkpoint's run)"),
     (["predict"], "detectors: least score of a detection (default: 0.3)"),
     (["predict"], "none: whole images (default: as in its run)"),
@@ -315,6 +315,13 @@ def test_what_cannot_be_resumed(
 def test_settings_of_the_network_are_numbers_lists_or_words() -> None:
     args = parse(["train", "--model-kwargs", "depths=2,2,4,2", "window_size=7", "qkv_bias=true", "box=a,b"])
     assert args.changes == {"model_kwargs": {"depths": (2, 2, 4, 2), "window_size": 7, "qkv_bias": True, "box": "a,b"}}
+
+
+@pytest.mark.parametrize("flag", ["--freeze", "--freeze-stages"])
+def test_the_backbone_is_frozen_by_its_name(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for value, stages in (("backbone", 4), ("2", 2)):
+        assert parse(["train", flag, value]).changes == {"freeze_stages": stages}
+    assert "--freeze: invalid int value: 'neck'" in refusal(capsys, "train", flag, "neck")
 
 
 def test_resume_without_any_unfinished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,6 +74,17 @@ def test_the_learning_rate_scales_with_the_global_batch_over_512(main: ModuleTyp
     assert main.recipe_of(args).resolve(processes).lr == pytest.approx(lr)
 
 
+@pytest.mark.parametrize(("asked", "ranks", "workers"), [(10, 1, 4), (10, 2, 2), (1, 1, 1), (0, 1, 0)])
+def test_no_more_workers_than_cores(
+    main: ModuleType, monkeypatch: pytest.MonkeyPatch, asked: int, ranks: int, workers: int
+) -> None:
+    """Of which this machine has four: PyTorch warns of more, and they wait for one another."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+    args = main.make_parser().parse_args(["--model", "alt_gvt_small", "--num_workers", str(asked)])
+    assert main.recipe_of(args).workers == workers
+
+
 def run_main(main: ModuleType, capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
     status = main.main(list(argv))
     captured = capsys.readouterr()

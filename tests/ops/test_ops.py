@@ -401,3 +401,10 @@ def test_environment_variable_chooses_the_backend(value: str | None, printed: st
     )
     assert done.returncode == (1 if value == "fast" else 0)
     assert printed in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_kernels_for_a_gpu_are_named_where_there_is_one(monkeypatch: pytest.MonkeyPatch, there: bool):
+    monkeypatch.setattr(ops, "_chosen", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert ops.backend().endswith("kernels for maps on a GPU") == there

@@ -490,7 +490,7 @@ def test_train_eval_and_resume(boxed_images: Path, tmp_path: Path, capsys: pytes
     capsys.readouterr()
     assert main(["eval", "--weights", str(folder / "checkpoint.pth"), "--output", runs]) == 0
     log = log_of(folder)[0]
-    metrics = json.loads((tmp_path / "runs" / "detect" / "eval" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "runs" / "detect" / "mine-eval" / "metrics.json").read_text())
     assert metrics["ap"] == log["val_ap"]
     assert f"AP {log['val_ap']:.1f}  AP50" in capsys.readouterr().out
     assert main(["train", "--resume", str(folder / "checkpoint.pth"), "--epochs", "2"]) == 0
@@ -503,7 +503,7 @@ def test_weights_in_the_published_form_are_evaluated(boxed_images: Path, tmp_pat
     torch.save({"state_dict": {**model.state_dict(), **unused}}, tmp_path / "theirs.pth")
     argv = ["eval", "--weights", str(tmp_path / "theirs.pth"), "--data", str(boxed_images), "--img-size", "32"]
     assert main([*argv, "--output", str(tmp_path), "--workers", "0", "--device", "cpu"]) == 0
-    assert json.loads((tmp_path / "detect" / "eval" / "metrics.json").read_text())["images"] == 6
+    assert json.loads((tmp_path / "detect" / "theirs-eval" / "metrics.json").read_text())["images"] == 6
 
 
 def test_data_check_and_preview(boxed_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

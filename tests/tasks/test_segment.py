@@ -335,7 +335,7 @@ def test_train_eval_and_resume(masked_images: Path, tmp_path: Path, capsys: pyte
     capsys.readouterr()
     assert main(["eval", "--weights", str(folder / "checkpoint.pth"), "--output", runs]) == 0
     log = log_of(folder)[0]
-    metrics = json.loads((tmp_path / "runs" / "segment" / "eval" / "metrics.json").read_text())
+    metrics = json.loads((tmp_path / "runs" / "segment" / "mine-eval" / "metrics.json").read_text())
     assert metrics["miou"] == log["val_miou"]
     assert f"mIoU {log['val_miou']:.2f}  mAcc" in capsys.readouterr().out
     assert main(["train", "--resume", str(folder / "checkpoint.pth"), "--epochs", "2"]) == 0
@@ -358,7 +358,7 @@ def test_weights_in_the_published_form_are_evaluated(masked_images: Path, tmp_pa
     torch.save({"state_dict": {**model.state_dict(), **unused}, "meta": {"CLASSES": "abc"}}, tmp_path / "theirs.pth")
     argv = ["eval", "--weights", str(tmp_path / "theirs.pth"), "--data", str(masked_images), "--img-size", "32"]
     assert main([*argv, "--output", str(tmp_path), "--workers", "0", "--device", "cpu"]) == 0
-    assert json.loads((tmp_path / "segment" / "eval" / "metrics.json").read_text())["images"] == 5
+    assert json.loads((tmp_path / "segment" / "mine-eval" / "metrics.json").read_text())["images"] == 5
 
 
 def test_resume_alone_goes_on_with_the_newest_run_of_any_task(

@@ -93,6 +93,20 @@ def test_curves_name_the_best_epoch_by_the_metric_that_decides(monkeypatch: pyte
     assert titles == ["best mIoU 30.50 % in epoch 3"]
 
 
+def test_curves_of_a_short_run_have_whole_epochs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **style: figures.append(figure))
+    history = [
+        {"epoch": epoch, "val_acc1": 60.0, "val_loss": 1.0, "train_lr": 1e-3, "train_loss": 2.0} for epoch in (0, 1)
+    ]
+    draw_curves(history, [("acc1", "Acc@1", 2)], "acc1", tmp_path / "curves.png", "training, of mixed images")
+    losses, *others = figures[0].axes
+    for axes in (losses, *others):
+        assert all(tick == round(tick) for tick in axes.get_xticks())
+    legend = losses.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["training, of mixed images", "validation"]
+
+
 class Drawn:
     """A task that has been evaluated, and counts what it draws."""
 

@@ -186,12 +186,14 @@ def test_gradient_accumulation_equals_one_large_batch(tiny_recipe: ClassifyRecip
         torch.testing.assert_close(tensor, weights_of(parts)[name], rtol=0, atol=1e-6)
 
 
-def test_frozen_stages_stay_as_they_are(tiny_recipe: ClassifyRecipe) -> None:
+@pytest.mark.parametrize("stages", [2, 4])
+def test_frozen_stages_stay_as_they_are(tiny_recipe: ClassifyRecipe, stages: int) -> None:
+    """All but the final norm and the head, if all four are."""
     start = starting_weights(tiny_recipe)
-    folder = fit(tiny_recipe.replace(freeze_stages=2, weight_decay=0.5)).folder
+    folder = fit(tiny_recipe.replace(freeze_stages=stages, weight_decay=0.5)).folder
     for name, tensor in weights_of(folder).items():
-        stage = name.split(".")[1] if name.startswith(("patch_embeds", "blocks", "pos_block")) else "3"
-        assert torch.equal(tensor, start[name]) == (int(stage) < 2), name
+        stage = name.split(".")[1] if name.startswith(("patch_embeds", "blocks", "pos_block")) else "4"
+        assert torch.equal(tensor, start[name]) == (int(stage) < stages), name
 
 
 def starting_weights(recipe: ClassifyRecipe) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Mapping
@@ -91,13 +92,13 @@ class TrainingState:
         self.epoch = checkpoint["epoch"] + 1
         self.step = checkpoint.get("step", 0)
         self.totals, self.best = _totals(checkpoint), _best(checkpoint)
-        self.samples = checkpoint.get("samples", round(self.totals.get("images", 0)))
+        self.samples = _samples(checkpoint, self.totals)
         if self.step and not self.samples:
             raise TwinsError(
                 f"{source}: stopped within epoch {self.epoch} without saying how many of its images it had seen; "
                 "pass it as --weights"
             )
-        self.global_batch = checkpoint.get("global_batch", self.samples // self.step if self.step else 0)
+        self.global_batch = checkpoint.get("global_batch") or (self.samples // self.step if self.step else 0)
         if "rng" in checkpoint:
             _restore_generators(checkpoint["rng"])
 
@@ -145,6 +146,13 @@ def _totals(checkpoint: Mapping[str, Any]) -> dict[str, float]:
     """The running totals of the interrupted epoch; earlier checkpoints call them `under_way`, and images `count`."""
     totals = checkpoint.get("totals") or checkpoint.get("under_way") or {}
     return {"images" if name == "count" else name: value for name, value in totals.items()}
+
+
+def _samples(checkpoint: Mapping[str, Any], totals: Mapping[str, float]) -> int:
+    """Images of the interrupted epoch that were seen; earlier checkpoints tell by their totals alone."""
+    images = totals.get("images", 0)
+    counted = round(images) if math.isfinite(images) else 0
+    return int(checkpoint.get("samples") or max(counted, 0))
 
 
 def _best(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

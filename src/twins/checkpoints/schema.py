@@ -89,6 +89,8 @@ _COUNTS = {"num_classes": _whole_number(0), "in_chans": _whole_number(1)}  # amo
 _FIELDS_OF_TRAINING = {
     "epoch": _whole_number(-1),
     "step": _whole_number(0),
+    "samples": _whole_number(0),
+    "global_batch": _whole_number(0),
     "optimizer": _Field("the state of an optimiser, with `state` and `param_groups`", _is_optimizer_state),
     "scaler": _table(),
     "totals": _table(_is_number, "sums by name"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..recipes import TASKS, Recipe, fields_of, recipe_class, tuples_for_lists
@@ -42,7 +42,7 @@ def add_flag(group: Any, cls: type[Recipe], field: dataclasses.Field[Any], help_
     elif kind is dict:
         settings |= {"nargs": "+", "metavar": "KEY=VALUE", "type": _key_value, "action": _IntoDict}
     else:
-        settings["type"] = _or_none(kind) if optional else kind
+        settings["type"] = _with_words(kind, field.metadata["words"] | ({"none": None} if optional else {}))
         if takes_several(hint):
             settings["nargs"] = "+"
         elif takes_one_or_several(hint):
@@ -94,11 +94,11 @@ class _OneOrSeveral(argparse.Action):
         setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
 
 
-def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Reads `none` as well, for settings that can be switched off."""
+def _with_words(kind: Callable[[str], Any], words: Mapping[str, Any]) -> Callable[[str], Any]:
+    """Reads words for some values as well, as `none` for settings that can be switched off."""
 
     def read(text: str) -> Any:
-        return None if text.lower() == "none" else kind(text)
+        return words[text.lower()] if text.lower() in words else kind(text)
 
     read.__name__ = kind.__name__  # what argparse calls a value that cannot be read
     return read

@@ -208,4 +208,9 @@ def ignore_stop_signals(worker: int) -> None:
 
 def default_workers() -> int:
     """This rank's share of the machine's cores, up to 8."""
-    return min((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 8)
+    return min(cores_of_rank(), 8)
+
+
+def cores_of_rank() -> int:
+    """This rank's share of the machine's cores; more worker processes than that wait for one another."""
+    return (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))

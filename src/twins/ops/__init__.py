@@ -65,7 +65,7 @@ def backend(device: str | None = None, dtype: torch.dtype | None = None) -> str:
 
     `dtype` is what autocast computes in, on which the attention of a training step depends.
     """
-    if _chosen is None and device is None:
+    if _chosen is None and device is None and torch.cuda.is_available():
         return f"{eager.describe()}; kernels for maps on a GPU"
     chosen = _chosen or (_gpu_backend() if device == "cuda" else eager)
     return eager.describe(device, dtype) if chosen is eager else str(chosen.describe())

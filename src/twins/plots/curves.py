@@ -10,15 +10,19 @@ from .figure import INK, new_figure, save_figure
 
 
 def draw_curves(
-    history: Sequence[dict[str, Any]], columns: Sequence[tuple[str, str, int]], best_metric: str, path: Path
+    history: Sequence[dict[str, Any]],
+    columns: Sequence[tuple[str, str, int]],
+    best_metric: str,
+    path: Path,
+    training: str = "training",
 ) -> None:
     """Plot losses, validation metrics (%) and the learning rate against the epoch, three panels in one file.
 
     `history` holds the epochs as `log.txt` does, `columns` a task's metrics as (name, title, digits). The title names
-    the epoch in which `best_metric` is largest.
+    the epoch in which `best_metric` is largest, and the legend calls the training loss `training`.
     """
     epochs = [row["epoch"] for row in history]
-    losses = {"training": [row["train_loss"] for row in history]}
+    losses = {training: [row["train_loss"] for row in history]}
     if "val_loss" in history[0] or "test_loss" in history[0]:
         losses["validation"] = _validation(history, "loss")
     metrics = {title: _validation(history, name) for name, title, _ in columns if name != "loss"}

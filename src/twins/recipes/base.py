@@ -32,7 +32,7 @@ class Recipe:
 
     name: str | None = flag(
         None, "name of the run's folder; none: the recipe's, or else the network's", group="run", check=check_run_name,
-        commands=TRAIN_EVAL, unless_given={"eval": "eval"},
+        commands=TRAIN_EVAL, unless_given={"eval": "RUN-eval"},
     )  # fmt: skip
     output: str = flag(
         "runs", "where runs are kept: OUTPUT/TASK/NAME", group="run", check=check_path,
@@ -68,7 +68,10 @@ class Recipe:
         "mask", "how windows that stick out of the map are filled up", group="model",
         choices=("mask", "zero", "mask-both"), commands=TRAIN_EVAL,
     )  # fmt: skip
-    freeze_stages: int = flag(0, "do not train the first N stages", group="model", within=(0, 4))
+    freeze_stages: int = flag(
+        0, "do not train the first N stages; `backbone`, all 4 of them: only the head learns", "--freeze",
+        group="model", within=(0, 4), words={"backbone": 4},
+    )  # fmt: skip
     grad_checkpointing: bool = flag(False, "compute blocks again in the backward pass, for less memory", group="model")
     torchcompile: bool = flag(False, "run the network through torch.compile", group="model")
 

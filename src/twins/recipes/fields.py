@@ -30,6 +30,7 @@ def flag(
     within: tuple[float, float] = ANY,
     check: Callable[[Any], Any] | None = None,
     commands: tuple[str, ...] = TRAIN,
+    words: Mapping[str, Any] | None = None,
     unless_given: Mapping[str, str] | None = None,
 ) -> Any:
     """A field of a recipe and, by the same name, a flag.
@@ -46,6 +47,8 @@ def flag(
         Raises TwinsError for a value that it does not take.
     commands:
         The commands of `twins` that have the flag.
+    words:
+        Values that have a name on the command line.
     unless_given:
         What a command does without the flag, where that is not what the recipe or the checkpoint's run says.
     """
@@ -57,6 +60,7 @@ def flag(
         "within": within,
         "check": check,
         "commands": commands,
+        "words": words or {},
         "unless_given": unless_given or {},
     }
     if isinstance(default, dict):

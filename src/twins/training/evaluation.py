@@ -17,6 +17,7 @@ from ..errors import TwinsError
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
 from ..recipes import Recipe, find_recipe, stored_recipe
 from ..recipes.base import read_json
+from ..recipes.values import folder_name
 from ..tasks import Task, make_task
 from .run_folder import RunFolder, new_run_folder
 from .validation import validate
@@ -104,7 +105,7 @@ def recipe_of_checkpoint(
     """
     info = read_info(source)
     task = task or info.task or "classify"
-    wanted: dict[str, Any] = {"name": "eval", "output": "runs", **(changes or {})}
+    wanted: dict[str, Any] = {"name": folder_name(f"{_run_of(info)}-eval"), "output": "runs", **(changes or {})}
     if task == "classify":  # how its run decoded decides nothing, and may need a library that is not here
         wanted = {"decoder": "auto", **wanted}
     if info.recipe is not None:
@@ -124,6 +125,12 @@ def recipe_of_checkpoint(
             recipe = recipe.replace(**_fields_of_network(info))
     wanted["model_kwargs"] = recipe.model_kwargs | wanted.get("model_kwargs", {})
     return recipe.replace(**wanted)
+
+
+def _run_of(info: CheckpointInfo) -> str:
+    """What a checkpoint is called: its run's folder if it is one of a run, else its file."""
+    path = Path(info.source).resolve()
+    return path.parent.name if path.stem.startswith("checkpoint") else path.stem
 
 
 def with_conventions(recipe: Recipe, info: CheckpointInfo) -> Recipe:

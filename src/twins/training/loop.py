@@ -28,8 +28,9 @@ from .interruption import interruptible
 from .malloc_settings import freed_memory_kept
 from .mixed_precision import autocast
 from .rest_of_epoch import RestOfEpoch
-from .run_log import Announce, StepLog, announce_epoch, conclude, epoch_record, introduce, say_how_to_resume
+from .run_log import Announce, announce_epoch, conclude, epoch_record, introduce, say_how_to_resume
 from .setup import Setup, set_up
+from .step_log import StepLog
 from .totals import EpochTotals, totals_dtype
 from .update_report import UpdatePosition, UpdateReport
 from .validation import validate
@@ -77,7 +78,7 @@ def run_epochs(setup: Setup, state: TrainingState, interrupted: threading.Event,
     introduce(setup, state)
     recipe, device = setup.recipe, setup.world.device
     started, first = time.time(), state.epoch
-    log = StepLog(setup.folder, recipe.log_interval)
+    log = StepLog(setup)
     plots = BestPlots(setup.folder)
     for epoch in range(first, recipe.epochs):
         epoch_started = time.time()
@@ -119,13 +120,14 @@ def train_epoch(
         module.eval()
     setup.sampler.set_epoch(epoch, state.samples, state.step)
     batches = iter(setup.batches)
-    log.begin_epoch(totals, rest.updates.stop)
+    log.begin_epoch(totals, rest.updates)
     ahead = 1 if steps_are_left_out_on_the_device(state.optimizer, world.device) else 0
     unread: deque[UpdateReport] = deque()
     stop = False
-    progress = Progress(f"epoch {epoch}", rest.left, world.is_main)
+    progress = Progress(f"epoch {epoch}", rest.left, world.is_main, lines=False)
     for update in progress.over(rest.updates):
         parts = [next_batch(setup, batches, epoch, update, part) for part in range(recipe.grad_accum_steps)]
+        log.before_step(parts)
         torch.manual_seed(seed_of("network", recipe.seed, epoch, update, world.rank))
         loss = backward(setup, state.scaler, parts)
         lr = optim.current_lr(state.optimizer)

@@ -33,18 +33,24 @@ def describe_resumption(
         line += f", at most {max(lrs):.2e}"
     if len(lrs) > 1:
         line += f", {lrs[-1]:.2e} at the end of epoch {recipe.epochs - 1}"
-    peak = trained_by.get("lr")
+    peak = _number(trained_by, "lr")
     if peak is not None and recipe.lr != peak:
         line += f"; its peak is {recipe.lr:.2e}, it was {peak:.2e}"
     elif changed and peak is not None:
         line += f"; its peak stays {peak:.2e} (--lr sets another)"
     lines.append(line)
 
-    longer = recipe.epochs > trained_by.get("epochs", recipe.epochs)
+    longer = recipe.epochs > (_number(trained_by, "epochs") or recipe.epochs)
     if longer and recipe.lr is not None and max(lrs) < LOW * recipe.lr:
         best = folder / "checkpoint_best.pth"
         lines.append(f"that is near the schedule's end; to start it afresh, start a new run with --weights {best}")
     return lines
+
+
+def _number(fields: Mapping[str, Any], name: str) -> float | None:
+    """A field of a recipe that main.py does not go by, so that nobody has checked it."""
+    value = fields.get(name)
+    return value if isinstance(value, int | float) else None
 
 
 def _seen(state: TrainingState, sampler: TrainingSampler) -> str:

@@ -1,17 +1,17 @@
-"""What a run prints and writes down: at its start, every few steps, after each epoch, and at its end."""
+"""What a run prints and writes down: at its start, after each epoch, and at its end."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .. import ops
 from ..checkpoints.resume import TrainingState
 from ..plots.curves import draw_curves
-from ..progress import clock
+from ..progress import clock, per_second, rounded_speed
+from ..recipes import ClassifyRecipe, Recipe
 from ..tasks import Task
+from .image_size_note import enlargement
 from .mixed_precision import amp_dtype
 from .rest_of_epoch import RestOfEpoch
 from .run_folder import RunFolder
@@ -27,7 +27,7 @@ def introduce(setup: Setup, state: TrainingState) -> None:
     parameters = sum(p.numel() for p in state.model.parameters())
     say(f"{recipe.task}: {recipe.model}, {parameters / 1e6:.1f} M parameters, {len(setup.task.classes)} classes")
     say(f"data: {len(setup.training)} training images, {len(setup.val)} validation images ({recipe.data})")
-    for note in setup.task.notes:
+    for note in (*setup.task.notes, *notes_on_training(setup)):
         say(note)
     say(f"on {setup.world.describe()}; sublayers as {ops.backend(device.type, amp_dtype(recipe, device))}")
     if state.model.load_report is not None:
@@ -37,45 +37,18 @@ def introduce(setup: Setup, state: TrainingState) -> None:
     say(f"writing to {setup.folder.path}")
 
 
-class StepLog:
-    """Writes a row of `steps.csv` every so many updates, for which alone an epoch's totals are read while it lasts.
+def notes_on_training(setup: Setup) -> Iterator[str]:
+    """What surprises people later on."""
+    note = enlargement(setup.recipe, setup.training)
+    if note is not None:
+        yield note
+    if mixes_images(setup.recipe):
+        yield "the training loss is of augmented and mixed images: expect it above the validation loss"
 
-    Where no bar shows how an epoch gets on, it prints such a row too, once a minute.
-    """
 
-    def __init__(self, folder: RunFolder, interval: int) -> None:
-        self.folder, self.interval = folder, interval
-        self.updates = 0  # of the epoch, when it ends
-        self.printed = self.written = time.time()
-        self.loss = self.images = 0.0  # of the epoch, when the last row was written
-
-    def begin_epoch(self, totals: EpochTotals, updates: int) -> None:
-        """An epoch of so many updates begins, or the rest of one."""
-        self.updates = updates
-        self.loss, self.images = totals.read()
-        self.written = time.time()
-
-    def after_step(self, epoch: int, step: int, lr: float, totals: EpochTotals) -> None:
-        """`step` updates of the epoch are done, the last of them at learning rate `lr`."""
-        if step % self.interval:
-            return
-        (loss, images), now = totals.read(), time.time()
-        count = images - self.images
-        row = {
-            "epoch": epoch,
-            "step": step,
-            "train_loss": (loss - self.loss) / count,
-            "train_lr": lr,
-            "images_per_second": round(count / (now - self.written), 1),
-        }
-        self.loss, self.images, self.written = loss, images, now
-        self.folder.add_row("steps.csv", row)
-        if not sys.stdout.isatty() and now - self.printed > 60:
-            self.printed = now
-            self.folder.say(
-                f"epoch {epoch:3d}  step {step} of {self.updates}  loss {row['train_loss']:.3f}  "
-                f"lr {lr:.2e}  {row['images_per_second']:.0f} images/s"
-            )
+def mixes_images(recipe: Recipe) -> bool:
+    """Whether labels are mixtures, which no network predicts as well as labels of one class."""
+    return isinstance(recipe, ClassifyRecipe) and bool(recipe.mixup or recipe.cutmix) and recipe.mixup_prob > 0
 
 
 def epoch_record(
@@ -90,7 +63,7 @@ def epoch_record(
         "train_loss": loss / images,
         **{f"{setup.folder.val_prefix}{name}": value for name, value in metrics.items()},
         "n_parameters": sum(p.numel() for p in state.model.parameters() if p.requires_grad),
-        "images_per_second": round(images / seconds, 1),
+        "images_per_second": rounded_speed(images / seconds),
         "time_left": round(left),
     }
 
@@ -101,7 +74,7 @@ def announce_epoch(folder: RunFolder, task: Task, record: dict[str, Any], state:
     metrics = "  ".join(f"{title} {record[prefix + name]:.{digits}f}" for name, title, digits in task.columns)
     folder.say(
         f"epoch {record['epoch']:3d}  loss {record['train_loss']:.3f}  {metrics}  lr {record['train_lr']:.2e}  "
-        f"{record['images_per_second']:.0f} images/s  {clock(record['time_left'])} left"
+        f"{per_second(record['images_per_second'])} images/s  {clock(record['time_left'])} left"
     )
 
 
@@ -119,14 +92,15 @@ def conclude(setup: Setup, best: dict[str, Any], seconds: float) -> None:
     if not setup.world.is_main:
         return
     history = folder.history()
-    draw_curves(history, setup.task.columns, setup.task.best_metric, folder / "curves.png")
+    training = "training, of mixed images" if mixes_images(setup.recipe) else "training"
+    draw_curves(history, setup.task.columns, setup.task.best_metric, folder / "curves.png", training)
     last, key = history[-1], folder.val_prefix + best["metric"]
     summary = {"best": best, "last": last, "seconds": round(seconds, 1), "unreadable_images": len(unreadable)}
     folder.write_json("summary.json", summary)
     say()
     say(f"best   {key} {best['value']:.3f} in epoch {best['epoch']}")
     say(f"last   {key} {last[key]:.3f} in epoch {last['epoch']}")
-    say(f"time   {clock(seconds)}, {last['images_per_second']:.0f} images/s in the last epoch")
+    say(f"time   {clock(seconds)}, {per_second(last['images_per_second'])} images/s in the last epoch")
     if unreadable:
         say(f"left out {len(unreadable)} unreadable images: {', '.join(unreadable[:3])}")
     say(f"next   twins eval --weights {folder / 'checkpoint_best.pth'}")
