@@ -56,7 +56,7 @@ def test_a_run_goes_on_from_the_step_where_it_was_stopped(task: str, old_run: Pa
 def test_a_checkpoint_is_evaluated(task: str, old_run: Path, data: Path, tmp_path: Path) -> None:
     weights = str(old_run / "checkpoint.pth")
     assert main(["eval", "--weights", weights, "--data", str(data), "--output", str(tmp_path / "runs")]) == 0
-    (metrics,) = (tmp_path / "runs" / task).glob("eval/metrics.json")
+    (metrics,) = (tmp_path / "runs" / task).glob(f"{old_run.name}-eval/metrics.json")
     assert json.loads(metrics.read_text())["images"] == {"classify": 15, "segment": 5, "detect": 6}[task]
 
 

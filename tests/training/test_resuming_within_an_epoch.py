@@ -202,12 +202,14 @@ def test_checkpoints_that_do_not_count_images_are_resumed_by_their_running_total
     assert f"going on in epoch 0 after 18 of 36 images{now}" in capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.parametrize("totals", [{}, {"loss": 1.0, "images": float("nan"), "lr": 1e-3}])
 def test_a_checkpoint_that_counts_nothing_is_refused(
-    tiny_recipe: ClassifyRecipe, monkeypatch: pytest.MonkeyPatch
+    tiny_recipe: ClassifyRecipe, monkeypatch: pytest.MonkeyPatch, totals: dict[str, float]
 ) -> None:
     checkpoint = stopped_run(tiny_recipe, monkeypatch, 2)
     written = torch.load(checkpoint, weights_only=True)
-    torch.save({key: value for key, value in written.items() if key not in ("samples", "totals")}, checkpoint)
+    del written["samples"]
+    torch.save(written | {"totals": totals}, checkpoint)
     with pytest.raises(TwinsError, match="stopped within epoch 0 without saying how many of its images it had seen"):
         fit(tiny_recipe, folder=checkpoint.parent, resume=checkpoint)
 

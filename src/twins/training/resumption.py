@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +25,35 @@ def describe_resumption(
     before, now = state.global_batch, sampler.global_batch
     changed = before not in (0, now)
     where = f"going on in epoch {state.epoch}{_seen(state, sampler)}"
-    lines = [f"{where}, now {now} images an update instead of {before}" if changed else where]
-
     lrs = _learning_rates_left(state, RestOfEpoch.of(sampler, state), recipe)
-    line = f"learning rate {lrs[0]:.2e} now"
-    if max(lrs) > max(lrs[0], lrs[-1]):
-        line += f", at most {max(lrs):.2e}"
-    if len(lrs) > 1:
-        line += f", {lrs[-1]:.2e} at the end of epoch {recipe.epochs - 1}"
-    peak = _number(trained_by, "lr")
-    if peak is not None and recipe.lr != peak:
-        line += f"; its peak is {recipe.lr:.2e}, it was {peak:.2e}"
-    elif changed and peak is not None:
-        line += f"; its peak stays {peak:.2e} (--lr sets another)"
-    lines.append(line)
-
+    lines = [
+        f"{where}, now {now} images an update instead of {before}" if changed else where,
+        _in_words(lrs, recipe) + _peak(recipe, _number(trained_by, "lr"), changed),
+    ]
     longer = recipe.epochs > (_number(trained_by, "epochs") or recipe.epochs)
     if longer and recipe.lr is not None and max(lrs) < LOW * recipe.lr:
         best = folder / "checkpoint_best.pth"
         lines.append(f"that is near the schedule's end; to start it afresh, start a new run with --weights {best}")
     return lines
+
+
+def _in_words(lrs: Sequence[float], recipe: Recipe) -> str:
+    now, *later = lrs
+    words = f"learning rate {now:.2e} now"
+    if not later:
+        return words
+    if max(lrs) > max(now, lrs[-1]):
+        words += f", at most {max(lrs):.2e}"
+    return f"{words}, {lrs[-1]:.2e} at the end of epoch {recipe.epochs - 1}"
+
+
+def _peak(recipe: Recipe, before: float | None, batch_changed: bool) -> str:
+    """Whether a flag changed the peak; if the global batch did, that it leaves the peak alone."""
+    if before is None:
+        return ""
+    if recipe.lr != before:
+        return f"; its peak is {recipe.lr:.2e}, it was {before:.2e}"
+    return f"; its peak stays {before:.2e} (--lr sets another)" if batch_changed else ""
 
 
 def _number(fields: Mapping[str, Any], name: str) -> float | None:
