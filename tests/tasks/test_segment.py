@@ -358,7 +358,7 @@ def test_weights_in_the_published_form_are_evaluated(masked_images: Path, tmp_pa
     torch.save({"state_dict": {**model.state_dict(), **unused}, "meta": {"CLASSES": "abc"}}, tmp_path / "theirs.pth")
     argv = ["eval", "--weights", str(tmp_path / "theirs.pth"), "--data", str(masked_images), "--img-size", "32"]
     assert main([*argv, "--output", str(tmp_path), "--workers", "0", "--device", "cpu"]) == 0
-    assert json.loads((tmp_path / "segment" / "mine-eval" / "metrics.json").read_text())["images"] == 5
+    assert json.loads((tmp_path / "segment" / "theirs-eval" / "metrics.json").read_text())["images"] == 5
 
 
 def test_resume_alone_goes_on_with_the_newest_run_of_any_task(
