@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+import unicodedata
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -31,11 +33,11 @@ CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 5, "name": "dog"}]
 SQUARE = [2, 1, 6, 1, 6, 4, 2, 4]  # columns 2 to 5, rows 1 to 3
 
 
-def image(id: int = 7, file_name: str = "a.png", width: int = 8, height: int = 6, **more: Any) -> Row:
+def image(id: Any = 7, file_name: str = "a.png", width: int = 8, height: int = 6, **more: Any) -> Row:
     return {"id": id, "file_name": file_name, "width": width, "height": height, **more}
 
 
-def annotation(id: int = 1, image_id: int = 7, category_id: int = 3, **more: Any) -> Row:
+def annotation(id: Any = 1, image_id: Any = 7, category_id: Any = 3, **more: Any) -> Row:
     return {"id": id, "image_id": image_id, "category_id": category_id, "bbox": [2, 1, 4, 3], **more}
 
 
@@ -58,7 +60,7 @@ def training(root: Path, images: Any = None, annotations: Any = None, categories
     """The training part of these annotations, whose images are written as they are listed."""
     write(root / "annotations/instances_train.json", images, annotations, categories)
     for row in [image()] if images is None else images:
-        write_image(root / "train" / row["file_name"], row.get("width", 8), row.get("height", 6))
+        write_image(root / "train" / row["file_name"], int(row.get("width") or 8), int(row.get("height") or 6))
     train, _ = read_coco(root)
     assert train is not None
     return train
@@ -84,6 +86,10 @@ LAYOUTS = {  # annotations and images of training, annotations and images of val
     "plain names": "annotations/train.json train annotations/val.json val",
     "no folder of annotations": "instances_train.json train instances_val.json val",
     "Roboflow": "train/_annotations.coco.json train valid/_annotations.coco.json valid",
+    "among the images": "train/annotations.json train valid/annotations.json valid",
+    "FiftyOne": "labels.json data - -",
+    "FiftyOne, a folder a part": "train/labels.json train/data val/labels.json val/data",
+    "Label Studio": "result.json images - -",
     "CVAT": "annotations/instances_default.json images/default - -",
     "CVAT, flat": "annotations/instances_default.json images - -",
     "one file": "annotations.json images - -",
@@ -154,7 +160,7 @@ def test_images_that_are_nowhere(tmp_path: Path) -> None:
     file = write(tmp_path / "annotations/instances_train.json")
     write_image(tmp_path / "train/other.png")
     message = refused(tmp_path)
-    assert message == f"{file}: none of its images, as a.png, is in any of {tmp_path / 'train'}, {tmp_path}"
+    assert message == f"{file}: none of its images, as 'a.png', is in any of {tmp_path / 'train'}, {tmp_path}"
     assert "no annotations in COCO's layout" in refused(tmp_path / "gone")
 
 
@@ -198,6 +204,43 @@ def test_objects_are_grouped_by_image_in_the_order_of_the_file(
         assert objects.labels.tolist() == [row["category_id"] for row in expected]
         assert objects.boxes.tolist() == [row["bbox"] for row in expected]
         assert images.object_ids[number].tolist() == [row["id"] for row in expected]
+
+
+SPELLINGS = {  # of an image's id and its annotation's, and what results call it
+    "a float": (12.0, 12, 12),
+    "text": ("12", 12, 12),
+    "both": ("12", 12.0, 12),
+    "zeros in front": ("0012", "0012", 1),
+    "uuid": ("9f0c-1e5", "9f0c-1e5", 1),
+    "digits and a letter": ("1e5", "1e5", 1),
+}
+
+
+@pytest.mark.parametrize("case", SPELLINGS)
+def test_ids_may_be_spelt_as_numbers_or_be_text(tmp_path: Path, case: str) -> None:
+    listed, referred, number = SPELLINGS[case]
+    rows = [annotation("4", referred, "3.0"), annotation("a-1", referred, 5.0)]
+    images = training(tmp_path, [image(listed)], rows, [{"id": "3", "name": "cat"}, {"id": 5.0, "name": "dog"}])
+    assert (images.image_ids, images.category_ids) == ([number], (3, 5))
+    assert images.objects[0].labels.tolist() == [0, 1]
+    assert images.object_ids[0].tolist() == [4, 1]
+    text = " in text, for which results have numbers of their own: "
+    file = tmp_path / "annotations/instances_train.json"
+    of_images = [f"{file}: ids of images{text}{listed}"] if isinstance(listed, str) and listed != "12" else []
+    assert list(images.warnings) == [*of_images, f"{file}: ids of annotations{text}a-1"]
+
+
+def test_ids_in_text_get_numbers_that_are_free(tmp_path: Path) -> None:
+    rows = [image(id, f"{name}.png") for name, id in enumerate(["b", 1, "a", 3])]
+    images = training(tmp_path, rows, [annotation(i, id) for i, id in enumerate(["a", 3, "b"])])
+    assert images.image_ids == [2, 1, 4, 3]
+    assert [ids.tolist() for ids in images.object_ids] == [[2], [], [0], [1]]
+
+
+def test_one_id_in_two_spellings_is_an_error(tmp_path: Path) -> None:
+    images = training(tmp_path, [image(12), image("12", "b.png"), image("012", "c.png")], [annotation(1, 12)])
+    assert [error.split(": ", 1)[1] for error in images.errors] == ["ids that several images share: 12"]
+    assert images.image_ids == [12, 1]
 
 
 def both_parts(
@@ -252,6 +295,51 @@ def test_a_category_that_stands_for_the_others_is_no_class(tmp_path: Path) -> No
     assert both_parts(tmp_path, person, person)[0].classes == ("person", "cat")
 
 
+SAME_NAME = [
+    {"id": 0, "name": "cat", "supercategory": "none"},
+    {"id": 1, "name": "cat", "supercategory": "cat"},
+    {"id": 2, "name": "dog", "supercategory": "cat"},
+]
+
+
+def test_the_root_category_may_have_the_name_of_a_class(tmp_path: Path) -> None:
+    train, val = both_parts(tmp_path, SAME_NAME, SAME_NAME, in_val=[annotation(category_id=2)])
+    assert train.classes == val.classes == ("cat", "dog")
+    assert (val.category_ids, val.objects[0].labels.tolist()) == ((1, 2), [1])
+    for images, part in ((train, "train"), (val, "val")):
+        assert images.warnings == (
+            f"{tmp_path}/annotations/instances_{part}.json: category 'cat' (id 0) stands for all others and has no "
+            "objects: no class, left out",
+        )
+    with pytest.raises(TwinsError, match="several categories are called 'cat'"):
+        both_parts(tmp_path, SAME_NAME, SAME_NAME, in_val=[annotation(category_id=0)])
+    assert both_parts(tmp_path, SAME_NAME, SAME_NAME[1:])[0].classes == ("cat", "dog")
+
+
+def family(parent: Row, *of_children: str) -> list[Row]:
+    children = [{"id": i, "name": f"child {i}", "supercategory": name} for i, name in enumerate(of_children, 1)]
+    return [{"id": 0, **parent}, *children]
+
+
+CLASSES_THAT_LOOK_LIKE_ROOTS = {
+    "a parent of its own": family({"name": "animal", "supercategory": "animal"}, "animal", "animal"),
+    "a parent of no family": family({"name": "animal"}, "animal"),
+    "numbered from 1": [{**row, "id": row["id"] + 1} for row in ROBOFLOW],
+    "not the parent of all": family({"name": "animal", "supercategory": "none"}, "animal", "thing"),
+    "None": family({"name": "None", "supercategory": "none"}, "None", "None"),
+    "none": family({"name": "none", "supercategory": "none"}, "none", "none"),
+    "alone": family({"name": "animal", "supercategory": "none"}),
+}
+
+
+@pytest.mark.parametrize("case", CLASSES_THAT_LOOK_LIKE_ROOTS)
+def test_classes_without_objects_stay(tmp_path: Path, case: str) -> None:
+    categories = CLASSES_THAT_LOOK_LIKE_ROOTS[case]
+    images = training(tmp_path, None, [], categories)
+    assert images.classes == tuple(row["name"] for row in categories)
+    assert images.warnings == ()
+
+
 # What is refused
 
 
@@ -268,7 +356,7 @@ CAPTION = {"id": 1, "image_id": 7, "caption": "a cat"}
 MALFORMED: dict[str, tuple[str, dict[str, Any]]] = {
     "caption": ("annotations[0] (id 1): neither bbox nor segmentation; expected objects", {"annotations": [CAPTION]}),
     "three numbers": ("annotations[0] (id 1): bbox is [1, 2, 3]; expected four numbers", one(bbox=[1, 2, 3])),
-    "text": ("bbox is ['1', 2, 3, 4]; expected four", one(bbox=["1", 2, 3, 4])),
+    "text": ("bbox is ['one', 2, 3, 4]; expected four", one(bbox=["one", 2, 3, 4])),
     "nan": ("bbox is [nan, 1, 2, 3]; expected four", one(bbox=[NAN, 1, 2, 3])),
     "null": ("bbox is [None, 1, 2, 3]; expected four", one(bbox=[None, 1, 2, 3])),
     "area": ("(id 1): area is 'large'; expected a number", one(area="large")),
@@ -276,11 +364,12 @@ MALFORMED: dict[str, tuple[str, dict[str, Any]]] = {
     "no id": ("annotations[0]: no id", {"annotations": [without(annotation(), "id")]}),
     "no category": ("annotations[1] (id 2): no category_id",
                     {"annotations": [annotation(), without(annotation(2), "category_id")]}),
-    "id in words": ("images[0] (id a): id is 'a'; expected a whole number", {"images": [{**image(), "id": "a"}]}),
+    "half an id": ("images[0] (id 0.5): id is 0.5; expected a whole number, or text", {"images": [image(0.5)]}),
+    "empty id": ("images[0] (id ): id is ''; expected a whole number, or text", {"images": [image("")]}),
     "id beyond 64 bits": ("image_id is 9223372036854775808; expected a whole number", one(image_id=2**63)),
     "no file name": ("images[0] (id 7): no file_name", {"images": [without(image(), "file_name")]}),
     "half a size": ("images[0] (id 7): no height", {"images": [without(image(), "height")]}),
-    "no object": ("images[1]: no id", {"images": [image(), "b.png"]}),
+    "no object": ("images[1]: is 'b.png'; expected an object with fields", {"images": [image(), "b.png"]}),
     "no name": ("categories[0] (id 3): name is 5; expected text", {"categories": [{"id": 3, "name": 5}]}),
     "name twice": ("several categories are called 'cat'", {"categories": [CATEGORIES[0], {"id": 9, "name": "cat"}]}),
     "id twice": ("several categories are called 3", {"categories": [CATEGORIES[0], {"id": 3, "name": "x"}]}),
@@ -372,6 +461,121 @@ def test_area_crowd_and_box_may_be_missing(tmp_path: Path) -> None:
     coded = annotation(bbox=None, segmentation={"size": [6, 8], "counts": [6, 6, 36]})
     assert only(training(tmp_path, None, [coded])) == ([1, 0, 1, 6], 6, False)
     assert only(training(tmp_path, None, [annotation(bbox=[4, 4, -2, -2])])) == ([4, 4, -2, -2], 0, False)
+
+
+def test_numbers_may_be_text(tmp_path: Path) -> None:
+    rows = [
+        annotation(1, bbox=["2", "1.0", 4, "3"], area="12", iscrowd=False, segmentation=None),
+        annotation(2, area=NAN, iscrowd="1", segmentation=[["2", "1", 6, 1, "6", 4, 2, 4.0]]),
+        annotation(3, bbox=[], iscrowd=None, segmentation=[SQUARE]),
+    ]
+    images = training(tmp_path, [{**image(), "width": "8", "height": 6.0}], rows)
+    objects = images.objects[0]
+    assert (images.sizes, objects.boxes.tolist()) == ([(6, 8)], [[2, 1, 4, 3]] * 3)
+    assert (objects.areas.tolist(), objects.crowd.tolist()) == ([12, 12, 12], [False, True, False])
+    assert [objects.segmentations[i][0].tolist() for i in (1, 2)] == [SQUARE] * 2  # type: ignore[index]
+
+
+@pytest.mark.parametrize("no_size", [{}, {"width": None, "height": None}, {"width": 0, "height": 0}])
+def test_a_size_that_is_not_written_is_the_images_own(tmp_path: Path, no_size: Row) -> None:
+    assert training(tmp_path, [{**without(image(), "width", "height"), **no_size}]).sizes == [(6, 8)]
+
+
+# Where images are
+
+
+@pytest.mark.parametrize("name", ["images\\a.png", "C:\\set\\a.png", "/home/they/set/a.png", "elsewhere/a.png"])
+def test_images_are_found_by_names_from_other_machines(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path / "result.json", [image(file_name=name)])
+    write_image(tmp_path / "images/a.png")
+    train, _ = read_coco(tmp_path)
+    assert train is not None
+    assert train.images == [tmp_path / "images/a.png"]
+    told = f"{file}: no {name!r} here: images are looked for in {tmp_path}/images by the last part of their names"
+    assert train.warnings == (() if name.startswith("images") else (told,))
+
+
+def test_the_last_part_of_a_name_must_tell_images_apart(tmp_path: Path) -> None:
+    write(tmp_path / "result.json", [image(file_name="x/a.png"), image(9, "y/a.png")])
+    write_image(tmp_path / "images/a.png")
+    assert "none of its images, as 'x/a.png', is in any of" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_letters_with_marks_may_be_composed_or_not(tmp_path: Path, forms: tuple[str, str]) -> None:
+    written, there = (unicodedata.normalize(form, "größe/é.png") for form in forms)
+    write(tmp_path / "annotations.json", [image(file_name=written)])
+    write_image(tmp_path / "images" / there)
+    assert read_coco(tmp_path)[0].images == [tmp_path / "images" / there]  # type: ignore[union-attr]
+
+
+def test_a_file_of_another_name_is_pointed_out(tmp_path: Path) -> None:
+    file = write(tmp_path / "labels_birds_2024.json")
+    write_image(tmp_path / "images/a.png")
+    hint = f"(found labels_birds_2024.json: pass --data {file})"
+    assert hint in refused(tmp_path)
+    with pytest.raises(TwinsError, match=re.escape(hint)):
+        open_boxed(DetectRecipe(data=str(tmp_path)))
+    assert len(open_boxed(DetectRecipe(data=str(file), val_split=0.0), evaluation_only=True)[1]) == 1
+
+
+def test_files_of_other_tools_are_not_taken_for_annotations(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text('{"classes": ["a"], "labels": {"0": 0}}')
+    (tmp_path / "result.json").write_text("[]")
+    assert annotation_files(tmp_path) == (None, None)
+
+
+# Files that ask for too much
+
+
+def test_nesting_without_end_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "annotations.json"
+    file.write_text("[" * 100_000 + "]" * 100_000)
+    assert refused(tmp_path) == f"{file}: not readable as JSON (lists in lists in lists ... without end)"
+
+
+@pytest.mark.parametrize(("sides", "gist"), [
+    ({"width": -5}, "width is -5; expected a whole number of pixels from 1 to 1048576"),
+    ({"height": 2**62}, "height is 4611686018427387904; expected a whole number of pixels"),
+    ({"width": 0}, "width is 0; expected a whole number of pixels"),
+    ({"width": 8.5}, "width is 8.5; expected a whole number of pixels"),
+    ({"width": 2**20, "height": 2**20}, "width x height is 1048576 x 1048576; expected no more than 2147483648"),
+])  # fmt: skip
+def test_sizes_that_no_image_has_are_refused(tmp_path: Path, sides: Row, gist: str) -> None:
+    write(tmp_path / "annotations.json", [image(**sides)])
+    write_image(tmp_path / "a.png")
+    assert f"images[0] (id 7): {gist}" in refused(tmp_path)
+
+
+def test_a_name_that_is_too_long_is_of_a_missing_image(tmp_path: Path) -> None:
+    write(tmp_path / "annotations.json", [image(), image(8, "é" * 10_000)])
+    write_image(tmp_path / "a.png")
+    train, _ = read_coco(tmp_path)
+    assert train is not None
+    with pytest.raises(UnreadableImageError):
+        train.read(1, 3)
+
+
+@pytest.mark.parametrize("far", [20.0, 1e5, 1e9])
+def test_points_far_outside_cost_nothing(tmp_path: Path, far: float) -> None:
+    """What is inside the image is the same as of a polygon that ends there."""
+    square = [[2, 1, far, 1, far, far, 2, far]]
+    images = training(tmp_path, None, [annotation(bbox=[2, 1, 6, 5], segmentation=square), annotation(2, bbox=[0] * 4,
+                      segmentation=[[far, far, far, 2 * far, 2 * far, far]])])  # fmt: skip
+    expected = np.zeros((6, 8), dtype=np.uint8)
+    expected[1:, 2:] = 1
+    assert images.read(0, 3)[1]["masks"][0].equal(torch.from_numpy(expected))
+    assert images.objects[0].areas.tolist() == [30, 0]
+
+
+@pytest.mark.parametrize(("polygon", "gist"), [
+    ([0, 0, 1e300, 0, 1e300, 1], "a polygon with a point 1e+300 pixels away"),
+    ([0, 0, 1000, 900] * 4000, "a polygon of 8000 points whose edges are 1.08e+07 pixels long"),
+])  # fmt: skip
+def test_polygons_that_take_gigabytes_are_refused(tmp_path: Path, polygon: list[float], gist: str) -> None:
+    write(tmp_path / "annotations.json", [image(width=1000, height=900)], [annotation(3, segmentation=[polygon])])
+    write_image(tmp_path / "a.png", 1000, 900)
+    assert f"annotation 3: segmentation holds {gist}; fix or remove it" in refused(tmp_path)
 
 
 def test_size_of_an_image_may_be_missing(tmp_path: Path) -> None:

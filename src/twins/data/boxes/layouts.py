@@ -10,7 +10,7 @@ from ...recipes import DetectRecipe
 from ..masks.layouts import are_images_and_masks
 from ..split import split_parts
 from ..synthetic_scenes import write_boxed_scenes
-from .coco import COCO_LAYOUT, annotation_files, read_coco
+from .coco import COCO_LAYOUT, annotation_files, hint_at_json, read_coco
 from .dataset import BoxedImages
 from .yolo import YOLO_LAYOUT, read_yolo, yolo_file
 
@@ -41,13 +41,15 @@ def _box_layout(recipe: DetectRecipe, root: Path) -> str:
     if len(layouts) > 1:
         raise TwinsError(f"{root}: holds annotations in the layouts of {' and '.join(layouts)}; choose by --dataset")
     if not layouts:
-        wrong = f"no boxes there{_other_task(root)}" if root.exists() else "no such file or folder"
+        wrong = f"no boxes there{_hint(root)}" if root.exists() else "no such file or folder"
         raise TwinsError(f"{root}: {wrong}; --data takes a folder with {COCO_LAYOUT}, or with {YOLO_LAYOUT}")
     return layouts[0]
 
 
-def _other_task(root: Path) -> str:
-    """A hint at the task that the folders here look made for."""
+def _hint(root: Path) -> str:
+    """At a file of annotations by another name, or else at the task that the folders here look made for."""
+    if hint := hint_at_json(root):
+        return hint
     folder = root / "train" if (root / "train").is_dir() else root
     names = {child.name for child in folder.glob("*/")}
     if are_images_and_masks(names):

@@ -1,0 +1,51 @@
+"""Polygons that would take gigabytes to rasterise: points far outside of the image, and edges without end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import dist
+
+from ...preprocessing import Size
+
+FARTHEST = 2.0**31  # pixels: beyond, numbers stand for nothing
+LONGEST = 2.0**23  # pixels along all edges, of which the library keeps 40 bytes each
+
+
+def bounded_polygon(polygon: Sequence[float], size: Size) -> Sequence[float]:
+    """The polygon, x, y, x, y ..., as it is, or where a point is farther out than the image is large the part near it.
+
+    Inside an image of this `size`, (height, width), that is the same but for rounding; of a polygon that comes nowhere
+    near it a point is left. Raises ValueError for points beyond all bounds, and for a polygon of too long edges.
+    """
+    margin = float(max(size))
+    lowest, highest = min(polygon), max(polygon)
+    if lowest < -margin or highest > 2 * margin:
+        if max(highest, -lowest) > FARTHEST:
+            raise ValueError(f"a polygon with a point {max(highest, -lowest):.3g} pixels away")
+        polygon = _near(polygon, margin) or [-margin] * 6
+    if len(polygon) * 3 * margin > LONGEST and (length := _length(polygon)) > LONGEST:
+        raise ValueError(f"a polygon of {len(polygon) // 2} points whose edges are {length:.3g} pixels long")
+    return polygon
+
+
+def _near(polygon: Sequence[float], margin: float) -> list[float]:
+    """The part from -margin to 2 margin on both axes, by Sutherland and Hodgman's rule: cut side by side."""
+    points = list(zip(polygon[::2], polygon[1::2], strict=True))
+    for axis in (0, 1):
+        for sign, limit in ((1.0, 2 * margin), (-1.0, margin)):  # what is left has sign * coordinate <= limit
+            kept = []
+            for before, after in zip(points[-1:] + points[:-1], points, strict=True):
+                beyond = [sign * point[axis] - limit for point in (before, after)]
+                if (beyond[0] > 0) != (beyond[1] > 0):
+                    share = beyond[0] / (beyond[0] - beyond[1])
+                    x, y = (a + share * (b - a) for a, b in zip(before, after, strict=True))
+                    kept.append((x, y))
+                if beyond[1] <= 0:
+                    kept.append(after)
+            points = kept
+    return [number for point in points for number in point]
+
+
+def _length(polygon: Sequence[float]) -> float:
+    points = list(zip(polygon[::2], polygon[1::2], strict=True))
+    return sum(map(dist, points, points[1:] + points[:1]))
