@@ -491,11 +491,21 @@ def test_images_are_found_by_names_from_other_machines(tmp_path: Path, name: str
     train, _ = read_coco(tmp_path)
     assert train is not None
     assert train.images == [tmp_path / "images/a.png"]
-    told = f"{file}: no {name!r} here: images are looked for in {tmp_path}/images by the last part of their names"
+    told = f"{file}: no {name!r} here: files are found by the end of their names, as '{tmp_path}/images/a.png'"
     assert train.warnings == (() if name.startswith("images") else (told,))
 
 
-def test_the_last_part_of_a_name_must_tell_images_apart(tmp_path: Path) -> None:
+def test_no_more_of_the_names_is_left_out_than_need_be(tmp_path: Path) -> None:
+    """What is the same in two folders is told apart by them."""
+    write(tmp_path / "result.json", [image(file_name="/their/set/x/a.png"), image(9, "/their/set/y/a.png")])
+    for folder in "xy":
+        write_image(tmp_path / "images" / folder / "a.png")
+    train, _ = read_coco(tmp_path)
+    assert train is not None
+    assert train.images == [tmp_path / "images/x/a.png", tmp_path / "images/y/a.png"]
+
+
+def test_names_must_tell_images_apart(tmp_path: Path) -> None:
     write(tmp_path / "result.json", [image(file_name="x/a.png"), image(9, "y/a.png")])
     write_image(tmp_path / "images/a.png")
     assert "none of its images, as 'x/a.png', is in any of" in refused(tmp_path)

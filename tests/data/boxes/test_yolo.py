@@ -65,6 +65,9 @@ YAMLS = {
     "absolute parts": "train: {root}/images/train\nval: {root}/images/val\nnames: [cat, dog]\n",
     "lists of folders": "train: [images/train]\nval:\n  - images/val\nnames: [cat, dog]\n",
     "lists of files": "train: train.txt\nval: [val.txt]\nnames: [cat, dog]\n",
+    "of Windows": "path: .\\\ntrain: images\\train\nval: .\\images\\val\nnames: [cat, dog]\n",
+    "null": "path: ~\ntrain: images/train\nval: images/val\ntest: null\nnc:\nnames: [cat, dog]\n",
+    "numbers in text": "train: images/train\nval: images/val\nnc: '2'\nnames: {{'1': dog, '0': cat}}\n",
 }
 
 
@@ -84,6 +87,20 @@ def test_yaml_files_are_understood(tmp_path: Path, case: str, file: str) -> None
         assert train is not None
         assert (train.classes, train.category_ids) == (("cat", "dog"), (0, 1))
         assert train.read(1, 3)[1]["boxes"].tolist() == [[2, 1.5, 6, 4.5]]
+
+
+def test_names_are_text_as_it_is_written(tmp_path: Path) -> None:
+    """Where YAML would make truth, dates and numbers of it."""
+    names = ("no", "on", "2024-01-01", "1.0", "010", "null")
+    yaml = 'names: [no, on, 2024-01-01, 1.0, 010, "null"]\n' + PARTS
+    assert training(tmp_path, "5 0.5 0.5 0.5 0.5", yaml).classes == names
+
+
+def test_paths_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "elsewhere/data.yaml", "path: ~/pets\ntrain: images/train\n" + NAMES)
+    write_pair(tmp_path / "pets/images/train/a.png")
+    assert names_of(read_yolo(tmp_path / "elsewhere")[0]) == ["a"]
 
 
 def test_layout_of_roboflow(tmp_path: Path) -> None:
@@ -122,13 +139,27 @@ BAD_YAMLS = {
     "broken": ("data.yaml: not readable as YAML (", "names: [a\ntrain: x"),
     "no fields": ("data.yaml: holds no fields; expected `names`, `train` and `val`", "- a\n"),
     "no names": ("data.yaml: no `names` there; list those of the classes", PARTS),
-    "names of a number": ("data.yaml: names are 5; expected a list", "names: 5\n" + PARTS),
+    "names of a number": ("data.yaml: names are '5'; expected a list", "names: 5\n" + PARTS),
     "no name": ("data.yaml: names are []; expected a list", "names: []\n" + PARTS),
-    "names with a gap": ("names are {0: 'a', 2: 'b'}; expected a list, or numbers", "names: {0: a, 2: b}\n" + PARTS),
+    "names with a gap": (
+        "names are {'0': 'a', '2': 'b'}; expected a list, or numbers",
+        "names: {0: a, 2: b}\n" + PARTS,
+    ),
     "names twice": ("names are ['a', 'a']; each class has its own", "names: [a, a]\n" + PARTS),
-    "another count": ("nc is 3, but there are 2 names; leave nc away", "nc: 3\n" + NAMES + PARTS),
-    "no folder": ("data.yaml: train names images/gone, but there is no", NAMES + "train: images/gone\n"),
+    "another count": ("nc is '3', but there are 2 names; leave nc away", "nc: 3\n" + NAMES + PARTS),
+    "no folder": ("data.yaml: train names 'images/gone', but there is no", NAMES + "train: images/gone\n"),
     "no images": ("data.yaml: no images in val, 'empty'", NAMES + "train: images/train\nval: empty\n"),
+    "an alias": ("data.yaml: not readable as YAML (alias *a: write it out in", "names: &a [a]\nmore: [*a, *a]\n"),
+    "nesting": ("data.yaml: not readable as YAML (lists in lists in lists", "names: " + "[" * 50_000),
+    "names of lists": ("data.yaml: the name of class 1 is ['b']; expected text", "names: [a, [b]]\n" + PARTS),
+    "an empty name": ("data.yaml: the name of class 1 is None; expected text", "names:\n- a\n-\n" + PARTS),
+    "no count": ("data.yaml: nc is 'two', but there are 2 names", "nc: two\n" + NAMES + PARTS),
+    "a part of fields": ("data.yaml: train names {'a': 'b'}; expected a folder", NAMES + "train: {a: b}\n"),
+    "a long name": ("data.yaml: train names 'aaaaaaaa", NAMES + f"train: {'a' * 10_000}\n"),
+    "list of nothing there": (
+        "train.txt: none of the 2 images that it names is there, as 'gone/a.png'; paths count from",
+        NAMES + "train: train.txt\n",
+    ),
     "no parts": ("data.yaml: no images for training or validation; expected data.yaml", NAMES + "train:\n"),
 }
 
@@ -139,10 +170,12 @@ def test_bad_yaml_files_are_named(tmp_path: Path, case: str) -> None:
     write_pair(tmp_path / "images/train/a.png")
     write_pair(tmp_path / "images/val/b.png")
     (tmp_path / "empty").mkdir()
+    write(tmp_path / "train.txt", "gone/a.png\ngone/b.png\n")
     write(tmp_path / "data.yaml", text)
     message = refused(tmp_path)
     assert gist in message
-    assert message.startswith(str(tmp_path / "data.yaml"))
+    assert message.startswith(str(tmp_path / gist.split(": ")[0] if ".txt" in gist else tmp_path / "data.yaml"))
+    assert len(message) < 1000
 
 
 def test_several_yaml_files_or_none(tmp_path: Path) -> None:
@@ -203,25 +236,64 @@ def test_images_without_lines_have_no_objects(tmp_path: Path) -> None:
     assert f"{tmp_path}/labels/train/a.txt: no such file, nor one for any other of 3 images" in refused(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "0 0.5 0.5 0.5",
-        "0 0.5 0.5 0.5 0.5 0.9",  # a score behind
-        "0 0.1 0.1 0.2 0.2 0.3 0.3 0.4",
-        "cat 0.5 0.5 0.5 0.5",
-        "0 0.5 0.5 0.5 x",
-        "0 nan 0.5 0.5 0.5",
-        "0 320 240 100 80",  # pixels
-        "0",
-        "<html>",
-    ],
-)
-def test_bad_lines_are_named(tmp_path: Path, line: str) -> None:
+BAD_LINES = {
+    "0 0.5 0.5 0.5": "3 numbers behind the class",
+    "0 0.5 0.5 0.5 0.5 0.9": "5 numbers behind the class, the last one a score?",
+    "0 0.1 0.1 0.2 0.2 0.3 0.3 0.4": "7 numbers behind the class",
+    "cat 0.5 0.5 0.5 0.5": "class is 'cat', not a number",
+    "0.5 0.5 0.5 0.5 0.5": "class is '0.5', not a whole number from 0 on",
+    "nan 0.5 0.5 0.5 0.5": "class is 'nan', not a whole number from 0 on",
+    "1e300 0.5 0.5 0.5 0.5": "class is '1e300', not a whole number from 0 on",
+    "0 0.5 0.5 0.5 x": "height is 'x', not a number",
+    "0 nan 0.5 0.5 0.5": "x is 'nan'",
+    "0 0.5 0.5 100 80": "width is '100', in pixels?",
+    "0 0.1 0.1 0.2 0.2 0.3 30": "y of point 3 is '30', in pixels?",
+    "0 0.1 0.1 0.2 y 0.3 0.3": "y of point 2 is 'y', not a number",
+    "0": "0 numbers behind the class",
+    "<html>": "class is '<html>', not a number",
+}
+
+
+@pytest.mark.parametrize("line", BAD_LINES)
+def test_bad_lines_are_named_with_the_field(tmp_path: Path, line: str) -> None:
     with pytest.raises(TwinsError) as error:
         training(tmp_path, f"0 0.5 0.5 0.5 0.5\n{line}\n")
-    gist = f"{tmp_path}/labels/train/a.txt:2: expected `class x y width height`, or"
+    gist = f"{tmp_path}/labels/train/a.txt:2: {BAD_LINES[line]}; expected `class x y width height`, or"
     assert str(error.value).startswith(gist)
+
+
+@pytest.mark.parametrize("label", ["1", "1.0", "1e+00", "+1", "01", "10e-1"])
+def test_classes_are_whole_numbers_in_any_notation(tmp_path: Path, label: str) -> None:
+    text = f"\ufeff{label}\t0.5 0.5\t0.5 0.5 \r\n\r\n0 5e-1 .5 0.5 0.5\r\n"
+    objects = training(tmp_path, text).objects[0]
+    assert objects.labels.tolist() == [1, 0]
+    assert objects.boxes.tolist() == [[2, 1.5, 4, 3]] * 2
+
+
+def test_labels_may_lie_beside_the_images(tmp_path: Path) -> None:
+    write(tmp_path / "data.yaml", NAMES + "train: images/train\nval: photos\n")
+    for image in ("images/train/a.png", "photos/b.png"):
+        write_image(tmp_path / image)
+        write((tmp_path / image).with_suffix(".txt"), "1 0.5 0.5 0.5 0.5\n")
+    for images in read_yolo(tmp_path):
+        assert images is not None
+        assert (images.objects[0].labels.tolist(), images.warnings) == ([1], ())
+
+
+def test_what_has_no_other_half_is_told(tmp_path: Path) -> None:
+    """Of a list some images may be missing; a file of labels may have lost its image."""
+    write(tmp_path / "train.txt", "images\\train\\a.png\nimages/train/b.png\n./images/train/gone.png\n")
+    for name in "abc":
+        write_pair(tmp_path / f"images/train/{name}.png")
+    write(tmp_path / "labels/train/lost.txt", "0 0.5 0.5 0.5 0.5\n")
+    write(tmp_path / "data.yaml", NAMES + "train: train.txt\n")
+    train, _ = read_yolo(tmp_path)
+    assert train is not None
+    assert train.images == [tmp_path / "images/train" / name for name in ("a.png", "b.png", "gone.png")]
+    assert train.warnings == (
+        f"images that are listed but not there: {tmp_path}/images/train/gone.png",
+        f"files of labels that no image belongs to, left out: {tmp_path}/labels/train/lost.txt",
+    )
 
 
 def test_labels_beyond_the_names_are_counted(tmp_path: Path) -> None:

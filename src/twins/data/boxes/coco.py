@@ -7,20 +7,17 @@ Studio `result.json` beside `images/`.
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from reprlib import repr as shortened
 
 from ...errors import TwinsError
 from ..annotation_errors import FEW, a_few
-from ..file_names import find_file
 from ..folders import TRAIN_FOLDERS, VAL_FOLDERS
-from ..sampling import evenly
+from ..listed_files import locate_files, quoted
 from .coco_categories import shared_classes, without_root_categories
-from .coco_file import Listing, looks_like_coco, read_listing, repeated, without_collector
+from .coco_file import Listing, looks_like_coco, read_listing, without_collector
 from .coco_objects import boxed_images, listed_once
 from .dataset import BoxedImages
 
@@ -29,7 +26,7 @@ COCO_LAYOUT = "annotations/instances_train.json beside train/, or train/_annotat
 _OF_MANY_TOOLS = ("labels.json", "result.json")  # FiftyOne's and Label Studio's, but others write such names as well
 _AMONG_IMAGES = ("_annotations.coco.json", "annotations.json", *_OF_MANY_TOOLS)  # or beside their folder
 _FOLDERS = {"train": TRAIN_FOLDERS, "val": VAL_FOLDERS, "test": ("test",)}
-_TRIED = 100  # images that are looked for to find their folder, and JSON files that are looked into for a hint
+_TRIED = 100  # JSON files that are looked into for a hint
 
 
 @without_collector()
@@ -52,8 +49,14 @@ def read_coco(root: Path) -> tuple[BoxedImages | None, BoxedImages | None]:
 
 
 def _part(listing: Listing, classes: tuple[str, ...], dropped: str | None) -> BoxedImages:
-    images, note = _image_paths(listing.file, [entry.file for entry in listed_once(listing)])
-    return boxed_images(listing, images, classes, [line for line in (note, dropped) if line])
+    """Raises TwinsError where none of the first images is anywhere."""
+    names, folders = [entry.file for entry in listed_once(listing)], _usual_folders(listing.file)
+    images = locate_files(names, folders)
+    if images is None:
+        known = ", ".join(str(folder) for folder in folders if folder.is_dir())
+        raise TwinsError(f"{listing.file}: none of its images, as {quoted(names[0])}, is in any of {known}")
+    renamed = images.warning and f"{listing.file}: {images.warning}"
+    return boxed_images(listing, images.files, classes, [line for line in (renamed, dropped) if line])
 
 
 def annotation_files(root: Path) -> tuple[Path | None, Path | None]:
@@ -95,30 +98,6 @@ def hint_at_json(root: Path) -> str:
     return f" (found {found.relative_to(root)}: pass --data {found})" if found else ""
 
 
-def _image_paths(file: Path, names: Sequence[str]) -> tuple[list[Path], str | None]:
-    """Where the images of these names are, whether they exist or not, and a line on how their names were understood.
-
-    Names are paths from one of the usual folders; those from another machine count by their last part, if no two have
-    the same. Raises TwinsError where none of the first images is anywhere.
-    """
-    if folder := _image_folder(file, names):
-        return [_found(folder, name) for name in names], None
-    last = [name.replace("\\", "/").rsplit("/", 1)[-1] for name in names]
-    if not repeated(last) and (folder := _image_folder(file, last)):
-        line = (
-            f"{file}: no {shortened(names[0])} here: images are looked for in {folder} by the last part of their names"
-        )
-        return [_found(folder, name) for name in last], line
-    known = ", ".join(str(folder) for folder in _usual_folders(file) if folder.is_dir())
-    raise TwinsError(f"{file}: none of its images, as {shortened(names[0])}, is in any of {known}")
-
-
-def _image_folder(file: Path, names: Sequence[str]) -> Path | None:
-    """The first of the usual folders that has one of the first images."""
-    tried = [names[index] for index in evenly(len(names), _TRIED)]
-    return next((f for f in _usual_folders(file) if any(os.path.isfile(_found(f, name)) for name in tried)), None)
-
-
 def _usual_folders(file: Path) -> list[Path]:
     home = file.parent.parent if file.parent.name == "annotations" else file.parent
     parts = dict.fromkeys((file.stem.removeprefix("instances_"), *_FOLDERS.get(_part_of(file), ())))
@@ -127,12 +106,3 @@ def _usual_folders(file: Path) -> list[Path]:
         home / "data",
         home,
     ]
-
-
-def _found(folder: Path, name: str) -> Path:
-    if name.isascii() and "\\" not in name:  # without a look at the disk
-        return folder / name
-    try:
-        return find_file(folder, name)
-    except OSError:  # a name that is too long for any file
-        return folder / name

@@ -6,13 +6,13 @@ Every function raises ValueError, naming field and value, for what is beyond the
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from math import isfinite, isnan
+from math import isnan
 from reprlib import repr as shortened
 from typing import Any
 
 from ...preprocessing import Size
 from .segmentations import SHORTEST_POLYGON, WrittenSegmentation, compressed_rle
+from .written_numbers import finite_numbers, whole_number
 
 Row = dict[str, Any]
 Id = int | str  # text where it spells no whole number
@@ -22,7 +22,6 @@ LONGEST_SIDE = 2**20  # pixels
 FARTHEST = 2.0**31  # pixels, of a box's numbers
 
 _PLAINLY_WHOLE = re.compile(r"-?(0|[1-9]\d{0,18})(\.0+)?", re.ASCII)  # leading zeros tell names of files apart
-_WHOLE = re.compile(r"[+-]?\d{1,19}(\.\d{0,19})?(e[+-]?\d{1,2})?", re.ASCII | re.IGNORECASE)
 
 
 def identifier(row: Row, field: str) -> Id:
@@ -62,7 +61,7 @@ def bounding_box(row: Row) -> list[float] | None:
     written = row.get("bbox")
     if written is None or written == []:
         return None
-    box = _numbers(written) if isinstance(written, list) and len(written) == 4 else None
+    box = finite_numbers(written) if isinstance(written, list) and len(written) == 4 else None
     if box is None or min(box) < -FARTHEST or max(box) > FARTHEST:
         raise ValueError(_wrong(row, "bbox", "four numbers, [x, y, width, height], in pixels"))
     return box
@@ -73,7 +72,7 @@ def area(row: Row) -> float | None:
     written = row.get("area")
     if written is None or (isinstance(written, float) and isnan(written)):
         return None
-    numbers = _numbers([written])
+    numbers = finite_numbers([written])
     if numbers is None or abs(numbers[0]) > FARTHEST**2:
         raise ValueError(_wrong(row, "area", "a number"))
     return numbers[0]
@@ -96,21 +95,12 @@ def segmentation(row: Row) -> WrittenSegmentation | None:
         return _rle(written)
     polygons = []
     for polygon in written if isinstance(written, list) else [written]:
-        numbers = _numbers(polygon) if isinstance(polygon, list) and len(polygon) % 2 == 0 else None
+        numbers = finite_numbers(polygon) if isinstance(polygon, list) and len(polygon) % 2 == 0 else None
         if numbers is None:
             wrong = shortened(polygon)
             raise ValueError(f"segmentation holds {wrong}; expected polygons, [x, y, x, y, ...], or run-length code")
         polygons.append(numbers)
     return [polygon for polygon in polygons if len(polygon) >= SHORTEST_POLYGON] or None
-
-
-def whole_number(value: Any) -> int | None:
-    """The whole number that a value is, or spells in whatever notation: 12, 12.0, True, "12", "1.2e1"."""
-    if isinstance(value, str):
-        if not _WHOLE.fullmatch(value.strip()):
-            return None
-        value = int(value) if value.strip().lstrip("+-").isdigit() else float(value)
-    return int(value) if isinstance(value, int | float) and isfinite(value) and value == int(value) else None
 
 
 def _side(row: Row, field: str) -> int:
@@ -129,24 +119,6 @@ def _rle(written: Row) -> WrittenSegmentation:
     elif isinstance(size, list):
         raise ValueError(f"run-length code of size {shortened(size)}; expected [height, width]")
     return compressed_rle(written)
-
-
-def _numbers(values: Sequence[Any]) -> list[float] | None:
-    """All values where they are finite numbers, or text that spells such; else None.
-
-    As a rule without a look at each in Python: there are fifty million of them.
-    """
-    try:
-        return values if isfinite(sum(values)) else None  # type: ignore[return-value]
-    except OverflowError:
-        return None
-    except TypeError:
-        pass
-    try:
-        numbers = [float(value) for value in values if isinstance(value, int | float | str)]
-    except (ValueError, OverflowError):
-        return None
-    return numbers if len(numbers) == len(values) and isfinite(sum(numbers)) else None
 
 
 def _wrong(row: Row, field: str, expected: str) -> str:
