@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from .errors import TwinsError
+from .errors import TwinsError, nearest
 
 Colour = tuple[int, int, int]  # red, green, blue, from 0 to 255
 Line = tuple[str, str]  # where it stands, as "classes.txt:3", and its text
@@ -28,6 +28,31 @@ def check_classes(here: Sequence[str], known: Sequence[str], source: str) -> Non
                 f"{source}: its {len(here)} classes are not the {len(known)} that the network knows: the one numbered "
                 f"{label} is {pair[0]!r} here and {pair[1]!r} there"
             )
+
+
+def indices_by_name(here: Sequence[str], known: Sequence[str], source: str) -> tuple[int, ...]:
+    """The network's index of each class of `source`, by name, whatever their order; some may be missing there.
+
+    Raises TwinsError for a class that the network does not know, with the nearest one that it does.
+    """
+    index = {name: label for label, name in enumerate(known)}
+    for name in here:
+        if name not in index:
+            raise TwinsError(
+                f"{source}: class {name!r} is none of the {len(known)} that the network knows{_nearest(name, known)}; "
+                "call it as there, leave it out, or train a network for these classes"
+            )
+    return tuple(index[name] for name in here)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """A hint at names that are the same but for case and what parts their words, or else at similar ones."""
+    alike = [other for other in known if _letters(other) == _letters(name)]
+    return f" (did you mean {' or '.join(map(repr, alike))}?)" if alike else nearest(name, list(known))
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
 
 
 def read_names(path: Path) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
-from ..class_names import check_classes
 from ..data.boxes.checks import BoxTally, box_statistics, check_boxes
+from ..data.boxes.class_mapping import with_classes_of
 from ..data.boxes.dataset import BoxedImages
 from ..data.boxes.layouts import open_boxed
 from ..data.boxes.transforms import box_eval_transform, box_train_transform
@@ -51,8 +51,11 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
     def open_parts(self, evaluation_only: bool = False) -> dict[str, BoxedImages]:
         train, val = open_boxed(self.recipe, evaluation_only)
         self.classes = self.classes or val.classes
-        check_classes(val.classes, self.classes, self.recipe.data)
-        return by_part(train, val, evaluation_only)
+        if val.classes != self.classes:  # a network's
+            known = f"the {len(self.classes)} classes that the network knows"
+            self.notes.append(f"{self.recipe.data}: its {len(val.classes)} classes are found by name among {known}")
+        parts = by_part(train, val, evaluation_only)
+        return {part: with_classes_of(images, self.classes, self.recipe.data) for part, images in parts.items()}
 
     def check(self, parts: dict[str, BoxedImages]) -> dict[str, CheckedPart[BoxTally]]:
         return check_boxes(parts, self.recipe)
