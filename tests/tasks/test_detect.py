@@ -532,6 +532,18 @@ def test_one_line_for_what_cannot_be_used(
 def test_boxes_are_no_classes(boxed_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ("train", "--data", str(boxed_images), "--output", str(tmp_path))
     assert "holds boxes of objects, not a folder a class: pass --task detect" in refusal(capsys, *argv)
+    val = boxed_images / "annotations/instances_val.json"
+    (boxed_images / "annotations").rename(tmp_path / "annotations")
+    file = (tmp_path / "annotations" / val.name).rename(boxed_images / "boxes_of_mine.json")
+    found = f"holds boxes of objects (found {file.name}: pass --data {file}), not a folder a class: pass --task detect"
+    assert found in refusal(capsys, *argv)
+    argv = ("train", "--data", str(file), "--output", str(tmp_path))
+    coco = f"{file}: looks like COCO's annotations of objects, not a folder a class: pass --task detect"
+    assert coco in refusal(capsys, *argv)
+    yaml = boxed_images / "data.yaml"
+    yaml.write_text("train: images\nnames: [a]\n")
+    argv = ("data", "check", "--data", str(yaml))
+    assert f"{yaml}: looks like the YAML file of YOLO's layout, not a folder" in refusal(capsys, *argv)
 
 
 def test_a_run_is_not_resumed_with_classes_in_another_order(tiny_detect_recipe: DetectRecipe) -> None:

@@ -133,7 +133,7 @@ def test_coco_with_odd_fields(coco: Path, changes: list[tuple[tuple[Any, ...], A
 WORDS = ["0", "1", "1.0", "1e+00", "-1", "2", "0.5", "5e-1", "nan", "inf", "1e308", "x", "1_0", "\x00", "\ufeff", "#"]
 YAML_VALUES = [
     "", "~", "images", "[images, images]", "[]", "{}", "5", "gone", "images/a.png", "'x\\y'", "&a [*a]", "*b", "[[a]]",
-    "!!python/name:os.system", "2024-01-01", "x" * 5000, '"\\0"', "{0: a, 1: b}", "{1: a}", "{1.0: a, '0': b}", "[y, n]",
+    "!!python/name:os.system", "2024-01-01", "x" * 999, '"\\0"', "{0: a, 1: b}", "{1: a}", "{1.0: a, '0': b}", "[no]",
     "? [a]", "<<: {a: b}", "|\n  x", "2", "'2.0'", "1e400", "- a", "\t", "\x07",
 ]  # fmt: skip
 LINES = st.lists(st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join), max_size=3)

@@ -21,7 +21,7 @@ from .coco_file import Listing, looks_like_coco, read_listing, without_collector
 from .coco_objects import boxed_images, listed_once
 from .dataset import BoxedImages
 
-COCO_LAYOUT = "annotations/instances_train.json beside train/, or train/_annotations.coco.json (COCO)"
+COCO_LAYOUT = "annotations/instances_train.json beside train/, train/_annotations.coco.json, or the file itself (COCO)"
 
 _OF_MANY_TOOLS = ("labels.json", "result.json")  # FiftyOne's and Label Studio's, but others write such names as well
 _AMONG_IMAGES = ("_annotations.coco.json", "annotations.json", *_OF_MANY_TOOLS)  # or beside their folder

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from ...errors import TwinsError
 from ...recipes import ClassifyRecipe
-from ..boxes.coco import annotation_files
-from ..boxes.yolo import yolo_file
+from ..boxes.recognition import boxes_at
 from ..digits import read_digits
 from ..masks.layouts import are_images_and_masks
 from ..split import split_parts
@@ -49,10 +48,8 @@ def open_labelled(
             try:
                 train, val = read_folder(root)
             except TwinsError as error:
-                if root.is_dir() and (any(annotation_files(root)) or yolo_file(root)):
-                    raise TwinsError(
-                        f"{root}: holds boxes of objects, not a folder a class: pass --task detect"
-                    ) from error
+                if boxes := boxes_at(root):
+                    raise TwinsError(f"{root}: {boxes}, not a folder a class: pass --task detect") from error
                 raise
             _refuse_masks(root, train or val)
             train, val = (images and _beside_tables(root, images) for images in (train, val))
