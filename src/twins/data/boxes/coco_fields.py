@@ -27,6 +27,8 @@ _PLAINLY_WHOLE = re.compile(r"-?(0|[1-9]\d{0,18})(\.0+)?", re.ASCII)  # leading 
 def identifier(row: Row, field: str) -> Id:
     """A whole number where the field spells one, as 12, 12.0 or "12"; other text, as "0012" or a uuid, as it is."""
     value = row.get(field)
+    if type(value) is int and -(2**63) <= value < 2**63:  # as a rule, and there are millions
+        return value
     if isinstance(value, str):
         if value and not _PLAINLY_WHOLE.fullmatch(value):
             return value
@@ -70,6 +72,8 @@ def bounding_box(row: Row) -> list[float] | None:
 def area(row: Row) -> float | None:
     """In pixels; None where the field is missing, null or not a number, since it follows from the rest."""
     written = row.get("area")
+    if type(written) is float and abs(written) <= FARTHEST**2:  # as a rule
+        return written
     if written is None or (isinstance(written, float) and isnan(written)):
         return None
     numbers = finite_numbers([written])
@@ -80,7 +84,9 @@ def area(row: Row) -> float | None:
 
 def is_crowd(row: Row) -> bool:
     """False where the field is missing or null."""
-    crowd = whole_number(row.get("iscrowd") or 0)
+    crowd = row.get("iscrowd") or 0
+    if isinstance(crowd, str):
+        crowd = whole_number(crowd)
     if crowd not in (0, 1):
         raise ValueError(_wrong(row, "iscrowd", "0 or 1"))
     return crowd == 1

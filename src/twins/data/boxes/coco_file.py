@@ -92,6 +92,8 @@ def looks_like_coco(file: Path) -> bool:
 def own_numbers(ids: Sequence[Id]) -> list[int]:
     """Ids as numbers: text gets those from 1 on that are not in use, in its order."""
     taken = {id for id in ids if isinstance(id, int)}
+    if len(taken) == len(ids):
+        return list(ids)  # type: ignore[arg-type]
     free = (number for number in count(1) if number not in taken)
     numbers: dict[Id, int] = {}
     for id in ids:
