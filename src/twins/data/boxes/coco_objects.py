@@ -42,7 +42,7 @@ def boxed_images(
         own_numbers([entry.id for entry in entries]),
         classes,
         tuple(category_number[name] for name in classes),
-        has_masks=all(a.segmentation for a in used if not a.crowd),
+        has_masks=objects.have_masks,
         object_ids=np.split(np.array(own_numbers([a.id for a in used]), dtype=np.int64), objects.ends[:-1]),
         errors=tuple(listing_errors(listing)),
         warnings=(*warnings, *listing_warnings(listing)),

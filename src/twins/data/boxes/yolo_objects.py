@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import TwinsError
 from ..annotation_errors import FEW, Examples
 from ..images import readable_size
+from .box_formats import YOLO_BOX
 from .dataset import BoxedImages, ObjectTable
 from .polygons import bounded_polygon
 from .segmentations import Segmentations, area_of
@@ -59,9 +60,10 @@ def labelled_images(images: Sequence[Path], classes: tuple[str, ...]) -> BoxedIm
         range(1, len(images) + 1),
         classes,
         tuple(range(len(classes))),
-        has_masks=all(label.polygon is not None for label in used),
+        has_masks=table.have_masks,
         object_ids=np.split(np.array([label.line for label in used], dtype=np.int64), ends[:-1]),
         id_kind="line",
+        box_format=YOLO_BOX,
         errors=tuple(_lines({f"classes beyond the {len(classes)} names": unknown})),
         warnings=tuple(_lines(warnings)),
     )
