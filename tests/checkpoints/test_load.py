@@ -467,14 +467,25 @@ def test_nothing_in_a_malicious_checkpoint_is_run(tmp_path, zipped, inside):
     assert payload.marker.exists()  # it does work
     payload.marker.unlink()
 
-    file = saved(tmp_path, {"args": inside(payload), "model": {"a": torch.ones(1)}},
-                 _use_new_zipfile_serialization=zipped)  # fmt: skip
+    content = {"args": inside(payload), "model": tiny(seed=1).state_dict()}
+    model = tiny()
+    report = load_weights(model, saved(tmp_path, content, _use_new_zipfile_serialization=zipped))
+    assert report.not_read == (f"{os.name}.system",)
+    assert f"not read: {os.name}.system" in str(report)
+    assert torch.equal(outputs(model), outputs(tiny(seed=1)))
+
+    file = saved(tmp_path, {"args": inside(payload)}, _use_new_zipfile_serialization=zipped)
     message = (
-        f"{file} asks for '{os.name}.system', which weights do not need: refused, and nothing in it was run; "
-        "save the state dict alone where the file was made"
+        f"{file} holds no weights: a dictionary of tensors is needed; it asks for '{os.name}.system', which weights do "
+        "not need: nothing in it was run"
     )
     with pytest.raises(twins.TwinsError, match=f"^{re.escape(message)}$"):
         read_checkpoint(file)
+
+    file = saved(tmp_path, {"model": tiny().state_dict() | {"norm.weight": payload}})
+    message = f"{file}: norm.weight is a {os.name}.system, which is no tensor: refused, and nothing in it was run"
+    with pytest.raises(twins.TwinsError, match=f"^{re.escape(message)}$"):
+        load_weights(model, file)
     assert not payload.marker.exists()
 
 
@@ -580,7 +591,8 @@ def test_files_that_are_not_weights(tmp_path, kind):
 def test_paths_without_a_readable_file(tmp_path):
     with pytest.raises(twins.TwinsError, match=f"^{tmp_path}/no.pth is not there: check the path$"):
         read_checkpoint(tmp_path / "no.pth")
-    with pytest.raises(twins.TwinsError, match=f"^{tmp_path} is a directory: name the checkpoint file itself$"):
+    message = f"^{tmp_path} is a directory without a checkpoint in it: name the file itself$"
+    with pytest.raises(twins.TwinsError, match=message):
         read_checkpoint(tmp_path)
     file = saved(tmp_path, {"a": torch.ones(1)})
     with pytest.raises(twins.TwinsError, match=f"^{file}/a.pth cannot be read: Not a directory$"):

@@ -21,9 +21,11 @@ from ..preprocessing import (
     SegmentPreprocessing,
 )
 from .coco_classes import COCO
-from .keys import TWINS, Dialect, dialect_of, public_names
-from .read import read_checkpoint, state_dict_of
+from .files import name_of
+from .keys import TWINS, Dialect, dialect_of, is_expanded, public_names
+from .read import read_checkpoint
 from .schema import check_meta
+from .weights import find_weights, state_dict_of
 
 _PREPROCESSING: dict[str, type[Preprocessing]] = {
     "classify": ClassifyPreprocessing,
@@ -105,22 +107,28 @@ def read_info(source: str | os.PathLike[str] | CheckpointInfo) -> CheckpointInfo
     """
     if isinstance(source, CheckpointInfo):
         return source
-    return describe(read_checkpoint(source), os.fspath(source))
+    return describe(read_checkpoint(source), name_of(source))
 
 
 def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
-    """What a checkpoint is, as `read_checkpoint` gave it; `source` is its file, as messages are to name it."""
-    stored = state_dict_of(checkpoint)
+    """What a checkpoint is, as `read_checkpoint` gave it; `source` is its file, as messages are to name it.
+
+    Raises TwinsError for weights of which `find_weights` cannot say which are meant.
+    """
+    found = find_weights(checkpoint, source=source)
+    stored = {} if found is None else found.tensors
     dialect = dialect_of(checkpoint, stored)
     ours, meta = dialect is TWINS, _meta_of(checkpoint)
     if ours and "create_model" in meta:
-        check_meta(meta, stored, source)
+        check_meta(meta, {name: tensor for name, tensor in stored.items() if not is_expanded(tensor)}, source)
         facts = meta
     else:
-        seen = _facts_of_weights(public_names(stored), dialect)
+        seen = _facts_of_weights(public_names(stored, source), dialect)
         facts = {**seen, **(meta if ours else _class_names_of_others(meta, seen))}
     task, settings = facts.get("task"), facts["create_model"]
     count = settings.get("num_classes", 0)
+    if count > sum(tensor.numel() for tensor in stored.values() if not is_expanded(tensor)):
+        raise TwinsError(f"{source}: claims {count} classes, more than it has weights")
     published = COCO if task == "detect" and count == len(COCO) and not ours else {}
     named = tuple(facts.get("classes") or ())
     return CheckpointInfo(
@@ -269,3 +277,18 @@ def _head_of(weights: Mapping[str, Tensor]) -> DenseHead | None:
         case "upernet" | "semantic_fpn", {"decode_head.conv_seg.weight": (classes, channels, _, _)}:
             return DenseHead(kind, channels, classes)
     return None
+
+
+def variant_like(checkpoint: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str | None:
+    """For people: which of the six networks these weights are of, or which one they depart from; None if unknown.
+
+    `weights` are by public names.
+    """
+    name = _meta_of(checkpoint).get("name")
+    variant = _variant_of(weights)
+    if variant is not None or name not in VARIANTS:
+        return variant
+    blocks = {key.rpartition(".norm1.")[0]: tensor for key, tensor in weights.items() if key.endswith(".norm1.weight")}
+    size = sum(tensor.numel() ** 2 for tensor in blocks.values())
+    published = sum(depth * dim**2 for depth, dim in zip(VARIANTS[name].depths, VARIANTS[name].embed_dims, strict=True))
+    return f"a {'smaller' if size < published else 'larger'} {name}"

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import TwinsError
+
 
 class Dialect(NamedTuple):
     """Whose names a checkpoint has, and the epsilon of its network's LayerNorms that is not the same everywhere."""
@@ -41,6 +43,9 @@ _OPENMMLAB_NAMES = (
 )
 _JOINED_QKV = re.compile(r"(blocks\.\d+\.\d+\.attn)\.attn\.in_proj_(weight|bias)")
 
+HEADS = {"norm", "head", "decode_head", "auxiliary_head", "neck", "bbox_head", "rpn_head", "roi_head"}
+_KNOWN_PARTS = {"patch_embeds", "blocks", "pos_block", "norm_list", "position_encodings", "layers", "stages", *HEADS}
+
 # The part of a network that a name belongs to: one stage of something, or a top-level module.
 _PART = re.compile(r"(?:patch_embeds|blocks|pos_block|norm_list)\.\d+|[^.]+")
 
@@ -54,29 +59,49 @@ def dialect_of(checkpoint: Mapping[str, Any], names: Iterable[str]) -> Dialect:
     return DENSE if any("backbone." in name for name in names) else PUBLIC
 
 
-def public_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a state dict of any dialect under the public names; unknown names only lose their wrappers."""
+def public_names(state: Mapping[str, Tensor], source: str = "the given dictionary") -> dict[str, Tensor]:
+    """The tensors of a state dict of any dialect under the public names; unknown names only lose their wrappers.
+
+    Raises TwinsError, naming `source`, where two names of the file mean one parameter and have different values.
+    """
     renames = list(_OPENMMLAB_NAMES)
     # mmpretrain's classifiers write their final norm as a norm after the last stage, as a rule without the others.
     if any("head.fc." in key for key in state) or not any("norm_after_stage0." in key for key in state):
         renames.insert(0, (r"^norm_after_stage3\.", "norm."))
-    public = {}
-    for key, tensor in state.items():
-        key = without_wrappers(key)
+    public: dict[str, Tensor] = {}
+    name_of: dict[str, str] = {}
+    for name, tensor in state.items():
+        key = without_wrappers(name)
         for pattern, replacement in renames:
             key = re.sub(pattern, replacement, key)
-        if tensor.ndim and (joined := _JOINED_QKV.fullmatch(key)):
+        if tensor.ndim and (joined := _JOINED_QKV.fullmatch(key)) and not is_expanded(tensor):
             q, k, v = tensor.tensor_split(3)
-            public[f"{joined[1]}.q.{joined[2]}"] = q
-            public[f"{joined[1]}.kv.{joined[2]}"] = torch.cat([k, v])
+            renamed = {f"{joined[1]}.q.{joined[2]}": q, f"{joined[1]}.kv.{joined[2]}": torch.cat([k, v])}
         else:
-            public[key] = tensor
+            renamed = {key: tensor}
+        for key, part in renamed.items():
+            if key in public and not (part.shape == public[key].shape and torch.equal(part, public[key])):
+                raise TwinsError(
+                    f"{source}: {name_of[key]} and {name} have different weights for the same {key}: leave one out"
+                )
+            public[key], name_of[key] = part, name
     return public
+
+
+def is_expanded(tensor: Tensor) -> bool:
+    """Whether a tensor has more elements than its storage, as by a stride of 0: to copy it takes more memory."""
+    strided = tensor.layout is torch.strided and not tensor.is_meta
+    return strided and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
 
 
 def without_wrappers(key: str) -> str:
     """A parameter's name in the network itself: `module.backbone.head.bias` -> `head.bias`."""
     return _WRAPPERS.sub("", key)
+
+
+def known_part(key: str) -> bool:
+    """Whether a name of any dialect, wrappers taken off or not, is one of a part that our networks have."""
+    return any(word in _KNOWN_PARTS for word in key.split(".")[:-1])
 
 
 def part_of(key: str) -> str:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import TwinsError
-from .info import CheckpointInfo, identify, identify_head
-from .keys import OPENMMLAB, dialect_of, part_of, public_names, without_wrappers
-from .read import read_checkpoint, state_dict_of
+from .files import name_of
+from .info import CheckpointInfo, describe, identify, identify_head, variant_like
+from .keys import HEADS, OPENMMLAB, dialect_of, is_expanded, part_of, public_names, without_wrappers
+from .per_class import PER_CLASS, ClassMap
+from .read import read_checkpoint
+from .unpickle import stubs_in
+from .usable import not_finite, unusable
+from .weights import FoundWeights, find_weights, other_networks
 
 _TRUNK = ("patch_embeds.", "blocks.", "pos_block.")
 _STEM = "patch_embeds.0.proj.weight"
-_PER_CLASS = re.compile(r"(?:^|\.)(?:head|conv_seg|retina_cls|fc_cls|fc_reg|conv_logits)\.(?:weight|bias)$")
-_HEADS = {"norm", "head", "decode_head", "auxiliary_head", "neck", "bbox_head", "rpn_head", "roi_head"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class LoadReport:
 
     `matched`, `reshaped` (other shapes: name -> what was done) and `missing` (not in the file, left as they were)
     share out the model's own names. `unused` (known parts that this model does not have) and `unexpected` are what is
-    left of the file, under public names.
+    left of the file, under public names. `not_read` are the classes of objects in the file that were not made.
     """
 
     source: str
@@ -41,32 +43,45 @@ class LoadReport:
     unused: tuple[str, ...]
     reshaped: Mapping[str, str]
     notes: tuple[str, ...]
+    kind: str | None = None  # for people: the variant, or the one that the network departs from
+    taken: str = ""  # of several things in the file, the key of these weights; "" where it is a usual one
+    averaged: bool = False  # whether these are a moving average
+    not_read: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         groups = ("matched", "reshaped", "missing", "unused", "unexpected")
         lines = [
             ", ".join(f"{len(getattr(self, group))} {group}" for group in groups),
-            f"from {self.source}: {self.variant or 'none of the six networks'}, dialect: {self.dialect}",
+            f"from {self.source}: {self.kind or self.variant or 'none of the six networks'}, dialect: {self.dialect}",
         ]
+        lines += [f"taken: {self.origin}"] if self.origin else []
         lines += [f"reshaped {name}: {rule}" for name, rule in self.reshaped.items()]
         lines += [f"{group}: {_shortened(names)}" for group in groups[2:] if (names := getattr(self, group))]
+        lines += [f"not read: {', '.join(self.not_read)}"] if self.not_read else []
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+    @property
+    def origin(self) -> str:
+        """Which of the weights in the file these are, in words; "" for what is under a usual key and no average."""
+        average = "the moving average" if self.averaged else ""
+        return ", ".join(filter(None, (average, self.taken)))
 
 
 def load_weights(
     model: nn.Module,
-    source: str | os.PathLike[str] | Mapping[str, Any],
+    source: str | os.PathLike[str] | Mapping[str, Any] | CheckpointInfo,
     strict: bool = True,
     ema: bool = False,
     name: str = "the given dictionary",
+    classes: Sequence[str] = (),
 ) -> LoadReport:
     """Load a checkpoint of any dialect into a classifier, a backbone, or a model that holds one as `backbone`.
 
     Parameters
     ----------
     source:
-        A file, or what `read_checkpoint` made of one, or a state dict.
+        A file, or what `read_checkpoint` or `read_info` made of one, or a state dict.
     strict:
         The trunk (patch embeddings, blocks, positional encodings) must be the model's, parameter for parameter; other
         parts that the file lacks keep their initialisation and are reported. False loads whatever fits.
@@ -74,59 +89,117 @@ def load_weights(
         Take the averaged weights that some trainings store beside the plain ones.
     name:
         What the report and errors call a source that is not a file.
+    classes:
+        The names of the model's classes, in order. Where the file names its own, the rows of its head go to the classes
+        of the same names, and others keep their initialisation; where no name is the same, and as many are there, the
+        head is taken as it is.
 
     A layer for another number of classes is left as it was, a stem for other input channels is converted (see
     `_for_channels`), nothing else is reshaped. Device, dtype and requires_grad of the model stay what they were.
 
     Raises TwinsError, with the model untouched, for what `read_checkpoint` refuses, for weights or averages that are
-    not there, and in strict mode for the weights of another network, or with a head of another kind or width.
+    not there, and in strict mode for the weights of another network, for values that are not finite, or with a head of
+    another kind or width.
     """
-    checkpoint = source if isinstance(source, Mapping) else read_checkpoint(source)
-    name = name if isinstance(source, Mapping) else os.fspath(source)
-    stored = state_dict_of(checkpoint, ema)
-    if not stored:
-        raise TwinsError(f"{name} holds no averaged weights: leave out ema" if ema else f"{name} holds no weights")
-    weights = public_names(stored)
-    state = model.state_dict()
-    own_names = {without_wrappers(own_name): own_name for own_name in state}
-    own = {key: state[own_name] for key, own_name in own_names.items()}
-
-    fitted = {key: _fit(key, weights[key], own[key]) for key in own if key in weights}
-    unused, unexpected = _left_over(weights, own)
-    if strict and (refusal := _refusal(weights, own, unexpected)):
-        raise TwinsError(f"{name} {refusal}")
-    loaded = {own_names[key]: tensor for key, (tensor, _) in fitted.items() if tensor is not None}
-    model.load_state_dict(loaded, strict=False)
-
-    dialect = dialect_of(checkpoint, stored).name
-    other_average = not ema and state_dict_of(checkpoint, ema=True)
-    return LoadReport(
-        source=name,
-        dialect=dialect,
-        variant=identify(weights),
-        matched=tuple(own_names[key] for key, (_, rule) in fitted.items() if rule is None),
-        missing=tuple(own_name for key, own_name in own_names.items() if key not in fitted),
-        unexpected=unexpected,
-        unused=unused,
-        reshaped={own_names[key]: rule for key, (_, rule) in fitted.items() if rule is not None},
-        notes=tuple(_notes(dialect, unused, own, bool(other_average))),
-    )
+    if isinstance(source, CheckpointInfo):
+        checkpoint, name = source.checkpoint, source.source
+    elif isinstance(source, Mapping):
+        checkpoint = source
+    else:
+        checkpoint, name = read_checkpoint(source), name_of(source)
+    fit = _fit_to(model, checkpoint, ema, name, strict, classes)
+    model.load_state_dict(fit.loaded(), strict=False)
+    return fit.report(model, checkpoint)
 
 
 def load_whole(model: nn.Module, info: CheckpointInfo, ema: bool | None = None) -> LoadReport:
     """As `load_weights`, for a network that is not trained any more: each of its parameters must be in the checkpoint.
 
     `ema` takes the moving average that the checkpoint keeps, or leaves it; by default it is taken where there is one,
-    since that is what its run evaluated. Raises TwinsError for what `load_weights` refuses, and for parameters that are
-    missing.
+    since that is what its run evaluated. Raises TwinsError, with the model untouched, for what `load_weights` refuses,
+    and for parameters that are missing.
     """
-    report = load_weights(model, info.checkpoint, ema=info.has_ema if ema is None else ema, name=info.source)
-    if report.missing:
+    fit = _fit_to(model, info.checkpoint, info.has_ema if ema is None else ema, info.source, strict=True)
+    if fit.missing:
         raise TwinsError(
-            f"{info.source}: lacks {len(report.missing)} of the network's parameters, {report.missing[-1]} among them: "
+            f"{info.source}: lacks {len(fit.missing)} of the network's parameters, {fit.missing[-1]} among them: "
             "weights of another --task or --model are for training to start from (--weights)"
         )
-    return report
+    model.load_state_dict(fit.loaded(), strict=False)
+    return fit.report(model, info.checkpoint)
+
+
+class _Fit(NamedTuple):
+    """How the weights of a checkpoint go into a model."""
+
+    source: str
+    found: FoundWeights
+    weights: Mapping[str, Tensor]  # by public names
+    own_names: Mapping[str, str]  # of the model's tensors, by public names
+    fitted: Mapping[str, tuple[Tensor | None, str | None]]  # by public names: what to load, and how it was changed
+    unused: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def loaded(self) -> dict[str, Tensor]:
+        """A state dict for the model."""
+        return {self.own_names[key]: tensor for key, (tensor, _) in self.fitted.items() if tensor is not None}
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(own_name for key, own_name in self.own_names.items() if key not in self.fitted)
+
+    @property
+    def reshaped(self) -> dict[str, str]:
+        return {self.own_names[key]: rule for key, (_, rule) in self.fitted.items() if rule is not None}
+
+    def report(self, model: nn.Module, checkpoint: Mapping[str, Any]) -> LoadReport:
+        dialect = dialect_of(checkpoint, self.found.tensors).name
+        return LoadReport(
+            source=self.source,
+            dialect=dialect,
+            variant=identify(self.weights),
+            matched=tuple(self.own_names[key] for key, (_, rule) in self.fitted.items() if rule is None),
+            missing=self.missing,
+            unexpected=self.unexpected,
+            unused=self.unused,
+            reshaped=self.reshaped,
+            notes=(*self.notes, *_notes(model, dialect, self.unused, self.own_names, checkpoint, self.found)),
+            kind=variant_like(checkpoint, self.weights),
+            taken="" if self.found.usual else self.found.key,
+            averaged=self.found.averaged,
+            not_read=stubs_in(checkpoint),
+        )
+
+
+def _fit_to(
+    model: nn.Module, checkpoint: Mapping[str, Any], ema: bool, name: str, strict: bool, classes: Sequence[str] = ()
+) -> _Fit:
+    """Raises TwinsError where the weights are another network's, or cannot be used."""
+    state = model.state_dict()
+    own_names = {without_wrappers(own_name): own_name for own_name in state}
+    own = {key: state[own_name] for key, own_name in own_names.items()}
+    found = find_weights(checkpoint, ema, name, own)
+    if found is None:
+        raise TwinsError(f"{name} holds no averaged weights: leave out ema" if ema else f"{name} holds no weights")
+    weights = public_names(found.tensors, name)
+    fitted = {key: _fit(key, weights[key], own[key]) for key in own if key in weights}
+    unused, unexpected = _left_over(weights, own)
+    if strict and (refusal := _refusal(weights, own, unexpected)):
+        raise TwinsError(f"{name} {refusal}")
+    if problem := unusable({key: weights[key] for key in fitted}, own):
+        raise TwinsError(f"{name}: {problem}")
+    notes: tuple[str, ...] = ()
+    if classes:
+        of_file = describe(checkpoint, name)
+        by_name = ClassMap(of_file.classes if of_file.classes_named else (), tuple(classes))
+        fitted |= by_name.mapped({key: (weights[key], own[key]) for key in fitted if PER_CLASS.search(key)})
+        notes = by_name.notes(len(of_file.classes))
+    if problem := not_finite({key: tensor for key, (tensor, _) in fitted.items() if tensor is not None}):
+        if strict:
+            raise TwinsError(f"{name}: {problem}: these weights are of no use, take an earlier checkpoint")
+        notes = (*notes, problem)
+    return _Fit(name, found, weights, own_names, fitted, unused, unexpected, notes)
 
 
 def _fit(key: str, stored: Tensor, own: Tensor) -> tuple[Tensor | None, str | None]:
@@ -134,7 +207,7 @@ def _fit(key: str, stored: Tensor, own: Tensor) -> tuple[Tensor | None, str | No
     if stored.shape == own.shape:
         return stored, None
     other_channels = own.shape[:1] + stored.shape[1:2] + own.shape[2:]
-    if key == _STEM and stored.shape == other_channels and stored.numel():
+    if key == _STEM and stored.shape == other_channels and stored.numel() and not is_expanded(stored):
         return _for_channels(stored, own.shape[1])
     return None, f"{tuple(stored.shape)} in the file, {tuple(own.shape)} here, left as it was"
 
@@ -158,7 +231,7 @@ def _left_over(weights: Iterable[str], own: Iterable[str]) -> tuple[tuple[str, .
     """What the file holds beyond the model: (known parts that the model does not have, everything else)."""
     parts = {part_of(key) for key in own}
     left = [key for key in weights if key not in own]
-    unused = {key for key in left if part_of(key) not in parts and ("." in part_of(key) or part_of(key) in _HEADS)}
+    unused = {key for key in left if part_of(key) not in parts and ("." in part_of(key) or part_of(key) in HEADS)}
     return tuple(key for key in left if key in unused), tuple(key for key in left if key not in unused)
 
 
@@ -168,7 +241,7 @@ def _refusal(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], unexpecte
     problems += [
         f"{key} is {tuple(weights[key].shape)} in the file and {tuple(own[key].shape)} here"
         for key in own
-        if key in weights and _fit(key, weights[key], own[key])[0] is None and not _PER_CLASS.search(key)
+        if key in weights and _fit(key, weights[key], own[key])[0] is None and not PER_CLASS.search(key)
     ]
     problems += [f"{key} is in the file only" for key in unexpected if key.startswith(_TRUNK)]
     theirs, ours = identify(weights), identify(own)
@@ -187,13 +260,27 @@ def _refusal(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], unexpecte
     return f"does not fit this model: {'; '.join(problems[:3])}{more}"
 
 
-def _notes(dialect: str, unused: Iterable[str], own: Iterable[str], averages: bool) -> Iterator[str]:
-    if dialect == OPENMMLAB.name:
+def _notes(
+    model: nn.Module,
+    dialect: str,
+    unused: Iterable[str],
+    own: Collection[str],
+    checkpoint: Mapping[str, Any],
+    found: FoundWeights,
+) -> Iterator[str]:
+    has_their_epsilon = any(isinstance(m, nn.LayerNorm) and m.eps == OPENMMLAB.norm_eps for m in _block_norms(model))
+    if dialect == OPENMMLAB.name and not has_their_epsilon:
         yield "OpenMMLab computes every LayerNorm with eps 1e-5: norm_eps=1e-5 in create_model reproduces that"
     if any(key.startswith("norm_list.") for key in unused) and "norm_list.0.weight" not in own:
         yield "these weights expect a norm after each stage: stage_norms=True in create_model adds it"
-    if averages:
+    if not found.averaged and find_weights(checkpoint, ema=True) is not None:
         yield "the file holds averaged weights too: ema=True loads those"
+    if others := other_networks(checkpoint, found):
+        yield f"the file holds other networks too, not taken: {', '.join(others)} (FILE#KEY takes one)"
+
+
+def _block_norms(model: nn.Module) -> Iterator[nn.Module]:
+    return (module for name, module in model.named_modules() if name.endswith(".norm1"))
 
 
 def _shortened(names: Collection[str]) -> str:

@@ -2,137 +2,103 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import pickle
 import re
-import struct
-import warnings
-import zipfile
-from collections.abc import Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import TwinsError
-
-# Where training scripts keep the weights of a checkpoint, and a running average of them.
-_PLAIN = ("model", "state_dict", "model_state_dict")
-_AVERAGED = ("model_ema", "state_dict_ema", "ema_state_dict")
-
-# Training arguments and paths ride along in many checkpoints. Paths are read as pure ones, which exist on every system
-# and never touch the disk. Pairs, because leaving `safe_globals` would withdraw a bare class that the user had allowed.
-_ALLOWED: list[Any] = [(argparse.Namespace, "argparse.Namespace")]
-for _pure in (PurePosixPath, PureWindowsPath):
-    for _name in (_pure.__name__, _pure.__name__.removeprefix("Pure")):
-        _ALLOWED += [(_pure, f"pathlib.{_name}"), (_pure, f"pathlib._local.{_name}")]  # _local: Python 3.13
+from .files import INDEX, locate, shards_of
+from .torch_files import LEGACY_START, UNREADABLE, FileContent, NotTorchSaveError, read_archive, read_legacy
+from .weights import holds_tensors, part_of_checkpoint, state_dict_of
 
 _NOT_WEIGHTS = (
     (rb"\Z", "is empty: download or copy it again"),
     (rb"\s*<", "is a web page, so a download failed: download the file again"),
     (rb"version https://git-lfs", "is a Git LFS pointer, not the file: run `git lfs pull` in its repository"),
+    (rb"\x1f\x8b", "is compressed by gzip: unpack it first"),
+    (rb"(?s).{257}ustar", "is a tar archive: unpack it, and name the checkpoint in it"),
 )
 _DAMAGED = "is cut short or damaged: download or copy it again"
-_LEGACY_START = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)  # what torch.save began with before 1.6
-# All that torch's restricted unpickler raised on 12,000 cut and garbled files.
-_UNREADABLE = (
-    *(pickle.UnpicklingError, struct.error, EOFError, OSError, RuntimeError, ValueError),
-    *(LookupError, TypeError, AttributeError, AssertionError),
-)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a .pth, .pt, .bin, .tar or .safetensors file holds, on the CPU. Nothing in the file is run.
+    """What a .pth, .pt, .bin, .tar, .ckpt or .safetensors file holds, on the CPU. Nothing in the file is run.
 
     The content decides the format, whatever the name is. A safetensors file is returned as {"model": state dict,
-    "metadata": its strings}.
+    "metadata": its strings}; an index of several files (`*.index.json`) as {"model": all their tensors}. A folder
+    stands for the one checkpoint in it. `FILE#KEY` means what stands under that key alone, as {"state_dict": ...}.
 
-    Raises TwinsError for a file that is not there, cannot be read, is not a checkpoint or a damaged one, holds no
-    tensors, or asks for more than tensors, plain types, paths and an argparse.Namespace.
+    Tensors, NumPy's arrays (as tensors) and numbers, plain types, paths and an argparse.Namespace are read. Objects of
+    any other class are stubs: dictionaries with their attributes, whose `name` is the class's.
+
+    Raises TwinsError for a file that is not there, cannot be read, is not a checkpoint or a damaged one, and for one
+    that holds no tensors.
     """
-    path = Path(path).expanduser()
-    start = _start(path)
-    is_safetensors = start[8:9] == b"{"  # eight bytes of length, then a JSON header
-    checkpoint = _read_safetensors(path) if is_safetensors else _read_pickle(path, start)
-    if not isinstance(checkpoint, dict) or not state_dict_of(checkpoint):
-        raise TwinsError(f"{path} holds no weights: a dictionary of tensors is needed")
-    return checkpoint
+    file, key = locate(path)
+    content = _read_index(file) if file.name.endswith(INDEX) else _read_file(file)
+    if key is not None:
+        content = part_of_checkpoint(content, key, str(file))
+    return content
 
 
-def state_dict_of(checkpoint: Mapping[str, Any], ema: bool = False) -> dict[str, Tensor]:
-    """The weights among a checkpoint's many things; empty where there are none."""
-    averaged = [checkpoint.get(key) for key in _AVERAGED]
-    plain = [*(checkpoint.get(key) for key in _PLAIN), checkpoint]
-    for holder in averaged if ema else [*plain, *averaged]:
-        items = holder.items() if isinstance(holder, Mapping) else ()
-        if tensors := {name: item for name, item in items if isinstance(name, str) and isinstance(item, Tensor)}:
-            return tensors
-    return {}
+def _read_index(index: Path) -> dict[str, Any]:
+    """The tensors of all the files that an index names."""
+    tensors: dict[str, Tensor] = {}
+    for shard in shards_of(index):
+        tensors |= state_dict_of(_read_file(shard))
+    return {"model": tensors}
 
 
-def _start(path: Path) -> bytes:
-    """The first bytes of a file that may be a checkpoint."""
-    if path.is_dir():
-        raise TwinsError(f"{path} is a directory: name the checkpoint file itself")
+def _read_file(file: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            start = file.read(64)
-    except FileNotFoundError:
-        raise TwinsError(f"{path} is not there: check the path") from None
+        size = file.stat().st_size
+        with file.open("rb") as opened:
+            start = opened.read(512)
     except OSError as error:
-        raise TwinsError(f"{path} cannot be read: {error.strerror}") from error
-    for beginning, verdict in _NOT_WEIGHTS:
-        if re.match(beginning, start):
-            raise TwinsError(f"{path} {verdict}")
-    return start
+        raise TwinsError(f"{file} cannot be read: {error.strerror}") from error
+    # Eight bytes of length, then a JSON header; the length may look like the start of anything.
+    looks_like_safetensors = start[8:9] == b"{"
+    if not (looks_like_safetensors and int.from_bytes(start[:8], "little") <= size - 8):
+        for beginning, verdict in _NOT_WEIGHTS:
+            if re.match(beginning, start):
+                raise TwinsError(f"{file} {verdict}")
+    content, asked_for = _read_safetensors(file) if looks_like_safetensors else _read_torch_file(file, start)
+    if not isinstance(content, dict) or not holds_tensors(content):
+        verdict = "holds no weights: a dictionary of tensors is needed"
+        if asked_for:
+            verdict += f"; it asks for {asked_for[0]!r}, which weights do not need: nothing in it was run"
+        raise TwinsError(f"{file} {verdict}")
+    return content
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
+def _read_safetensors(file: Path) -> FileContent:
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
-        raise TwinsError(f'{path} needs the safetensors library: pip install "twins-vit[train]"') from error
+        raise TwinsError(f'{file} needs the safetensors library: pip install "twins-vit[train]"') from error
     try:
-        with safe_open(path, framework="pt") as file:
-            names = file.keys()
-            return {"model": {name: file.get_tensor(name) for name in names}, "metadata": file.metadata() or {}}
+        with safe_open(file, framework="pt") as opened:
+            names = opened.keys()
+            tensors = {name: opened.get_tensor(name) for name in names}
+            return FileContent({"model": tensors, "metadata": opened.metadata() or {}}, [])
     except SafetensorError as error:
-        raise TwinsError(f"{path} {_DAMAGED}") from error
+        raise TwinsError(f"{file} {_DAMAGED}") from error
 
 
-def _read_pickle(path: Path, start: bytes) -> Any:
-    if start.startswith(b"PK"):
-        _check_archive(path)
-    elif not start.startswith(b"\x80"):
-        raise TwinsError(f"{path} is not a checkpoint: a file that torch.save or safetensors wrote is needed")
+def _read_torch_file(file: Path, start: bytes) -> FileContent:
+    is_archive = start.startswith(b"PK")
+    if not (is_archive or start.startswith(b"\x80")):
+        raise TwinsError(f"{file} is not a checkpoint: a file that torch.save or safetensors wrote is needed")
     try:
-        # The warning is about pickle protocols that the restricted reader may not know; it says so by failing too.
-        with path.open("rb") as file, torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol")
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=False)
-    except _UNREADABLE as error:
-        if asked := re.search(r"GLOBAL (\S+)", str(error)):
-            verdict = (
-                f"asks for {asked[1]!r}, which weights do not need: refused, and nothing in it was run; "
-                "save the state dict alone where the file was made"
-            )
-        elif start.startswith((b"PK", _LEGACY_START)):
-            verdict = _DAMAGED
-        else:
-            verdict = "is a pickle that torch.save did not write: refused, and nothing in it was run"
-        raise TwinsError(f"{path} {verdict}") from error
-
-
-def _check_archive(path: Path) -> None:
-    """Tell torch.save's zip archives from others, and from the first half of one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            files = {name.rpartition("/")[2] for name in archive.namelist()}
-    except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError) as error:
-        raise TwinsError(f"{path} {_DAMAGED}") from error
-    if "constants.pkl" in files:
-        raise TwinsError(f"{path} is a TorchScript program: save the state dict of the network it was made from")
-    if "data.pkl" not in files:
-        raise TwinsError(f"{path} is a zip archive that torch.save did not write: a checkpoint is needed")
+        return read_archive(file) if is_archive else read_legacy(file)
+    except NotTorchSaveError as error:
+        raise TwinsError(f"{file} {error}") from error
+    except UNREADABLE as error:
+        if start.startswith((b"PK", LEGACY_START)):
+            raise TwinsError(f"{file} {_DAMAGED}") from error
+        raise TwinsError(
+            f"{file} is a pickle that torch.save did not write: refused, and nothing in it was run"
+        ) from error

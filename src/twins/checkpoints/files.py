@@ -1,0 +1,78 @@
+"""Which file is meant by a path: a folder stands for the one checkpoint in it, an index for its shards."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+from ..errors import TwinsError
+
+SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".safetensors")
+INDEX = ".index.json"  # as model.safetensors.index.json and pytorch_model.bin.index.json end
+
+
+def locate(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
+    """(the file, the key behind `#` of what is meant in it) of a path as users write it.
+
+    Raises TwinsError for what is not there, for what is no regular file, and for a folder that does not have exactly
+    one checkpoint in it.
+    """
+    text, key = os.fspath(path), None
+    file = Path(text).expanduser()
+    if "#" in file.name and not file.exists():
+        text, _, key = text.rpartition("#")
+        file = Path(text).expanduser()
+    try:
+        mode = file.stat().st_mode
+    except FileNotFoundError:
+        raise TwinsError(f"{file} is not there: check the path") from None
+    except (OSError, ValueError) as error:
+        raise TwinsError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if stat.S_ISDIR(mode):
+        return _only_checkpoint(file), key
+    if not stat.S_ISREG(mode):
+        raise TwinsError(f"{file} is no regular file: name a checkpoint")
+    return file, key
+
+
+def name_of(path: str | os.PathLike[str]) -> str:
+    """A checkpoint's path as messages name it: as it was written, but for a folder the file in it."""
+    return str(locate(path)[0]) if Path(path).expanduser().is_dir() else os.fspath(path)
+
+
+def shards_of(index: Path) -> list[Path]:
+    """The files that an index names. Raises TwinsError where it is no index, and for shards that are missing."""
+    try:
+        names = list(dict.fromkeys(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise TwinsError(f"{index} is no index of a checkpoint in parts: it names no weight_map") from error
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name:
+            raise TwinsError(f"{index}: {name!r} is not the name of a file beside it")
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing or not names:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise TwinsError(f"{index}: {', '.join(missing[:3]) or 'no part'}{more} is not beside it: copy all parts there")
+    return [index.parent / name for name in names]
+
+
+def _only_checkpoint(folder: Path) -> Path:
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise TwinsError(f"{folder} cannot be read: {error.strerror}") from error
+    if any(name.endswith(".distcp") for name in names):
+        raise TwinsError(
+            f"{folder} is a distributed checkpoint: make one file of it, by python -m "
+            f"torch.distributed.checkpoint.format_utils dcp_to_torch {folder} weights.pth"
+        )
+    indices = [name for name in names if name.endswith(INDEX)]
+    found = indices or [name for name in names if name.endswith(SUFFIXES) and not name.startswith(".")]
+    if len(found) == 1:
+        return folder / found[0]
+    if not found:
+        raise TwinsError(f"{folder} is a directory without a checkpoint in it: name the file itself")
+    some = ", ".join(found[:4]) + (" ..." if len(found) > 4 else "")
+    raise TwinsError(f"{folder} is a directory with {len(found)} checkpoints in it: name one of {some}")
