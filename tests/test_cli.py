@@ -18,9 +18,13 @@ import torch
 import twins
 from helpers.command_line import refusal
 from helpers.tiny import TINY, make_images
+from twins.checkpoints import info
+from twins.checkpoints.read import read_checkpoint
 from twins.cli import COMMANDS, main, parse
+from twins.commands import train
 from twins.flops import Flops, count_flops
-from twins.recipes import TASKS, ClassifyRecipe, find_recipe
+from twins.recipes import TASKS, ClassifyRecipe, Recipe, find_recipe
+from twins.recipes.base import SMALL_SVT
 from twins.training.loop import fit
 
 TINY_FLAGS = ["--model-kwargs", *(f"{key}={','.join(map(str, value))}" for key, value in TINY.items())]
@@ -36,15 +40,9 @@ def zeros_like_published(name: str, **settings: Any) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def files_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files that `torch.load` reads."""
+    """The checkpoints that are read."""
     names: list[str] = []
-    load = torch.load
-
-    def counting(file: Any, *args: Any, **settings: Any) -> Any:
-        names.append(file.name)
-        return load(file, *args, **settings)
-
-    monkeypatch.setattr(torch, "load", counting)
+    monkeypatch.setattr(info, "read_checkpoint", lambda path: names.append(str(path)) or read_checkpoint(path))
     return names
 
 
@@ -368,3 +366,44 @@ def test_a_stop_saves_and_prints_the_command_that_goes_on(images: Path, tmp_path
     if stop == signal.SIGTERM:  # what was saved is the same for both
         epochs = torch.load(checkpoint, weights_only=True)["epoch"] + 1
         assert main([*command[1:], "--epochs", str(epochs + 1)]) == 0
+
+
+# Weights to start from bring their network
+
+
+def network_to_train(*argv: str) -> Recipe:
+    """The recipe by which `twins train` would build its network."""
+    args = parse(["train", *argv])
+    return train._with_network_of_weights(args.base_recipe.replace(**args.changes), train._said(args))
+
+
+def own_checkpoint(file: Path, **settings: Any) -> Path:
+    kwargs = {**TINY, **settings}
+    model = twins.create_model("pcpvt_small", num_classes=3, **kwargs)
+    meta = {"task": "classify", "name": "twins_pcpvt_small", "create_model": {"num_classes": 3, **kwargs}}
+    torch.save({"format": "twins-1", "model": model.state_dict(), "meta": {**meta, "classes": ["a", "b", "c"]}}, file)
+    return file
+
+
+def test_weights_of_a_small_network_bring_its_settings(tmp_path: Path) -> None:
+    own = str(own_checkpoint(tmp_path / "own.pth"))
+    recipe = network_to_train("--weights", own)
+    assert (recipe.model, recipe.model_kwargs) == ("twins_pcpvt_small", TINY)
+    recipe = network_to_train("--weights", own, "--task", "segment", "--data", "masks")
+    assert (recipe.model, recipe.model_kwargs) == ("twins_pcpvt_small", TINY)
+    recipe = network_to_train("--weights", own, "--model-kwargs", "depths=2,1,1,1")
+    assert recipe.model_kwargs == TINY | {"depths": (2, 1, 1, 1)}
+    recipe = network_to_train("--weights", own, "--model", "svt_small")
+    assert (recipe.model, recipe.model_kwargs) == ("svt_small", SMALL_SVT)
+
+
+def test_a_network_that_flags_say_otherwise_is_refused_in_one_line(
+    tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    own = own_checkpoint(tmp_path / "own.pth")
+    monkeypatch.chdir(tmp_path)
+    flags = ["--workers", "0", "--device", "cpu", "--model-kwargs", "depths=2,1,1,1"]
+    assert main(["train", "--weights", str(own), *flags]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"twins: {own} does not fit this model: blocks.0.1.norm1.weight is not in the file; ")
+    assert said.count("\n") == 1

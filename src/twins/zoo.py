@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .checkpoints.files import SUFFIXES
 from .checkpoints.load import load_weights
 from .errors import TwinsError, nearest
 from .model import VARIANTS, Stages, Twins, TwinsBackbone
@@ -78,6 +79,11 @@ def create_model(
 
     Raises TwinsError for an unknown name, for values that make no network, and for weights that do not fit.
     """
+    if name.endswith(SUFFIXES) or "/" in name or "\\" in name:
+        raise TwinsError(
+            f"{name} is no network's name: pass a file as weights=..., or load a trained network whole, with its "
+            "classes, by twins.predict.load_predictor"
+        )
     settings = VARIANTS[model_name(name)]._asdict() | {
         "in_chans": in_chans,
         "drop_path_rate": drop_path_rate,

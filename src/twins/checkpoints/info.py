@@ -22,7 +22,7 @@ from ..preprocessing import (
 )
 from .coco_classes import COCO
 from .files import name_of
-from .keys import TWINS, Dialect, dialect_of, is_expanded, public_names
+from .keys import TWINS, Dialect, dialect_of, is_bloated, public_names
 from .read import read_checkpoint
 from .schema import check_meta
 from .weights import find_weights, state_dict_of
@@ -35,6 +35,9 @@ _PREPROCESSING: dict[str, type[Preprocessing]] = {
 
 # How the published networks of each task treat windows at the border of a map; classifiers see whole windows alone.
 _PUBLISHED_PADDING = {"classify": "mask", "segment": "mask-both", "detect": "zero"}
+
+# Keywords that decide which parameters a network has and how it computes with them, whatever its images and its head.
+_ARCHITECTURE = {"embed_dims", "num_heads", "mlp_ratios", "depths", "sr_ratios", "window_size", "norm_eps"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ class CheckpointInfo:
     def norm_eps(self) -> float:
         """Epsilon of the LayerNorms in blocks, after stages and at the end."""
         return float(self.create_model.get("norm_eps", TWINS.norm_eps))
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The keywords of `create_model` in which the network departs from the published one of its name."""
+        return {name: value for name, value in self.create_model.items() if name in _ARCHITECTURE}
 
     def conventions(self, window_padding: str, norm_eps: float) -> str:
         """In a line for people, how a network computes that has these weights of others."""
@@ -120,14 +128,14 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
     dialect = dialect_of(checkpoint, stored)
     ours, meta = dialect is TWINS, _meta_of(checkpoint)
     if ours and "create_model" in meta:
-        check_meta(meta, {name: tensor for name, tensor in stored.items() if not is_expanded(tensor)}, source)
+        check_meta(meta, {name: tensor for name, tensor in stored.items() if not is_bloated(tensor)}, source)
         facts = meta
     else:
         seen = _facts_of_weights(public_names(stored, source), dialect)
         facts = {**seen, **(meta if ours else _class_names_of_others(meta, seen))}
     task, settings = facts.get("task"), facts["create_model"]
     count = settings.get("num_classes", 0)
-    if count > sum(tensor.numel() for tensor in stored.values() if not is_expanded(tensor)):
+    if count > max((tensor.numel() for tensor in stored.values() if not is_bloated(tensor)), default=0):
         raise TwinsError(f"{source}: claims {count} classes, more than it has weights")
     published = COCO if task == "detect" and count == len(COCO) and not ours else {}
     named = tuple(facts.get("classes") or ())

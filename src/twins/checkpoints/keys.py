@@ -46,6 +46,8 @@ _JOINED_QKV = re.compile(r"(blocks\.\d+\.\d+\.attn)\.attn\.in_proj_(weight|bias)
 HEADS = {"norm", "head", "decode_head", "auxiliary_head", "neck", "bbox_head", "rpn_head", "roi_head"}
 _KNOWN_PARTS = {"patch_embeds", "blocks", "pos_block", "norm_list", "position_encodings", "layers", "stages", *HEADS}
 
+_LARGEST_PLAIN = 2**24  # elements of a tensor that may be expanded without a second look, 64 MB of float32
+
 # The part of a network that a name belongs to: one stage of something, or a top-level module.
 _PART = re.compile(r"(?:patch_embeds|blocks|pos_block|norm_list)\.\d+|[^.]+")
 
@@ -74,7 +76,7 @@ def public_names(state: Mapping[str, Tensor], source: str = "the given dictionar
         key = without_wrappers(name)
         for pattern, replacement in renames:
             key = re.sub(pattern, replacement, key)
-        if tensor.ndim and (joined := _JOINED_QKV.fullmatch(key)) and not is_expanded(tensor):
+        if tensor.ndim and (joined := _JOINED_QKV.fullmatch(key)) and not is_bloated(tensor):
             q, k, v = tensor.tensor_split(3)
             renamed = {f"{joined[1]}.q.{joined[2]}": q, f"{joined[1]}.kv.{joined[2]}": torch.cat([k, v])}
         else:
@@ -88,10 +90,11 @@ def public_names(state: Mapping[str, Tensor], source: str = "the given dictionar
     return public
 
 
-def is_expanded(tensor: Tensor) -> bool:
-    """Whether a tensor has more elements than its storage, as by a stride of 0: to copy it takes more memory."""
-    strided = tensor.layout is torch.strided and not tensor.is_meta
-    return strided and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
+def is_bloated(tensor: Tensor) -> bool:
+    """Whether a tensor claims far more elements than the file holds of it, as by a stride of 0: a copy needs them."""
+    if tensor.layout is not torch.strided or tensor.is_meta or tensor.numel() <= _LARGEST_PLAIN:
+        return False
+    return tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
 
 
 def without_wrappers(key: str) -> str:

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..class_names import numbered
 from ..errors import TwinsError
 from .files import name_of
 from .info import CheckpointInfo, describe, identify, identify_head, variant_like
-from .keys import HEADS, OPENMMLAB, dialect_of, is_expanded, part_of, public_names, without_wrappers
+from .keys import HEADS, OPENMMLAB, dialect_of, is_bloated, part_of, public_names, without_wrappers
 from .per_class import PER_CLASS, ClassMap
 from .read import read_checkpoint
 from .unpickle import stubs_in
@@ -57,9 +58,15 @@ class LoadReport:
         lines += [f"taken: {self.origin}"] if self.origin else []
         lines += [f"reshaped {name}: {rule}" for name, rule in self.reshaped.items()]
         lines += [f"{group}: {_shortened(names)}" for group in groups[2:] if (names := getattr(self, group))]
-        lines += [f"not read: {', '.join(self.not_read)}"] if self.not_read else []
+        lines += [f"not read: {_shortened_list(self.not_read)}"] if self.not_read else []
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is to be said wherever these weights are used: which they are, and what of the file was not read."""
+        origin = [f"weights: {self.origin}"] if self.origin else []
+        return origin + ([f"not read in {self.source}: {_shortened_list(self.not_read)}"] if self.not_read else [])
 
     @property
     def origin(self) -> str:
@@ -192,7 +199,8 @@ def _fit_to(
     notes: tuple[str, ...] = ()
     if classes:
         of_file = describe(checkpoint, name)
-        by_name = ClassMap(of_file.classes if of_file.classes_named else (), tuple(classes))
+        has_names = of_file.classes_named or of_file.classes != numbered(len(of_file.classes))
+        by_name = ClassMap(of_file.classes if has_names else (), tuple(classes))
         fitted |= by_name.mapped({key: (weights[key], own[key]) for key in fitted if PER_CLASS.search(key)})
         notes = by_name.notes(len(of_file.classes))
     if problem := not_finite({key: tensor for key, (tensor, _) in fitted.items() if tensor is not None}):
@@ -207,7 +215,7 @@ def _fit(key: str, stored: Tensor, own: Tensor) -> tuple[Tensor | None, str | No
     if stored.shape == own.shape:
         return stored, None
     other_channels = own.shape[:1] + stored.shape[1:2] + own.shape[2:]
-    if key == _STEM and stored.shape == other_channels and stored.numel() and not is_expanded(stored):
+    if key == _STEM and stored.shape == other_channels and stored.numel() and not is_bloated(stored):
         return _for_channels(stored, own.shape[1])
     return None, f"{tuple(stored.shape)} in the file, {tuple(own.shape)} here, left as it was"
 
@@ -281,6 +289,10 @@ def _notes(
 
 def _block_norms(model: nn.Module) -> Iterator[nn.Module]:
     return (module for name, module in model.named_modules() if name.endswith(".norm1"))
+
+
+def _shortened_list(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def _shortened(names: Collection[str]) -> str:

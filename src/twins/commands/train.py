@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TwinsError
+from ..model_names import model_name
 from ..recipes import Recipe, list_recipes, stored_recipe
+from ..recipes.base import tuples_for_lists
 from . import INTERRUPTED
 from .recipe_flags import FLAGS_OF_TASK, TASKS_HELP, add_recipe_flags
 
@@ -44,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = args.checkpoint
     if checkpoint is None:
         recipe = args.base_recipe.replace(**args.changes)
+        if recipe.weights is not None:
+            recipe = _with_network_of_weights(recipe, _said(args))
         if args.resume is not None:
             checkpoint = _newest_of_its_name(recipe)
     if checkpoint is not None:
@@ -56,6 +60,29 @@ def run(args: argparse.Namespace) -> int:
     folder = None if checkpoint is None else Path(checkpoint.source).parent
     outcome = fit(recipe, folder=folder, resume=checkpoint)
     return 0 if outcome.finished else INTERRUPTED
+
+
+def _said(args: argparse.Namespace) -> set[str]:
+    """The fields that flags set, and those in which a recipe that was named differs from none."""
+    base, plain = args.base_recipe.to_dict(), type(args.base_recipe)().to_dict()
+    return {*args.changes, *(name for name in base if args.recipe is not None and base[name] != plain[name])}
+
+
+def _with_network_of_weights(recipe: Recipe, said: set[str]) -> Recipe:
+    """The recipe for the network that its weights are of, where they know it and nothing else was said."""
+    from ..checkpoints.info import read_info
+
+    info = read_info(str(recipe.weights))
+    if info.model is None or ("model" in said and model_name(recipe.model) != info.model):
+        return recipe  # loading says whether they fit
+    fields: dict[str, Any] = {"model": info.model}
+    own = recipe.model_kwargs if "model_kwargs" in said else {}
+    fields["model_kwargs"] = {**tuples_for_lists(info.architecture), **own}
+    if info.ours and info.task == recipe.task:
+        of_head = {"head": info.head, "detector": info.head, "head_channels": info.create_model.get("channels")}
+        names = recipe.to_dict().keys() - said
+        fields |= {name: value for name, value in of_head.items() if name in names and value is not None}
+    return recipe.replace(**fields)
 
 
 def newest_checkpoint(output: str, task: str | None) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,13 +41,14 @@ class DenseModel(nn.Module):
         blocks = [(_in_backbone(pattern), order) for pattern, order in matcher["blocks"]]
         return {"stem": _in_backbone(matcher["stem"]), "blocks": blocks}
 
-    def with_weights(self, weights: str | Path | None) -> Self:
+    def with_weights(self, weights: str | Path | None, classes: Sequence[str] = ()) -> Self:
         """This network, with the weights of a checkpoint if one is named; the report is kept as `load_report`.
 
-        Raises TwinsError for a file that cannot be read or does not fit.
+        `classes` are the names of its classes, by which rows of another head are taken; see `load_weights`. Raises
+        TwinsError for a file that cannot be read or does not fit.
         """
         if weights is not None:
-            self.load_report = load_weights(self, weights)
+            self.load_report = load_weights(self, weights, classes=classes)
         return self
 
 

@@ -55,6 +55,8 @@ def write_predictions(
     info = predictor.info
     if not info.ours:
         print(info.conventions(info.window_padding, info.norm_eps), flush=True)
+    for note in predictor.load_report.remarks:
+        print(note, flush=True)
     writer = make_writer(predictor, files, folder, draw)
     unreadable: list[str] = []
     done, started = 0, time.perf_counter()

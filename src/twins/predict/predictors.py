@@ -51,6 +51,8 @@ class Predictor(Generic[Prediction]):
         Of the images that the network sees: 3 (RGB) or 1 (grey).
     network:
         The network itself, in evaluation mode.
+    load_report:
+        What became of the weights, and which of the file's they are.
     batch_size:
         How many images go through the network together, however many it is called with.
     """
@@ -60,7 +62,7 @@ class Predictor(Generic[Prediction]):
     def __init__(self, info: CheckpointInfo, network: nn.Module, device: torch.device, ema: bool | None) -> None:
         self.info, self.classes, self.device = info, info.classes, device
         self.channels: int = info.create_model.get("in_chans", 3)
-        load_whole(network, info, ema)
+        self.load_report = load_whole(network, info, ema)
         self.network = network.to(device).eval()
 
     @overload

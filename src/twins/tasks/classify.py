@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..checkpoints.load import load_weights
 from ..data.check_results import DatasetStatistics
 from ..data.classify.dataset import LabelledImages
 from ..data.classify.layouts import open_labelled
@@ -85,16 +86,18 @@ class Classification:
     def build(self) -> Twins | TwinsBackbone:
         """The network for the data's classes, with the recipe's weights if it names any."""
         r = self.recipe
-        return create_model(
+        model = create_model(
             r.model,
             num_classes=len(self.classes),
             in_chans=r.in_chans,
             drop_path_rate=r.drop_path,
             drop_rate=r.drop,
             window_padding=r.window_padding,
-            weights=r.weights,
             **r.model_kwargs,
         )
+        if r.weights is not None:
+            model.load_report = load_weights(model, r.weights, classes=self.classes)
+        return model
 
     def mix(self, batch: Batch, *key: int) -> Batch:
         """Mixup or cutmix of a whole batch, with labels as distributions; a function of the key."""

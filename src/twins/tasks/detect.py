@@ -102,8 +102,7 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
             detections_per_img=r.max_det,
             drop_path_rate=r.drop_path,
             drop_rate=r.drop,
-            weights=r.weights,
-        )
+        ).with_weights(r.weights, self.classes)
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Those of the detector's heads. Images have the size that augmentation gave them."""

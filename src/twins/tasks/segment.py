@@ -92,8 +92,7 @@ class Segmentation(DensePrediction[MaskedImages, Tensor, Masked]):
             auxiliary=self.auxiliary,
             drop_path_rate=r.drop_path,
             drop_rate=r.drop,
-            weights=r.weights,
-        )
+        ).with_weights(r.weights, self.classes)
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of each head, summed over the pixels that count and divided by all: the published mean.

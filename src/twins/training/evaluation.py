@@ -54,6 +54,7 @@ def evaluate_checkpoint(
             task.classes = info.classes  # the data has no names
         model = task.build()
         report = load_whole(model, info, ema)
+        task.notes += report.remarks
         for name, rule in report.reshaped.items():
             raise TwinsError(f"{info.source}: does not fit {len(task.classes)} classes of {recipe.data}: {name} {rule}")
         unreadable = UnreadableImages(recipe.bad_images)
