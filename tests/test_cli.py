@@ -394,12 +394,10 @@ def test_weights_of_a_small_network_bring_its_settings(tmp_path: Path) -> None:
     recipe = network_to_train("--weights", own, "--model-kwargs", "depths=2,1,1,1")
     assert recipe.model_kwargs == TINY | {"depths": (2, 1, 1, 1)}
     recipe = network_to_train("--weights", own, "--model", "svt_small")
-    assert (recipe.model, recipe.model_kwargs) == ("svt_small", SMALL_SVT)
+    assert (recipe.model, recipe.model_kwargs) == ("svt_small", SMALL_SVT | {"window_size": 4})
 
 
-def test_a_network_that_flags_say_otherwise_is_refused_in_one_line(
-    tmp_path: Path, capsys: Any, monkeypatch: Any
-) -> None:
+def test_a_network_that_flags_say_otherwise_is_refused(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     own = own_checkpoint(tmp_path / "own.pth")
     monkeypatch.chdir(tmp_path)
     flags = ["--workers", "0", "--device", "cpu", "--model-kwargs", "depths=2,1,1,1"]

@@ -36,6 +36,8 @@ _PREPROCESSING: dict[str, type[Preprocessing]] = {
 # How the published networks of each task treat windows at the border of a map; classifiers see whole windows alone.
 _PUBLISHED_PADDING = {"classify": "mask", "segment": "mask-both", "detect": "zero"}
 
+_MANY_CLASSES = 2**20  # so many may be claimed without weights for them: names for each take no memory to speak of
+
 # Keywords that decide which parameters a network has and how it computes with them, whatever its images and its head.
 _ARCHITECTURE = {"embed_dims", "num_heads", "mlp_ratios", "depths", "sr_ratios", "window_size", "norm_eps"}
 
@@ -135,7 +137,7 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
         facts = {**seen, **(meta if ours else _class_names_of_others(meta, seen))}
     task, settings = facts.get("task"), facts["create_model"]
     count = settings.get("num_classes", 0)
-    if count > max((tensor.numel() for tensor in stored.values() if not is_bloated(tensor)), default=0):
+    if count > max(_MANY_CLASSES, *(tensor.numel() for tensor in stored.values() if not is_bloated(tensor)), 0):
         raise TwinsError(f"{source}: claims {count} classes, more than it has weights")
     published = COCO if task == "detect" and count == len(COCO) and not ours else {}
     named = tuple(facts.get("classes") or ())
