@@ -17,13 +17,13 @@ FAR = 2  # times as large as the image
 def enlargement(recipe: Recipe, training: ImageDataset) -> str | None:
     """What to say of images whose shortest side is less than half of the recipe's `img_size`; None of others."""
     fields = recipe.to_dict()
-    if fields.get("resize") or fields.get("train_sizes"):  # sizes of somebody's choice, which count instead
+    side = fields["img_size"]
+    if fields.get("resize") or fields.get("train_sizes") or not isinstance(side, int):  # sizes of somebody's choice
         return None
     files = [Path(training.images.name(index)) for index in evenly(len(training), SAMPLED)]
     sizes = [size for file in files if (size := readable_size(file)) is not None]
     if not sizes:
         return None
-    side: int = fields["img_size"]
     shortest = median(map(min, sizes))
     if side <= FAR * shortest:
         return None

@@ -39,11 +39,11 @@ def shorter_run(recipe: Recipe, total: float, fresh: bool) -> tuple[list[str], f
     fields: dict[str, Any] = recipe.to_dict()
     flags = []
     side = smaller = fields["img_size"]
-    if not fields.get("train_sizes"):  # which decide instead of it
+    if isinstance(side, int) and not fields.get("train_sizes"):  # which decide instead of it
         while total > LONG and smaller // 64 * 32 >= LEAST_SIDE[recipe.task]:
             total *= (smaller // 64 * 32 / smaller) ** 2
             smaller = smaller // 64 * 32
-    if smaller < side:
+    if smaller != side:
         flags.append(f"--img-size {smaller}")
     epochs = max(int(recipe.epochs * LONG / total), FEWEST_EPOCHS)
     if fresh and epochs < recipe.epochs:
