@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -35,9 +37,11 @@ from twins.predict import folder as loop
 from twins.predict import load_predictor
 from twins.predict.predictors import DetectPredictor, SegmentPredictor
 from twins.predict.sources import ImageFile, find_images, image_ids, output_names
+from twins.predict.writers import ClassifyWriter, DetectWriter
 from twins.preprocessing import ClassifyPreprocessing, SegmentPreprocessing
 from twins.training.loop import fit
 
+TABLES = ["counts.csv", "detections.csv", "detections.json", "images.json"]
 CLASSES = ("ant", "bee", "cat")
 SMALL = {**TINY, "channels": 16}
 ROTATED = 6  # EXIF's orientation of an image that is to be turned clockwise by 90 degrees
@@ -304,6 +308,42 @@ def test_image_ids_are_coco_s_where_all_names_are_numbers(names: tuple[str, ...]
     assert image_ids([ImageFile(Path(name), Path(name)) for name in names]) == ids
 
 
+# How files are read
+
+
+@pytest.mark.parametrize("kind", ["classify", "upernet", "retinanet"])
+def test_images_are_read_as_in_the_network_s_run(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of 12 bits, and up to so many megapixels; unless a flag or a setting says otherwise."""
+    weights, _ = checkpoint(tmp_path, kind, meta={"recipe": {"bit_depth": 12, "max_megapixels": 0.01}})
+    bytes_HW = np.random.default_rng(0).integers(0, 256, (60, 70))
+    deep = Image.fromarray(((bytes_HW * 4095 + 127) // 255).astype(np.uint16))
+    deep.save(tmp_path / "deep.png")
+    Image.new("RGB", (120, 90)).save(tmp_path / "large.png")
+    predictor = load_predictor(weights, "cpu")
+    for image in (tmp_path / "deep.png", deep):
+        assert np.array_equal(np.asarray(predictor.read(image)), np.stack([bytes_HW] * 3, axis=-1))
+    assert np.asarray(load_predictor(weights, "cpu", bit_depth=16).read(deep)).max() == 16
+    with pytest.raises(UnreadableImageError, match=r"PIL image of mode I;16: values from 0 to 4095 .* --bit-depth"):
+        load_predictor(weights, "cpu", bit_depth=10)(deep)
+    argv = [str(tmp_path / "large.png"), "--weights", str(weights), "--out", str(tmp_path / "out")]
+    refused = refusal(capsys, "predict", *argv)
+    assert "large.png: 0 megapixels (120 x 90), more than --max-megapixels 0.01: raise that" in refused
+    for limit in ("0.02", "none"):
+        assert predict(*argv, "--max-megapixels", limit, "--exist-ok") == 0
+    assert "--bit-depth must be between 8 and 31, not 7" in refusal(capsys, "predict", *argv, "--bit-depth", "7")
+
+
+def test_maps_larger_than_pillow_allows_are_predicted_by_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, _ = checkpoint(tmp_path, "upernet")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # of which Pillow alone refuses twice as many
+    image = saved(tmp_path / "map.png", 70, 50)
+    found = load_predictor(weights, "cpu", slide=32)(tmp_path / "map.png")
+    assert found.mask.shape == (50, 70)
+    assert torch.equal(found.mask, load_predictor(weights, "cpu", slide=32)(image).mask)
+
+
 # What is written
 
 
@@ -366,7 +406,7 @@ def test_the_commonest_classes_are_named_in_the_corner_of_a_mask() -> None:
 @pytest.mark.parametrize(("recipe", "expected"), [
     ("tiny_recipe", ["predictions.csv", "predictions.png"]),
     ("tiny_segment_recipe", ["classes.txt", "masks/a.png", "pictures/a.png"]),
-    ("tiny_detect_recipe", ["detections.json", "images.json", "pictures/a.png"]),
+    ("tiny_detect_recipe", ["counts.csv", "detections.csv", "detections.json", "images.json", "pictures/a.png"]),
 ])  # fmt: skip
 def test_a_run_s_own_checkpoint_is_all_it_takes(
     tmp_path: Path, recipe: str, expected: list[str], request: pytest.FixtureRequest
@@ -390,7 +430,7 @@ def test_a_detector_leaves_what_coco_s_tools_read(tmp_path: Path, capsys: pytest
     predictor = load_predictor(weights, "cpu", conf=0.0, max_det=6)
     predictions = {int(path.stem): predictor(path) for path in (tmp_path / "photos").iterdir()}
     assert predict(tmp_path / "photos", "--weights", weights, "--out", out, "--conf", "0", "--max-det", "6") == 0
-    assert content(out) == ["detections.json", "images.json",
+    assert content(out) == ["counts.csv", "detections.csv", "detections.json", "images.json",
                             "pictures/000000000139.jpg", "pictures/000000000285.png"]  # fmt: skip
     assert json.loads((out / "images.json").read_text()) == {
         "images": [
@@ -412,6 +452,16 @@ def test_a_detector_leaves_what_coco_s_tools_read(tmp_path: Path, capsys: pytest
             assert [x, y, x + width, y + height] == pytest.approx(box.tolist(), abs=1.1e-3)
             assert result["score"] == pytest.approx(float(score), abs=5.1e-6)
             assert np.array_equal(coco_masks.decode(result["segmentation"]), mask.numpy())
+    columns, *counts = csv.reader((out / "counts.csv").read_text().splitlines())
+    assert columns == ["file", *CLASSES]
+    objects = list(csv.DictReader((out / "detections.csv").read_text().splitlines()))
+    assert len(objects) == 12
+    for (name, *numbers), prediction in zip(counts, (predictions[139], predictions[285]), strict=True):
+        assert [int(number) for number in numbers] == [prediction.names.count(kind) for kind in CLASSES]
+        assert [row["class"] for row in objects if row["file"] == name] == prediction.names
+    assert [float(objects[0][side]) for side in ("x0", "y0", "x1", "y1")] == pytest.approx(
+        predictions[139].boxes[0].tolist(), abs=0.051
+    )
     written = (out / "detections.json").read_text()
     assert all(len(number.partition(".")[2]) <= 5 for number in written.replace(",", " ").split() if "." in number)
     printed = capsys.readouterr().out
@@ -425,7 +475,8 @@ def test_images_without_objects_are_listed_all_the_same(tmp_path: Path, capsys: 
     saved_sideways(tmp_path / "a.png")
     argv = (tmp_path / "a.png", "--weights", weights, "--out", tmp_path / "out", "--conf", "1", "--no-draw")
     assert predict(*argv) == 0
-    assert content(tmp_path / "out") == ["detections.json", "images.json"]
+    assert content(tmp_path / "out") == TABLES
+    assert (tmp_path / "out" / "counts.csv").read_text().splitlines() == ["file,ant,bee,cat", "a.png,0,0,0"]
     assert json.loads((tmp_path / "out" / "detections.json").read_text()) == []
     (image,) = json.loads((tmp_path / "out" / "images.json").read_text())["images"]
     assert image == {"id": 1, "file_name": "a.png", "width": 40, "height": 56}
@@ -502,28 +553,66 @@ def test_an_interruption_leaves_what_was_found(
     interrupted_at(2, monkeypatch)
     out = tmp_path / "out"
     assert predict(tmp_path / "photos", "--weights", weights, "--out", out, "--conf", "0", "--max-det", "3") == 130
-    assert content(out) == ["detections.json", "images.json", "pictures/0.png", "pictures/1.png"]
+    assert content(out) == [*TABLES, "pictures/0.png", "pictures/1.png"]
     assert [image["id"] for image in json.loads((out / "images.json").read_text())["images"]] == [0, 1]
     results = json.loads((out / "detections.json").read_text())
     assert [result["image_id"] for result in results] == [0, 0, 0, 1, 1, 1]
     assert "2 of 4 images" in capsys.readouterr().out
 
 
-def test_a_table_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights, _ = checkpoint(tmp_path, "retinanet")
-    saved(tmp_path / "a.png", 60, 50)
-    argv = (tmp_path / "a.png", "--weights", weights, "--out", tmp_path / "out", "--no-draw")
-    assert predict(*argv) == 0
-    before = (tmp_path / "out" / "images.json").read_text()
+@pytest.mark.parametrize("kind", ["classify", "retinanet"])
+def test_a_killed_program_has_written_what_it_predicted(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of what comes after a prediction is needed for its row."""
+    weights, _ = checkpoint(tmp_path, kind)
+    for i in range(3):
+        saved(tmp_path / "photos" / f"{i}.png", 60, 50, seed=i)
+    out, seen = tmp_path / "out", []
 
-    def stop_after_a_piece(path: Path, text: str, **_: Any) -> None:
-        path.write_bytes(text[:5].encode())
-        raise KeyboardInterrupt
+    def spy(writer: Any, index: int, image: Image.Image, prediction: Any) -> None:
+        add(writer, index, image, prediction)
+        seen.append({name: (out / name).read_text() for name in content(out)})
 
-    monkeypatch.setattr(Path, "write_text", stop_after_a_piece)
-    assert predict(*argv, "--exist-ok") == 130
-    assert (tmp_path / "out" / "images.json").read_text() == before
-    assert content(tmp_path / "out") == ["detections.json", "images.json"]
+    cls = ClassifyWriter if kind == "classify" else DetectWriter
+    add = cls.add
+    monkeypatch.setattr(cls, "add", spy)
+    argv = (tmp_path / "photos", "--weights", weights, "--out", out, "--no-draw")
+    flags = () if kind == "classify" else ("--conf", "0", "--max-det", "2")
+    assert predict(*argv, *flags) == 0
+    for count, files in enumerate(seen, start=1):
+        if kind == "classify":
+            assert len(files["predictions.csv"].splitlines()) == 1 + count
+        else:
+            assert [image["id"] for image in json.loads(files["images.json"])["images"]] == list(range(count))
+            assert len(json.loads(files["detections.json"])) == 2 * count
+            assert len(files["detections.csv"].splitlines()) == 1 + 2 * count
+            assert len(files["counts.csv"].splitlines()) == 1 + count
+    assert len(seen) == 3
+    assert predict(*argv, *flags, "--exist-ok") == 0
+    assert {name: (out / name).read_text() for name in content(out)} == seen[2]
+
+
+def test_names_that_are_not_utf_8_are_written_as_they_come(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    raw, odd = b"photos/caf\xe9.png", "photos/a\x1b[2J\n.png"
+    for kind in ("classify", "retinanet", "upernet"):
+        weights, _ = checkpoint(tmp_path, kind)
+        saved(tmp_path / "photos" / "plain.png", 60, 50)
+        for name in (os.fsdecode(raw), odd):
+            shutil.copy("photos/plain.png", name)
+        assert predict("photos", "--weights", weights, "--out", kind) == 0
+        printed = capfd.readouterr().out
+        assert r"caf\xe9.png: " in printed
+        assert r"a\x1b[2J\n.png: " in printed
+        assert "\x1b" not in printed
+    assert b"\ncaf\xe9.png," in (tmp_path / "classify" / "predictions.csv").read_bytes()
+    assert b"\ncaf\xe9.png," in (tmp_path / "retinanet" / "counts.csv").read_bytes()
+    assert (tmp_path / os.fsdecode(b"upernet/masks/caf\xe9.png")).is_file()
+    images = json.loads((tmp_path / "retinanet" / "images.json").read_text())["images"]
+    assert sorted(os.fsencode(image["file_name"]) for image in images)[1] == b"caf\xe9.png"
 
 
 def test_unreadable_images_stop_or_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -535,8 +624,10 @@ def test_unreadable_images_stop_or_are_left_out(tmp_path: Path, capsys: pytest.C
     error = refusal(capsys, "predict", *argv, "--out", str(tmp_path / "out"))
     assert "b.png" in error
     assert "--bad-images skip" in error
-    assert not (tmp_path / "out").exists()  # else the advice would be refused
-    assert predict(*argv, "--out", tmp_path / "out", "--bad-images", "skip") == 0
+    assert "out has what was predicted so far, --exist-ok writes over it" in error
+    rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows] == ["file", "a.png"]
+    assert predict(*argv, "--out", tmp_path / "out", "--bad-images", "skip", "--exist-ok") == 0
     rows = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     assert [row.partition(",")[0] for row in rows] == ["file", "a.png", "c.png"]
     printed = capsys.readouterr().out
@@ -587,7 +678,7 @@ def test_unfit_sources_and_weights_get_one_line(
         return refusal(capsys, "predict", str(tmp_path / source), "--weights", str(tmp_path / file), *flags)
 
     assert "gone: no such image or folder" in refused("gone")
-    assert "empty: no images in this folder (.jpg" in refused("empty")
+    assert "empty: no images in this folder (JPEG, PNG" in refused("empty")
     saved(tmp_path / "a.png", 60, 50)
     (tmp_path / "two.txt").write_text("a\nb\n")
     assert "tells 3 classes apart, but 2 are named" in refused("a.png", "classify.pth", "--classes",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
 from ..recipes import NETWORK_OF_TASK, TASKS, Recipe, fields_of, recipe_class
+from ..shown_text import shown
 from .recipe_flags import add_flag, given
 
 
@@ -34,13 +36,24 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--classes", metavar="FILE", help="names of the classes, one a line, for weights without")
     parser.add_argument("--topk", type=int, metavar="N", default=argparse.SUPPRESS,
                         help="classifiers: how many classes to name, the most probable first (default: 5)")  # fmt: skip
+    for field in fields_of(Recipe, "predict"):
+        add_flag(parser, Recipe, field, f"{field.metadata['help']} (default: {_default(field)})")
     for task in TASKS:
-        for field in fields_of(recipe_class(task), "predict"):
-            default = "as in its run" + ("" if field.default is None else f", or {field.default}")
-            default = field.metadata["unless_given"].get("predict", default)
-            help_text = f"{NETWORK_OF_TASK[task]}s: {field.metadata['help']} (default: {default})"
+        for field in _fields_of_one(task):
+            help_text = f"{NETWORK_OF_TASK[task]}s: {field.metadata['help']} (default: {_default(field)})"
             add_flag(parser, recipe_class(task), field, help_text)
     return parser
+
+
+def _fields_of_one(task: str) -> list[Field[Any]]:
+    """The fields that prediction knows of one task's recipe alone."""
+    of_all = {field.name for field in fields_of(Recipe, "predict")}
+    return [field for field in fields_of(recipe_class(task), "predict") if field.name not in of_all]
+
+
+def _default(field: Field[Any]) -> str:
+    default = "as in its run" + ("" if field.default is None else f", or {field.default}")
+    return str(field.metadata["unless_given"].get("predict", default))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     from ..training.run_folder import free_folder
 
     images = find_images(args.sources)
+    for line in images.left_out:
+        print(shown(line), flush=True)
     classes = read_names(Path(args.classes)) if args.classes else None
     predictor = load_predictor(args.weights, args.device, args.ema, args.model, classes, **settings)
     out = Path(args.out) if args.out else free_folder(Path("runs", "predict"), predictor.name)

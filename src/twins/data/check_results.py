@@ -57,6 +57,7 @@ class Tally:
     warnings: ExamplesByKind = field(default_factory=ExamplesByKind)  # odd annotations, by what is odd
     unreadable: Examples = Examples()
     sizes: ImageSizes = ImageSizes()
+    unusual: ExamplesByKind = field(default_factory=ExamplesByKind)  # images of other pixels than 8-bit ones, by kind
 
     def __add__(self, other: Self) -> Self:
         return type(self)(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})

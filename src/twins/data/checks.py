@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
 
+import numpy as np
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from ..distributed.collectives import all_gather_object, share_of
 from ..progress import Progress
 from .annotation_errors import FEW, AnnotationError, Examples, ExamplesByKind, a_few
 from .check_results import Tally
-from .images import UnreadableImageError
+from .images import ImageHeader, UnreadableImageError
 from .loading import default_workers, ignore_stop_signals
+
+NEARLY_BLACK = 16  # of 255: what an image of 12 bits comes to that is read as one of 16
 
 T = TypeVar("T", bound=Tally)
 Count = Callable[[int], T]  # the tally of one image. May raise UnreadableImageError and AnnotationError
@@ -83,6 +87,14 @@ class _Tallies(Dataset[T], Generic[T]):
             return replace(self.nothing, errors=ExamplesByKind({error.advice: Examples.one(error.what)}))
 
 
+def unusual_images(name: str, header: ImageHeader, decoded: Image.Image | None = None) -> ExamplesByKind:
+    """The tally of an image whose pixels are not just 8-bit ones, as far as its header tells, or it decoded as well."""
+    kinds = list(header.unusual)
+    if header.deep and decoded is not None and int(np.asarray(decoded).max()) <= NEARLY_BLACK:
+        kinds.append("images of more than 8 bits that are nearly black so: with 12 bits in use pass --bit-depth 12")
+    return ExamplesByKind({kind: Examples.one(name) for kind in kinds})
+
+
 def file_errors(tally: Tally, skip_unreadable: bool) -> list[str]:
     """What is wrong with some files, a line for each piece of advice."""
     errors = [f"{files}; {advice}" for advice, files in tally.errors.items()]
@@ -92,9 +104,11 @@ def file_errors(tally: Tally, skip_unreadable: bool) -> list[str]:
 
 
 def file_warnings(tally: Tally, kinds: Sequence[str], skip_unreadable: bool) -> Iterator[str]:
-    """Unreadable images that are skipped, and odd annotations, in the order of these kinds."""
+    """Unreadable images that are skipped, images of unusual pixels, and odd annotations in the order of these kinds."""
     if tally.unreadable.count and skip_unreadable:
         yield f"unreadable, left out: {tally.unreadable}"
+    for kind, examples in tally.unusual.items():
+        yield f"{examples.count} {kind}: {examples}"
     for kind in kinds:
         if kind in tally.warnings:
             yield f"{kind}: {tally.warnings[kind]}"

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..distributed.collectives import all_gather_object
 from ..errors import TwinsError
-from .images import UnreadableImageError
+from .images import UnreadableImageError, any_number_of_pixels
 from .randomness import keyed_randomness
 from .sampling import SampleKey, evenly
 
@@ -76,7 +76,8 @@ class ImageDataset(Dataset[Sample]):
         for index in ((key.image_index + offset) % len(self.images) for offset in range(candidates)):
             try:
                 image, annotation = self.images.read(index, self.channels)
-                with keyed_randomness("sample", self.seed, key.epoch, key.image_index, key.repeat):
+                randomness = keyed_randomness("sample", self.seed, key.epoch, key.image_index, key.repeat)
+                with randomness, any_number_of_pixels():  # crops of large images may be large too
                     return Sample(*self.transform(image, annotation), index, tuple(unreadable))
             except UnreadableImageError as error:
                 unreadable.append(str(error))

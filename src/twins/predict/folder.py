@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ from ..data.annotation_errors import FEW, a_few
 from ..data.images import UnreadableImageError
 from ..errors import TwinsError
 from ..progress import Progress
+from ..shown_text import shown
 from .predictors import Predictor
 from .sources import ImageFile
 from .writers import make_writer, many
@@ -67,19 +67,23 @@ def write_predictions(
                 writer.add(index, image, prediction)
                 done += 1
                 if len(files) <= FEW_IMAGES:
-                    print(f"{files[index].name}: {prediction}", flush=True)
+                    print(shown(f"{files[index].name}: {prediction}"), flush=True)
+    except TwinsError as error:
+        if done:
+            raise TwinsError(f"{error}; {folder} has what was predicted so far, --exist-ok writes over it") from error
+        raise
     finally:
         seconds = time.perf_counter() - started
         if done:
             writer.finish()
             images = many(len(files), "image")
             images = images if done == len(files) else f"{done} of {images}"
-            print(f"{images}, {seconds / done:.3f} s each: {writer.summary()}")
+            print(shown(f"{images}, {seconds / done:.3f} s each: {writer.summary()}"))
         if unreadable:
             bad = many(len(unreadable), "unreadable image")
-            print(f"left out {bad}: {a_few(unreadable[:FEW], len(unreadable), '; ')}")
+            print(shown(f"left out {bad}: {a_few(unreadable[:FEW], len(unreadable), '; ')}"))
         if done:
-            print(f"predictions in {folder}", flush=True)
+            print(shown(f"predictions in {folder}"), flush=True)
         elif not any(folder.iterdir()):
             folder.rmdir()
     if not done:
@@ -109,6 +113,17 @@ def _create(folder: Path, exist_ok: bool) -> None:
 
 
 def _in_chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    items = iter(items)
-    while chunk := list(islice(items, size)):
+    """Where an error ends the items, those before it still come."""
+    chunk: list[T] = []
+    try:
+        for item in items:
+            chunk.append(item)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    except TwinsError:
+        if chunk:
+            yield chunk
+        raise
+    if chunk:
         yield chunk

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
@@ -15,15 +15,16 @@ from torchvision.transforms.functional import pil_to_tensor
 from ..checkpoints.info import CheckpointInfo, read_info
 from ..checkpoints.load import load_whole
 from ..data.classify.transforms import eval_transform
-from ..data.images import read_image
+from ..data.images import USUAL_READING, ImageReading, UnreadableImageError, read_image
 from ..data.masks.transforms import mask_eval_transform
+from ..data.pixel_values import as_bytes
 from ..distributed.world import choose_device
 from ..errors import TwinsError, nearest
 from ..heads.detection import DETECTORS, SURE
 from ..heads.segmentation import SEGMENTERS
 from ..heads.sliding_window import best_class, slide_logits
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
-from ..recipes import NETWORK_OF_TASK, TASKS, DetectRecipe, SegmentRecipe, fields_of, recipe_class
+from ..recipes import NETWORK_OF_TASK, TASKS, DetectRecipe, Recipe, SegmentRecipe, fields_of, recipe_class
 from ..recipes.values import folder_name
 from ..zoo import create_model, model_name
 from .predictions import Classified, Detected, Segmented
@@ -59,6 +60,8 @@ class Predictor(Generic[Prediction]):
 
     batch_size = 1
 
+    reading: ImageReading = USUAL_READING  # of files and PIL images
+
     def __init__(self, info: CheckpointInfo, network: nn.Module, device: torch.device, ema: bool | None) -> None:
         self.info, self.classes, self.device = info, info.classes, device
         self.channels: int = info.create_model.get("in_chans", 3)
@@ -83,7 +86,7 @@ class Predictor(Generic[Prediction]):
         `Classified`, `Segmented` or `Detected`, by the network's task: one for an image, a list in the same order for a
         sequence. Boxes and masks are in pixels of the upright image, as it came.
 
-        Raises UnreadableImageError for a file that is missing or no image.
+        Raises UnreadableImageError for a file that is missing or no image, and for pixels that cannot be read as bytes.
         """
         if isinstance(images, ImageSource):
             return self([images])[0]
@@ -101,9 +104,12 @@ class Predictor(Generic[Prediction]):
 
     def read(self, image: ImageSource) -> Image.Image:
         """A file or PIL image -> the upright PIL image, RGB or grey. Raises UnreadableImageError."""
-        if isinstance(image, Image.Image):
-            return ImageOps.exif_transpose(image).convert("L" if self.channels == 1 else "RGB")
-        return read_image(Path(image), self.channels)
+        if not isinstance(image, Image.Image):
+            return read_image(Path(image), self.channels, self.reading)
+        try:
+            return as_bytes(ImageOps.exif_transpose(image), self.channels, self.reading.bit_depth)
+        except ValueError as error:
+            raise UnreadableImageError(f"PIL image of mode {image.mode}: {error}") from error
 
     def predict_batch(self, images: Sequence[Image.Image]) -> list[Prediction]:
         """The predictions for at most `batch_size` images, as `read` returns them."""
@@ -196,11 +202,10 @@ _PREDICTORS: dict[str, Callable[..., Predictor[Any]]] = {
     "segment": SegmentPredictor,
     "detect": DetectPredictor,
 }
-# Beside `topk`, what `twins predict` takes of the recipes; no two tasks have one of the same name.
-_TASK_OF_SETTING = {
-    "topk": "classify",
-    **{field.name: task for task in TASKS for field in fields_of(recipe_class(task), "predict")},
-}
+# What `twins predict` takes of the recipes of all tasks, and beside `topk` of one; no two of these have the same name.
+_READING = tuple(field.name for field in fields_of(Recipe, "predict"))
+_TASK_OF_FIELD = {field.name: task for task in TASKS for field in fields_of(recipe_class(task), "predict")}
+_TASK_OF_SETTING = {"topk": "classify"} | {name: task for name, task in _TASK_OF_FIELD.items() if name not in _READING}
 
 
 def load_predictor(
@@ -231,7 +236,9 @@ def load_predictor(
         (5). Of a segmenter, `slide` and `slide_stride`: predict by overlapping squares of this side, and the pixels
         between two of them (as in its run; else the whole image, and two thirds of the side). Of a detector, `conf`:
         least score, in [0, 1] (0.3); `iou`: of two boxes of a class that overlap more, in [0, 1], the better one stays
-        (as in its run, or 0.5); `max_det`: most objects an image (as in its run, or 100).
+        (as in its run, or 0.5); `max_det`: most objects an image (as in its run, or 100). Of all, how files are read:
+        `bit_depth`, the bits used by grey images that have more than 8 (as in its run, or 16), and `max_megapixels`,
+        beyond which an image is refused (as in its run, or 179; None: no limit).
 
     Returns
     -------
@@ -248,11 +255,23 @@ def load_predictor(
             "or detect"
         )
     info = info.with_classes(classes)
+    reading = _reading(info, {name: settings.pop(name) for name in _READING if name in settings})
     for name in settings:
         if name not in _TASK_OF_SETTING:
-            raise TwinsError(f"no setting {name!r} of predictors{nearest(name, list(_TASK_OF_SETTING))}")
+            raise TwinsError(f"no setting {name!r} of predictors{nearest(name, [*_TASK_OF_SETTING, *_READING])}")
         if _TASK_OF_SETTING[name] != task:
             flag = "--" + name.replace("_", "-")
             meant_for, kind = NETWORK_OF_TASK[_TASK_OF_SETTING[name]], NETWORK_OF_TASK[task]
             raise TwinsError(f"{flag} is for {meant_for}s; {info.source} is a {kind}")
-    return _PREDICTORS[task](info, chosen, ema, **settings)
+    predictor = _PREDICTORS[task](info, chosen, ema, **settings)
+    predictor.reading = reading
+    return predictor
+
+
+def _reading(info: CheckpointInfo, given: Mapping[str, Any]) -> ImageReading:
+    """How the checkpoint's run read its images, but for what is given."""
+    of_its_run = {name: value for name, value in (info.recipe or {}).items() if name in _READING}
+    settings = {**of_its_run, **given}
+    for name, value in settings.items():
+        Recipe.check_field(name, value)
+    return ImageReading(**settings)

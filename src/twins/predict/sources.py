@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..data.folders import images_under
-from ..data.images import IMAGE_SUFFIXES
+from ..data.file_walk import left_out_of, walk_files
+from ..data.image_suffixes import USUAL_IMAGES
 from ..errors import TwinsError
 
 
@@ -19,28 +19,40 @@ class ImageFile(NamedTuple):
     name: Path
 
 
-def find_images(sources: Sequence[str | os.PathLike[str]]) -> list[ImageFile]:
+class FoundImages(list[ImageFile]):
+    """Images, and what else was in the folders: a line for people each."""
+
+    def __init__(self, images: Iterable[ImageFile], left_out: Sequence[str]) -> None:
+        super().__init__(images)
+        self.left_out = tuple(left_out)
+
+
+def find_images(sources: Sequence[str | os.PathLike[str]]) -> FoundImages:
     """Files as they are, and the images in folders and below; each once, sorted by names, which all differ.
 
     Hidden files are left out, of which some systems leave one for each image. Raises TwinsError for what is not
     there, and for a folder without images.
     """
     found: dict[Path, ImageFile] = {}
+    left_out: list[str] = []
     for source in map(Path, sources):
         if not source.exists():
             raise TwinsError(f"{source}: no such image or folder")
         paths = [source]
         if source.is_dir():
-            paths = [path for path in images_under(source) if not path.name.startswith(".")]
-        if not paths:
-            raise TwinsError(f"{source}: no images in this folder ({', '.join(IMAGE_SUFFIXES)})")
+            below = walk_files(source)
+            paths, not_used = below.images, left_out_of([below], source)
+            if not paths:
+                why = "".join(f"; {line}" for line in not_used)
+                raise TwinsError(f"{source}: no images in this folder ({USUAL_IMAGES}){why}")
+            left_out += not_used
         root = source if source.is_dir() else source.parent
         for path in paths:
             found.setdefault(Path(os.path.abspath(path)), ImageFile(path, path.relative_to(root)))
     if len({image.name for image in found.values()}) < len(found):
         root = Path(os.path.commonpath([path.parent for path in found]))
         found = {path: ImageFile(image.path, path.relative_to(root)) for path, image in found.items()}
-    return sorted(found.values(), key=lambda image: image.name)
+    return FoundImages(sorted(found.values(), key=lambda image: image.name), left_out)
 
 
 def output_names(files: Sequence[ImageFile], suffix: Callable[[Path], str]) -> list[Path]:

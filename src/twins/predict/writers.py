@@ -1,11 +1,12 @@
-"""Predictions as files: drawn on the images, and as data. Each file is whole at any moment, or not there."""
+"""Predictions as files: drawn on the images, and as data.
+
+Each file is whole at any moment, or not there, and has all that was predicted so far, whatever stops the program then.
+"""
 
 from __future__ import annotations
 
-import csv
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from ..metrics.coco_format import CocoDetections
 from ..plots.boxes import draw_detections
 from ..plots.image_grid import draw_image_grid
 from ..plots.masks import draw_mask
+from .growing_files import CsvTable, GrowingFile, JsonList
 from .predictions import Classified, Detected, Segmented, shares
 from .predictors import ClassifyPredictor, DetectPredictor, Predictor, SegmentPredictor
 from .sources import ImageFile, image_ids, output_names
@@ -34,10 +36,10 @@ class Writer(Protocol):
     """Writes the predictions of one task to a folder. Its methods raise TwinsError where they cannot write."""
 
     def add(self, index: int, image: Image.Image, prediction: Any) -> None:
-        """Write, or keep for `finish`, the prediction for the image of `files[index]`."""
+        """Write the prediction for the image of `files[index]`."""
 
     def finish(self) -> None:
-        """Write the tables, of however many images there were."""
+        """Close what was written, and draw what shows many images, of however many there were."""
 
     def summary(self) -> str:
         """What was found in all images, in a line for people."""
@@ -58,15 +60,17 @@ class ClassifyWriter:
 
     def __init__(self, predictor: ClassifyPredictor, files: Sequence[ImageFile], folder: Path, draw: bool) -> None:
         self.files, self.folder = files, folder
-        self.shown = min(predictor.topk, len(predictor.classes))
+        shown = range(1, min(predictor.topk, len(predictor.classes)) + 1)
+        self.columns = ["file", *(column for i in shown for column in (f"class{i}", f"probability{i}"))]
+        self.table: CsvTable | None = None
         self.on_sheet = SHEET if draw else 0
-        self.rows: list[list[Any]] = []
         self.thumbnails: list[tuple[Tensor, str]] = []
         self.counts: Counter[str] = Counter()
 
     def add(self, index: int, image: Image.Image, prediction: Classified) -> None:
         values = [value for name, p in prediction.top for value in (name, f"{p:.5f}")]
-        self.rows.append([self.files[index].name.as_posix(), *values])
+        self.table = self.table or CsvTable(self.folder / "predictions.csv", self.columns)
+        self.table.add_rows([[self.files[index].name.as_posix(), *values]])
         best, probability = prediction.top[0]
         self.counts[best] += 1
         if len(self.thumbnails) < self.on_sheet:
@@ -74,9 +78,8 @@ class ClassifyWriter:
             self.thumbnails.append((pil_to_tensor(small) / 255, f"{best[:16]} {100 * probability:.0f} %"))
 
     def finish(self) -> None:
-        columns = ["file", *(column for i in range(1, self.shown + 1) for column in (f"class{i}", f"probability{i}"))]
-        with atomic_file(self.folder / "predictions.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([columns, *self.rows])
+        if self.table is not None:
+            self.table.close()
         if self.thumbnails:
             images, titles = zip(*self.thumbnails, strict=True)
             with atomic_file(self.folder / "predictions.png") as path:
@@ -115,14 +118,16 @@ class SegmentWriter:
 
 
 class DetectWriter:
-    """`detections.json` in COCO's format of results; `images.json`, its images and classes; and, drawn, `pictures/`."""
+    """`detections.json` in COCO's format of results; `images.json`, its images and classes; and, drawn, `pictures/`.
+
+    For spreadsheets `detections.csv`, a row an object, and `counts.csv`, a row an image with a column a class.
+    """
 
     def __init__(self, predictor: DetectPredictor, files: Sequence[ImageFile], folder: Path, draw: bool) -> None:
         self.folder, self.files, self.ids = folder, files, image_ids(files)
         self.classes, self.category_ids = predictor.classes, predictor.category_ids
         self.drawn = _drawn_names(files) if draw else None
-        self.images: list[dict[str, Any]] = []
-        self.results: list[dict[str, Any]] = []
+        self.tables: _DetectionTables | None = None
         self.counts: Counter[str] = Counter()
 
     def add(self, index: int, image: Image.Image, prediction: Detected) -> None:
@@ -133,19 +138,51 @@ class DetectWriter:
             drawn = draw_detections(image, found, self.classes, min_score=0.0)
             _save_image(drawn, self.folder / "pictures" / self.drawn[index])
         name, image_id = self.files[index].name.as_posix(), self.ids[index]
-        self.images.append({"id": image_id, "file_name": name, "width": image.width, "height": image.height})
         masks = prediction.masks is not None
-        self.results += CocoDetections.of(found, masks).results(image_id, self.category_ids)
+        results = CocoDetections.of(found, masks).results(image_id, self.category_ids)
+        self.tables = self.tables or _DetectionTables(self.folder, self.classes, self.category_ids)
+        self.tables.add({"id": image_id, "file_name": name, "width": image.width, "height": image.height}, results)
+        self.tables.add_to_spreadsheets(name, prediction)
         self.counts.update(prediction.names)
 
     def finish(self) -> None:
-        categories = [{"id": i, "name": name} for i, name in zip(self.category_ids, self.classes, strict=True)]
-        _write_json(self.folder / "images.json", {"images": self.images, "categories": categories})
-        _write_json(self.folder / "detections.json", self.results)
+        if self.tables is not None:
+            self.tables.close()
 
     def summary(self) -> str:
         objects = many(self.counts.total(), "object")
         return f"{objects}: {_commonest(self.counts)}" if self.counts else objects
+
+
+class _DetectionTables:
+    """The four files of detections."""
+
+    def __init__(self, folder: Path, classes: Sequence[str], category_ids: Sequence[int]) -> None:
+        self.classes = classes
+        categories = [{"id": i, "name": name} for i, name in zip(category_ids, classes, strict=True)]
+        self.images = JsonList(folder / "images.json", {"categories": categories}, of="images")
+        self.results = JsonList(folder / "detections.json")
+        self.objects = CsvTable(folder / "detections.csv", ("file", "class", "score", "x0", "y0", "x1", "y1"))
+        self.counts = CsvTable(folder / "counts.csv", ("file", *classes))
+        self.all: tuple[GrowingFile, ...] = (self.images, self.results, self.objects, self.counts)
+
+    def add(self, image: dict[str, Any], results: Iterable[dict[str, Any]]) -> None:
+        """An image, in COCO's words, and its detections in COCO's format of results."""
+        self.images.add_items([image])
+        self.results.add_items(results)
+
+    def add_to_spreadsheets(self, name: str, found: Detected) -> None:
+        """The same for people; corners of boxes in pixels."""
+        objects = zip(found.names, found.scores.tolist(), found.boxes.tolist(), strict=True)
+        self.objects.add_rows(
+            [[name, kind, f"{score:.5f}", *(f"{x:.1f}" for x in box)] for kind, score, box in objects]
+        )
+        labels = Counter(found.labels.tolist())
+        self.counts.add_rows([[name, *(labels[label] for label in range(len(self.classes)))]])
+
+    def close(self) -> None:
+        for file in self.all:
+            file.close()
 
 
 def _drawn_names(files: Sequence[ImageFile]) -> list[Path]:
@@ -156,11 +193,6 @@ def _drawn_names(files: Sequence[ImageFile]) -> list[Path]:
 def _save_image(image: Image.Image, path: Path) -> None:
     with atomic_file(path, fsync=False) as beside:
         image.save(beside, quality=90)  # of JPEG; PNG is lossless
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with atomic_file(path) as beside:
-        beside.write_text(json.dumps(value), encoding="utf-8")
 
 
 def many(count: int, what: str) -> str:

@@ -14,11 +14,23 @@ from typing import Any, Self
 from ..errors import TwinsError, nearest
 from ..model_names import model_name
 from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from .fields import NOT_NEGATIVE, SHARE, SOME, TRAIN_DATA, TRAIN_EVAL, TRAIN_EVAL_DATA, flag
+from .fields import (
+    NOT_NEGATIVE,
+    SHARE,
+    SOME,
+    TRAIN_DATA,
+    TRAIN_EVAL,
+    TRAIN_EVAL_DATA,
+    TRAIN_EVAL_DATA_PREDICT,
+    flag,
+)
 from .values import check_betas, check_device_name, check_path, check_run_name, check_value, hints_of
 
 # The small Twins-SVT that learns the embedded sets on a CPU.
 SMALL_SVT = {"embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8), "depths": (2, 2, 4, 2)}
+
+BIT_DEPTH = 16  # of grey images that use all of their range
+MAX_MEGAPIXELS = 179.0  # from which on Pillow, left alone, takes an image for an attack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +99,14 @@ class Recipe:
     bad_images: str = flag(
         "stop", "an unreadable image: stop, or skip and count it", group="data", choices=("stop", "skip"),
         commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
+    bit_depth: int = flag(
+        BIT_DEPTH, "bits used by grey images that have more than 8: 2^N - 1 is white", group="data", within=(8, 31),
+        commands=TRAIN_EVAL_DATA_PREDICT,
+    )  # fmt: skip
+    max_megapixels: float | None = flag(
+        MAX_MEGAPIXELS, "refuse larger images, as unreadable ones, before they fill the memory; none: no limit",
+        group="data", within=(0, math.inf), commands=TRAIN_EVAL_DATA_PREDICT,
     )  # fmt: skip
     in_chans: int = flag(3, "input channels: 3 for colour, 1 for grey", group="data", commands=TRAIN_DATA)
     mean: tuple[float, ...] = flag(IMAGENET_MEAN, "mean that images are normalised by", group="data")

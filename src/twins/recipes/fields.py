@@ -19,6 +19,7 @@ TRAIN_EVAL = ("train", "eval")
 TRAIN_DATA = ("train", "data")
 TRAIN_EVAL_DATA = ("train", "eval", "data")
 TRAIN_EVAL_PREDICT = ("train", "eval", "predict")
+TRAIN_EVAL_DATA_PREDICT = ("train", "eval", "data", "predict")
 
 
 def flag(

@@ -63,7 +63,7 @@ class RunFolder:
     def say(self, text: str = "") -> None:
         """Print a line, and keep it in `console.txt`; what names of files may do to a terminal is escaped."""
         if self.main:
-            text = shown(text)
+            text = "\n".join(map(shown, text.split("\n")))  # a report of weights has several lines
             print(text, flush=True)
             with (self / "console.txt").open("a", encoding="utf-8") as file:
                 file.write(text + "\n")

@@ -12,8 +12,7 @@ import numpy as np
 from ...recipes import DetectRecipe
 from ..annotation_errors import FEW, a_few
 from ..check_results import TRAINING, VALIDATION, CheckedPart, DatasetStatistics, ImageSizes, Tally, dataset_statistics
-from ..checks import file_errors, file_warnings, missing_classes, tally_over_ranks
-from ..images import read_image, size_of, upright_size
+from ..checks import file_errors, file_warnings, missing_classes, tally_over_ranks, unusual_images
 from .dataset import BoxedImages, learnable
 from .odd_objects import KINDS, NO_MASKS, NO_SEGMENTATION, WrongBoxesByKind, find_odd_objects
 
@@ -118,7 +117,9 @@ def count_boxes(images: BoxedImages, decode: bool, index: int) -> BoxTally:
 
     With `decode` it reads the image; otherwise the image's header, which has its size.
     """
-    size = size_of(read_image(images.images[index], channels=3)) if decode else upright_size(images.images[index])
+    decoded = images.open(index, channels=3) if decode else None
+    header = images.header(index)
+    size = header.size
     images.check_size(index, size)
     objects = images.objects[index]
     _, kept = learnable(objects, size)
@@ -129,6 +130,7 @@ def count_boxes(images: BoxedImages, decode: bool, index: int) -> BoxTally:
         images=Counter(set(labels)),
         warnings=kinds,
         sizes=ImageSizes(frozenset([size])),
+        unusual=unusual_images(images.name(index), header, decoded),
         objects=Counter(zip(labels, reached, strict=True)),
         segmentations=sum(segmentation is not None for segmentation in objects.segmentations),
         wrong_boxes=wrong_boxes,

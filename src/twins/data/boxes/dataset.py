@@ -12,7 +12,7 @@ from PIL import Image
 
 from ...preprocessing import Size
 from ..annotation_errors import AnnotationError
-from ..images import ImageFiles, read_image, size_of, width_x_height
+from ..images import ImageFiles, size_of, width_x_height
 from .box_formats import COCO_BOX
 from .object_masks import ObjectMasks
 from .segmentations import Segmentation, Segmentations
@@ -65,7 +65,7 @@ class BoxedImages(ImageFiles):
         UnreadableImageError for a broken or missing file, AnnotationError for an image of another size than annotated,
         and for a segmentation that cannot be rasterised.
         """
-        image = read_image(self.images[index], channels)
+        image = self.open(index, channels)
         size = size_of(image)
         self.check_size(index, size)
         objects = self.objects[index]

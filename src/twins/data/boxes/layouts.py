@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ...errors import TwinsError
 from ...recipes import DetectRecipe
+from ..file_walk import left_out_beside
+from ..images import read_as
 from ..masks.layouts import are_images_and_masks
 from ..split import split_parts
 from ..synthetic_scenes import write_boxed_scenes
@@ -27,7 +29,9 @@ def open_boxed(recipe: DetectRecipe, evaluation_only: bool = False) -> tuple[Box
     train, val = split_parts(*read(root), recipe, evaluation_only)
     if train is not None and (train.errors, train.warnings) == (val.errors, val.warnings):  # both from one file
         val = replace(val, errors=(), warnings=())
-    return train, val
+    if read is read_yolo:  # COCO's file names all images that there are
+        val = replace(val, warnings=(*val.warnings, *left_out_beside([*(train.images if train else ()), *val.images])))
+    return read_as(recipe, train), read_as(recipe, val)
 
 
 def _box_layout(recipe: DetectRecipe, root: Path) -> str:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from ...errors import TwinsError, nearest
 from ..annotation_errors import a_few
-from ..images import MODES, read_image
+from ..images import USUAL_READING, ImageReading, UnreadableImageError, read_image
+from ..pixel_values import as_bytes
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class LabelledImages:
     labels: Sequence[int]
     classes: tuple[str, ...]
     warnings: tuple[str, ...] = ()  # what was left out of the data, a line each
+    reading: ImageReading = USUAL_READING
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,8 +49,11 @@ class LabelledImages:
         """The image as a PIL image of 1 or 3 channels. Raises UnreadableImageError."""
         image = self.images[index]
         if isinstance(image, Path):
-            return read_image(image, channels)
-        return Image.fromarray(image).convert(MODES[channels])
+            return read_image(image, channels, self.reading)
+        try:
+            return as_bytes(Image.fromarray(image), channels, self.reading.bit_depth)
+        except ValueError as error:
+            raise UnreadableImageError(f"{self.name(index)}: {error}") from error
 
     def relabelled(self, classes: tuple[str, ...]) -> LabelledImages:
         """The same images, their labels as indices into `classes`. Raises TwinsError for a class that is not there."""

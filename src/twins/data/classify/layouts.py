@@ -9,6 +9,7 @@ from ...errors import TwinsError
 from ...recipes import ClassifyRecipe
 from ..boxes.recognition import boxes_at
 from ..digits import read_digits
+from ..images import read_as
 from ..masks.layouts import are_images_and_masks
 from ..split import split_parts
 from .cifar import read_cifar100
@@ -60,7 +61,7 @@ def open_labelled(
         raise TwinsError(f"{root}: one class alone ({train.classes[0]!r}) leaves nothing to tell apart; add another")
     if train is not None and not evaluation_only:
         train = replace(train, warnings=(*train.warnings, *warning_of_single_images(train, val)))
-    return train, val
+    return read_as(recipe, train), read_as(recipe, val)
 
 
 def _refuse_masks(root: Path, images: LabelledImages | None) -> None:

@@ -16,7 +16,15 @@ from PIL import ExifTags, Image
 
 from ...optional_dependencies import need
 from ...preprocessing import Size
-from ..images import DECODER_ERRORS, UnreadableImageError, read_image, size_of
+from ..images import (
+    DECODER_ERRORS,
+    USUAL_READING,
+    ImageReading,
+    UnreadableImageError,
+    any_number_of_pixels,
+    read_image,
+    size_of,
+)
 from .dataset import LabelledImages
 from .jpeg_header import ending_after, plain_size
 
@@ -28,7 +36,7 @@ REDUCTIONS = (8, 4, 2)  # those that the decoder is fast at
 # smooths it. (The faster inverse DCT, the decoder's other shortcut, is visible: 1.2 of 255.)
 FAST_UPSAMPLING = 1.5
 MARGIN = 16  # rows below the crop from which its last ones take chroma: two where four rows share one, at an eighth
-JPEG_SUFFIXES = (".jpg", ".jpeg")
+JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 _FORMATS = ("JPEG", "MPO")  # MPO: what cameras write that put several images into a file
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
@@ -37,8 +45,8 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 class JpegImage:
     """An upright colour image of this size, (height, width), not decoded yet. `content` is the file at `path`."""
 
-    def __init__(self, path: Path, content: bytes, size: Size) -> None:
-        self.path, self.content, self.size = path, content, size
+    def __init__(self, path: Path, content: bytes, size: Size, reading: ImageReading = USUAL_READING) -> None:
+        self.path, self.content, self.size, self.reading = path, content, size, reading
 
     def resized(self, size: Size, box: Box | None = None, interpolation: str = "bicubic") -> Image.Image:
         """The part in `box`, in pixels, or all of it, as an RGB image of this size, (height, width).
@@ -51,7 +59,7 @@ class JpegImage:
             pixels, reduction = self._decoded(size, box)
         except ValueError:  # Pillow forgives some faults, and names the others
             resampling = Image.Resampling[interpolation.upper()]
-            return read_image(self.path).resize((size[1], size[0]), resampling, box)
+            return read_image(self.path, reading=self.reading).resize((size[1], size[0]), resampling, box)
         left, top, right, bottom = (round(edge / reduction) for edge in box)
         part_HWC = torch.from_numpy(pixels)[top : max(bottom, top + 1), left : max(right, left + 1)]
         wanted_BCHW = F.interpolate(part_HWC.permute(2, 0, 1)[None], size, mode=interpolation, antialias=True)
@@ -93,33 +101,31 @@ class OpenedImages:
         """The image and its label. Raises UnreadableImageError, for a JPEG file perhaps only once it is decoded."""
         image = self.images.images[index]
         if channels == 3 and isinstance(image, Path) and image.suffix.lower() in JPEG_SUFFIXES:
-            return open_jpeg(image), self.images.labels[index]
+            return open_jpeg(image, self.images.reading), self.images.labels[index]
         return self.images.read(index, channels)
 
 
-def open_jpeg(path: Path) -> JpegImage | Image.Image:
+def open_jpeg(path: Path, reading: ImageReading = USUAL_READING) -> JpegImage | Image.Image:
     """A JPEG file in colour, to be decoded later; decoded by Pillow at once if it is anything else, or not upright.
 
-    Raises UnreadableImageError.
+    Raises UnreadableImageError, also for more pixels than `reading` allows.
     """
     try:
+        if not path.is_file():  # missing, or a pipe, which would keep us waiting for ever
+            return read_image(path)
         content = path.read_bytes()
-        size = _within_limit(plain_size(content)) or _upright_size(content)
-    except OSError as error:
+        size = plain_size(content) or _upright_size(content)
+        if size is not None:
+            reading.check_size(size)
+    except (OSError, ValueError) as error:
         raise UnreadableImageError(f"{path}: {error}") from error
-    return read_image(path) if size is None else JpegImage(path, content, size)
-
-
-def _within_limit(size: Size | None) -> Size | None:
-    """None for images of so many pixels that Pillow warns of them or refuses them."""
-    most = Image.MAX_IMAGE_PIXELS
-    return size if size is None or most is None or size[0] * size[1] <= most else None
+    return read_image(path, reading=reading) if size is None else JpegImage(path, content, size, reading)
 
 
 def _upright_size(content: bytes) -> Size | None:
     """The size of an upright colour JPEG, by Pillow, which takes longer; None for what Pillow is to decode."""
     try:
-        with Image.open(BytesIO(content)) as image:
+        with any_number_of_pixels(), Image.open(BytesIO(content)) as image:
             upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
             return size_of(image) if upright and image.mode == "RGB" and image.format in _FORMATS else None
     except DECODER_ERRORS:

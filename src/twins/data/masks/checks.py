@@ -13,8 +13,7 @@ from ...class_names import numbered
 from ...recipes import SegmentRecipe
 from ..annotation_errors import Examples, ExamplesByKind
 from ..check_results import TRAINING, CheckedPart, DatasetStatistics, ImageSizes, Tally, dataset_statistics
-from ..checks import file_errors, file_warnings, missing_classes, tally_over_ranks
-from ..images import read_image, upright_size
+from ..checks import file_errors, file_warnings, missing_classes, tally_over_ranks, unusual_images
 from .dataset import IGNORED, MaskedImages
 from .transforms import crop_error
 
@@ -127,17 +126,17 @@ def count_pixels(images: MaskedImages, decode: bool, index: int) -> MaskTally:
     Where classes have no names, every label from 0 to 254 is taken for one. The image itself is decoded only with
     `decode`; otherwise its header is read, which has its size.
     """
-    if decode:
-        read_image(images.images[index])
+    decoded = images.open(index, channels=3) if decode else None
     mask = images.read_mask(index)
-    size = upright_size(images.images[index])
-    images.check_size(index, size, mask)
+    header = images.header(index)
+    images.check_size(index, header.size, mask)
     counts = np.bincount(mask.numpy().ravel(), minlength=IGNORED + 1)
     pixels = Counter({int(label): int(counts[label]) for label in np.flatnonzero(counts)})
     labels = pixels.keys() - {IGNORED}
     return MaskTally(
         images=Counter(labels),
         warnings=ExamplesByKind() if labels else ExamplesByKind({EMPTY: Examples.one(images.name(index))}),
-        sizes=ImageSizes(frozenset([size])),
+        sizes=ImageSizes(frozenset([header.size])),
+        unusual=unusual_images(images.name(index), header, decoded),
         pixels=pixels,
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...class_names import Colour
 from ...preprocessing import Size
 from ..annotation_errors import AnnotationError
-from ..images import DECODER_ERRORS, ImageFiles, UnreadableImageError, read_image, size_of, width_x_height
+from ..images import DECODER_ERRORS, ImageFiles, UnreadableImageError, size_of, width_x_height
 
 IGNORED = 255  # in every mask that leaves this module: no class
 MOST_CLASSES = IGNORED
@@ -48,7 +48,7 @@ class MaskedImages(ImageFiles):
         Raises UnreadableImageError for a broken file, AnnotationError for a mask that does not fit the image or the
         classes.
         """
-        image, mask = read_image(self.images[index], channels), self.read_mask(index)
+        image, mask = self.open(index, channels), self.read_mask(index)
         self.check_size(index, size_of(image), mask)
         return image, mask
 

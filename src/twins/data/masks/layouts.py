@@ -6,7 +6,6 @@ ADE20K keeps `images/training` and `annotations/training`, Cityscapes `leftImg8b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,10 @@ from ...class_names import Colour, read_names_and_colours
 from ...errors import TwinsError
 from ...recipes import SegmentRecipe
 from ..annotation_errors import FEW, a_few
+from ..file_walk import left_out_beside, walk_files
 from ..folders import TRAIN_FOLDERS, VAL_FOLDERS
-from ..images import IMAGE_SUFFIXES
+from ..image_suffixes import IMAGE_SUFFIXES
+from ..images import read_as
 from ..split import split_parts
 from ..synthetic_scenes import write_masked_scenes
 from .dataset import MOST_CLASSES, MaskCoding, MaskedImages
@@ -132,10 +133,7 @@ def _files_by_stem(folder: Path, suffixes: tuple[str, ...], flag: str) -> dict[s
 
 def _files(folder: Path) -> list[str]:
     """All files below, sorted; not the hidden ones, of which some systems leave one for each image."""
-    found = []
-    for parent, _, names in os.walk(folder, followlinks=True):
-        found += [Path(parent, name).relative_to(folder).as_posix() for name in names if not name.startswith(".")]
-    return sorted(found)
+    return sorted(path.relative_to(folder).as_posix() for path in walk_files(folder).files)
 
 
 def _why_no_pair(images: Path, masks: Path, recipe: SegmentRecipe) -> str:
@@ -182,4 +180,5 @@ def open_masked(recipe: SegmentRecipe, evaluation_only: bool = False) -> tuple[M
     train, val = split_parts(*read_mask_folders(recipe), recipe, evaluation_only)
     if train is not None and train.warnings == val.warnings:  # both from one folder, so they are given once
         val = replace(val, warnings=())
-    return train, val
+    left_out = left_out_beside([*(train.images if train else ()), *val.images])
+    return read_as(recipe, train), read_as(recipe, replace(val, warnings=(*val.warnings, *left_out)))
