@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,15 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..checkpoints.load import load_weights
-from ..data.check_results import DatasetStatistics
+from ..data.check_results import TRAINING, VALIDATION, DatasetStatistics
+from ..data.classify.checks import label_statistics
 from ..data.classify.dataset import LabelledImages
 from ..data.classify.layouts import open_labelled
 from ..data.classify.network_classes import labelled_for_network
 from ..data.classify.partial_jpeg import OpenedImages
 from ..data.classify.transforms import SMALL, ImageOnly, eval_transform, train_transform
-from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
+from ..data.loading import Batch, ImageDataset
 from ..data.randomness import keyed_randomness
-from ..data.sampling import EvaluationSampler, evenly
+from ..data.sampling import evenly
 from ..distributed.collectives import all_gather_object
 from ..errors import TwinsError
 from ..metrics.classification import ClassificationMetrics
@@ -32,7 +34,6 @@ from ..optional_dependencies import need
 from ..plots.confusion import draw_commonest_confusions, draw_confusion
 from ..plots.image_grid import draw_image_grid
 from ..plots.lettering import shortened
-from ..progress import Progress
 from ..recipes import ClassifyRecipe, one_number_a_class
 from ..zoo import create_model, model_name
 
@@ -143,25 +144,11 @@ class Classification:
 
     def dataset_statistics(self) -> DatasetStatistics:
         """The outcome of a check of all images."""
-        parts = dict(zip(("training", "validation"), open_labelled(self.recipe), strict=True))
-        counts, errors = {}, []
-        left_out: list[str] = []
-        for part, images in parts.items():
-            assert images is not None
-            counts[part] = torch.bincount(torch.tensor(images.labels), minlength=len(images.classes)).tolist()
-            errors += [f"{part}: unreadable image {name}" for name in self._unreadable(part, images)]
-            self.classes = images.classes
-            left_out += images.warnings
-        empty = [
-            f"{part}: no image of {self.classes[i]}" for part, ns in counts.items() for i, n in enumerate(ns) if not n
-        ]
-        return DatasetStatistics(
-            parts=tuple(f"{part}: {sum(ns)} images" for part, ns in counts.items()),
-            columns=("class", *counts),
-            rows=tuple((name, *(str(ns[i]) for ns in counts.values())) for i, name in enumerate(self.classes)),
-            errors=tuple(errors),
-            warnings=(*dict.fromkeys(left_out), *empty),
-        )
+        train, val = open_labelled(self.recipe)
+        assert train is not None
+        both = set(train.warnings)  # they may be of one folder
+        val = replace(val, warnings=tuple(line for line in val.warnings if line not in both))
+        return label_statistics({TRAINING: train, VALIDATION: val}, self.recipe)
 
     def draw_samples(self, path: Path) -> None:
         """Some validation images under their classes, as the network sees them."""
@@ -234,17 +221,6 @@ class Classification:
             "classes": list(self.classes),
             "preprocessing": self.preprocessing.to_dict(),
         }
-
-    def _unreadable(self, part: str, images: LabelledImages) -> list[str]:
-        tensors = self._tensors(images, training=False)
-        loader = make_loader(
-            tensors, EvaluationSampler(len(tensors), 0, 1), 32, self.recipe.workers, torch.device("cpu")
-        )
-        batches = Progress(f"checking images, {part}", len(loader)).over(loader)
-        unreadable = UnreadableImages("skip")
-        for batch in batches:
-            unreadable.note(batch)
-        return sorted(unreadable.names)
 
     def _tensors(self, images: LabelledImages, training: bool) -> ImageDataset:
         r, turbo = self.recipe, self._turbo(images)

@@ -39,7 +39,7 @@ def test_one_image_of_a_class_is_trained_on_and_told(tmp_path: Path) -> None:
     task = Classification(ClassifyRecipe(data=str(tmp_path)))
     task.datasets()
     assert line in task.notes
-    assert line in task.dataset_statistics().warnings
+    assert f"training: {line}" in task.dataset_statistics().warnings
 
 
 def test_empty_folders_of_classes_are_told_and_left_out_of_training(tmp_path: Path) -> None:
