@@ -13,6 +13,7 @@ Colour = tuple[int, int, int]  # red, green, blue, from 0 to 255
 Line = tuple[str, str]  # where it stands, as "classes.txt:3", and its text
 
 _NAME_AND_COLOUR = re.compile(r"(.+?)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)")
+_HEADING = re.compile(r"name\s*,\s*r\s*,\s*g\s*,\s*b", re.IGNORECASE)
 
 
 def numbered(count: int) -> tuple[str, ...]:
@@ -60,7 +61,7 @@ def read_names(path: Path) -> tuple[str, ...]:
 
     Raises TwinsError where the file cannot be read or holds no names.
     """
-    names = tuple(text for _, text in _lines(path))
+    names = tuple(text for _, text in numbered_lines(path))
     if not names:
         raise TwinsError(f"{path}: no names of classes in it; expected a text file with a name a line")
     return names
@@ -69,25 +70,28 @@ def read_names(path: Path) -> tuple[str, ...]:
 def read_names_and_colours(path: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
     """(names, colours) in a file with a line for each class: `name`, or `name,R,G,B`; or in ADE20K's objectInfo150.txt.
 
-    Colours are empty where the file has none, and names as well where it has no lines. Raises TwinsError, with file and
-    line, where it cannot be read, a line has another format than the first, or two classes share a name or a colour.
+    A first line `name,r,g,b`, as in the class_dict.csv of CamVid, is no class. Colours are empty where the file has
+    none, and names as well where it has no lines. Raises TwinsError, with file and line, where it cannot be read, a
+    line has another format than the first, or two classes share a name or a colour.
     """
-    lines = _lines(path)
+    lines = numbered_lines(path)
     if lines and lines[0][1].split("\t")[0] == "Idx":
         lines = [(position, _first_synonym(position, text)) for position, text in lines[1:]]
+    elif lines and _HEADING.fullmatch(lines[0][1]):
+        lines = lines[1:]
     pairs = [_name_and_colour(position, text) for position, text in lines]
     for (position, _), (_, colour) in zip(lines, pairs, strict=True):
         if (colour is None) != (pairs[0][1] is None):
             raise TwinsError(f"{position}: expected `name,R,G,B` on every line or on none")
     names = tuple(name for name, _ in pairs)
     colours = tuple(colour for _, colour in pairs if colour is not None)
-    _refuse_repeated(lines, names)
-    _refuse_repeated(lines, colours)
+    refuse_repeated(lines, names)
+    refuse_repeated(lines, colours)
     return names, colours
 
 
-def _lines(path: Path) -> list[Line]:
-    """The lines that are not blank, without the spaces around them."""
+def numbered_lines(path: Path) -> list[Line]:
+    """The lines of a text file that are not blank, without the spaces around them. Raises TwinsError if unreadable."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -115,10 +119,11 @@ def _name_and_colour(position: str, line: str) -> tuple[str, Colour | None]:
     return match[1], (red, green, blue)
 
 
-def _refuse_repeated(lines: Sequence[Line], values: Sequence[str | Colour]) -> None:
+def refuse_repeated(lines: Sequence[Line], values: Sequence[str | Colour | int]) -> None:
+    """Raises TwinsError, with both lines, where two have the same value; there may be fewer values than lines."""
     first: dict[Hashable, str] = {}
     for (position, _), value in zip(lines, values, strict=False):  # there may be no colours
         if value in first:
-            shown = repr(value) if isinstance(value, str) else "colour " + ",".join(map(str, value))
+            shown = "colour " + ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
             raise TwinsError(f"{position}: {shown} again, after {first[value]}; each class has its own")
         first[value] = position

@@ -79,11 +79,11 @@ MODULES: dict[str, tuple[str, ...]] = {
 # Modules that are still there, and where what has left them went.
 LEFT: dict[str, tuple[str, ...]] = {
     "data": ("data.classify.layouts", "data.boxes.layouts", "data.masks.layouts", "data.classify.dataset",
-             "data.boxes.dataset", "data.masks.dataset"),
+             "data.boxes.dataset", "data.masks.dataset", "data.masks.decoding"),
     "data.boxes": ("data.boxes.dataset",),
     "data.images": ("data.images", "data.classify.dataset"),
     "data.loading": ("data.loading", "data.sampling"),
-    "data.masks": ("data.masks.dataset",),
+    "data.masks": ("data.masks.dataset", "data.masks.decoding"),
     "metrics": ("metrics.classification", "metrics.segmentation"),
     "predict": ("predict", "class_names"),
     "zoo": ("zoo", "model_names"),

@@ -388,6 +388,38 @@ def test_a_network_of_numbered_classes_takes_the_names_that_data_got_later(tiny_
     assert [row.split(",")[0] for row in table[1:]] == ["ground", "grey", "white"]
 
 
+def test_classes_in_another_order_are_evaluated_by_name(tiny_segment_recipe: SegmentRecipe) -> None:
+    weights = fit(tiny_segment_recipe).folder / "checkpoint.pth"
+    recipe = recipe_of_checkpoint(weights, "segment", {"output": tiny_segment_recipe.output, "name": "named"})
+    expected = evaluate_checkpoint(recipe, weights)["miou"]
+    root = Path(tiny_segment_recipe.data)
+    (root / "classes.txt").write_text("white\nground\ngrey\n")
+    other = np.arange(256, dtype=np.uint8)
+    other[:3] = 1, 2, 0  # ground, grey and white as numbers of that file
+    for path in root.glob("masks/val/*.png"):
+        Image.fromarray(other[np.asarray(Image.open(path))]).save(path)
+    assert evaluate_checkpoint(recipe, weights)["miou"] == expected
+    table = Path(recipe.output, "segment", "named2", "per_class.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in table[1:]] == ["ground", "grey", "white"]
+    (root / "classes.txt").write_text("white\nground\ngray\n")
+    with pytest.raises(TwinsError, match="class 'gray' is none of the 3 that the network knows"):
+        evaluate_checkpoint(recipe, weights)
+    with pytest.raises(TwinsError, match="its 3 classes are not the 3 that the network knows"):  # nor to train on
+        fit(tiny_segment_recipe.replace(epochs=3), resume=weights)
+
+
+def test_a_subset_of_the_classes_is_evaluated_by_name(tiny_segment_recipe: SegmentRecipe) -> None:
+    root = Path(tiny_segment_recipe.data)
+    (root / "classes.txt").write_text("white\ngrey\n")
+    for path in root.glob("masks/val/*.png"):
+        mask = np.asarray(Image.open(path))
+        Image.fromarray(np.select([mask == 2, mask == 1], [0, 1], 255).astype(np.uint8)).save(path)
+    task = Segmentation(tiny_segment_recipe, ("ground", "grey", "white"))
+    _, val = task.datasets(evaluation_only=True)
+    assert f"{root} has 2 of the network's 3 classes" in task.notes
+    assert set(np.unique(torch.cat([val.at(i)[1].flatten() for i in range(len(val))]))) == {1, 2, 255}
+
+
 def test_steps_are_logged_with_the_rate_they_ran_at(tiny_segment_recipe: SegmentRecipe) -> None:
     recipe = tiny_segment_recipe.replace(sched="poly", decay_rate=1.0, min_lr=0.0, log_interval=1)
     folder = fit(recipe).folder  # two epochs of three updates
@@ -562,10 +594,9 @@ def test_a_network_for_other_classes_is_not_evaluated(
     weights = str(fit(tiny_segment_recipe).folder / "checkpoint.pth")
     names = Path(tiny_segment_recipe.data, "classes.txt")
     argv = ("eval", "--weights", weights, "--output", tiny_segment_recipe.output)
-    names.write_text("ground\nwhite\ngrey\n")
-    assert "the one numbered 1 is 'white' here and 'grey' there" in refusal(capsys, *argv)
     names.write_text("ground\ngrey\nwhite\nblack\n")
-    assert "the one numbered 3 is 'black' here and None there" in refusal(capsys, *argv)
+    unknown = "class 'black' is none of the 3 that the network knows; call it as there, leave it out, or"
+    assert unknown in refusal(capsys, *argv)
     assert "knows its own recipe" in refusal(capsys, *argv, "--recipe", "upernet_svt_small")
     assert "was trained to segment" in refusal(capsys, *argv, "--task", "classify")
 
@@ -592,8 +623,9 @@ def test_what_is_unpaired_is_warned_of_once(tiny_segment_recipe: SegmentRecipe) 
     (root / "masks" / "03.png").unlink()
     task = Segmentation(tiny_segment_recipe)
     task.datasets()
-    assert [note for note in task.notes if "without a mask" in note] == task.notes
-    assert len(task.notes) == 1
+    assert len([note for note in task.notes if "without a mask" in note]) == 1
+    assert len([note for note in task.notes if note.startswith("3 classes by ")]) == 1
+    assert len(task.notes) == 2
 
 
 def test_frozen_stages_stay_as_they_are(tiny_segment_recipe: SegmentRecipe) -> None:

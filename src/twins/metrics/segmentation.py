@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data.masks.dataset import IGNORED
+from ..data.masks.decoding import IGNORED
 from ..distributed.collectives import sum_over_ranks
 
 

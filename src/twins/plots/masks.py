@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..data.masks.dataset import IGNORED
+from ..data.masks.decoding import IGNORED
 from ..data.palette import class_colours
 from ..optional_dependencies import need
 from .figure import INK, hide_axes, new_figure, save_figure

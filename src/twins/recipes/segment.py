@@ -58,8 +58,8 @@ class SegmentRecipe(Recipe):
     )
     classes_file: str | None = flag(
         None,
-        "names of the classes, one a line in the order of the masks' values (`name,R,G,B` for colour masks); "
-        "none: classes.txt in the data folder",
+        "names of the classes, one a line in the order of the masks' values (`name,R,G,B` for colour masks), or voc "
+        "for Pascal VOC's; none: classes.txt, labelmap.txt, _classes.csv ... in the data folder",
         "--classes",
         group="data",
         commands=TRAIN_EVAL_DATA,
@@ -68,14 +68,23 @@ class SegmentRecipe(Recipe):
         None, "end of image names, as _leftImg8bit.png; none: any image", group="data",
         commands=TRAIN_EVAL_DATA,
     )  # fmt: skip
-    mask_suffix: str = flag(
-        ".png", "end of mask names, as _gtFine_labelTrainIds.png", group="data", commands=TRAIN_EVAL_DATA
-    )
+    mask_suffix: str | None = flag(
+        None, "end of mask names, as _gtFine_labelTrainIds.png; none: the image's own name, or a usual end as _mask",
+        group="data", commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
     reduce_zero_label: bool = flag(
         False, "masks hold 0 for `no class`, and classes from 1 up (ADE20K)", group="data", commands=TRAIN_EVAL_DATA
     )
     ignore_index: int = flag(
-        255, "value in masks that is left out of loss and metrics", group="data", within=(0, 65535),
+        255, "value in masks that is left out of loss and metrics", group="data", within=(-1, 65535),
+        commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
+    mask_threshold: float | None = flag(
+        None, "two classes by brightness: grey levels below are the first, the others the second; 128 for 0 and 255",
+        group="data", within=(0, 65535), commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
+    nearest_colour: bool = flag(
+        False, "colour masks: a colour of no class is that of the nearest one (anti-aliased edges, JPEG)", group="data",
         commands=TRAIN_EVAL_DATA,
     )  # fmt: skip
     check: bool = flag(True, "look through all masks before the first step", group="data", commands=TRAIN_EVAL)

@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..class_names import check_classes, numbered
+from ..class_names import numbered
 from ..data.check_results import TRAINING, CheckedPart, DatasetStatistics
 from ..data.loading import Batch, ImageDataset
 from ..data.masks.checks import MaskTally, check_masks, mask_statistics
-from ..data.masks.dataset import IGNORED, MaskedImages
+from ..data.masks.dataset import MaskedImages
+from ..data.masks.decoding import IGNORED
 from ..data.masks.layouts import open_masked
 from ..data.masks.transforms import crop_error, mask_eval_transform, mask_train_transform
 from ..data.palette import class_colours
@@ -52,11 +53,12 @@ class Segmentation(DensePrediction[MaskedImages, Tensor, Masked]):
         train, val = open_masked(self.recipe, evaluation_only)
         if self.classes == numbered(len(val.classes)):
             self.classes = val.classes  # the network's data had no names yet
-        if self.classes and val.classes:
-            check_classes(val.classes, self.classes, self.recipe.data)
         self.classes = self.classes or val.classes
+        self.notes += val.notes
+        if 0 < len(val.classes) < len(self.classes):
+            self.notes.append(f"{self.recipe.data} has {len(val.classes)} of the network's {len(self.classes)} classes")
         parts = by_part(train, val, evaluation_only)
-        return {part: images.with_classes(self.classes) for part, images in parts.items()}
+        return {part: images.for_network(self.classes, self.recipe.data) for part, images in parts.items()}
 
     def check(self, parts: dict[str, MaskedImages]) -> dict[str, CheckedPart[MaskTally]]:
         self.classes, checked = check_masks(parts, self.recipe)

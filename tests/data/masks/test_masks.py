@@ -20,7 +20,8 @@ from twins.data.check_results import TRAINING, VALIDATION
 from twins.data.checks import tally_images
 from twins.data.images import UnreadableImageError, upright_size
 from twins.data.masks.checks import MaskTally, checked_masks, classes_of, count_pixels, mask_statistics
-from twins.data.masks.dataset import IGNORED, MaskCoding, MaskedImages, read_labels
+from twins.data.masks.dataset import MaskedImages
+from twins.data.masks.decoding import IGNORED, MaskCoding, read_labels
 from twins.data.masks.layouts import read_mask_folders
 from twins.errors import TwinsError
 from twins.recipes import SegmentRecipe
@@ -115,7 +116,18 @@ def test_cityscapes_by_its_suffixes(tmp_path: Path) -> None:
     assert [mask.parent.name for mask in train.masks] == ["aachen", "ulm"]
     assert train.read_mask(1).tolist() == val.read_mask(0).tolist() == [[0, 255]]
     assert (train.warnings, val.warnings) == ((), ())
-    message = refused(tmp_path)  # with the usual suffixes
+    assert refused(tmp_path) == (
+        f"{tmp_path / 'gtFine/train'}: several kinds of masks fit (_gtFine_labelTrainIds.png, _gtFine_labelIds.png); "
+        "say by --mask-suffix which to take"
+    )
+    for path in tmp_path.rglob("*_labelTrainIds.png"):
+        path.unlink()
+    found = trained_on(tmp_path)
+    assert [mask.name for mask in found.masks] == [f"{c}_000000_000019_gtFine_labelIds.png" for c in ("aachen", "ulm")]
+    assert found.notes == (
+        "*_leftImg8bit goes with *_gtFine_labelIds.png (--img-suffix and --mask-suffix say otherwise)",
+    )
+    message = refused(tmp_path, mask_suffix=".png")
     assert "aachen/aachen_000000_000019_leftImg8bit.png) has a mask" in message
     assert "aachen_000000_000019_gtFine_instanceIds.png" in message
     assert "--img-suffix (any image) and --mask-suffix (.png)" in message
@@ -160,7 +172,7 @@ BAD_LAYOUTS = {
     "empty": ("no image (it is empty) has a mask in", ["data/images/", "data/masks/"]),
     "JPEG masks": ("data/masks: all masks are JPEG files (a.jpg); its compression invents values",
                    ["data/images/a.jpg", "data/masks/a.jpg"]),
-    "other names": ("no image (as a.jpg) has a mask in", ["data/images/a.jpg", "data/masks/a_mask.png"]),
+    "other names": ("no image (as a.jpg) has a mask in", ["data/images/a.jpg", "data/masks/a_depth.png"]),
 }  # fmt: skip
 
 
@@ -250,7 +262,8 @@ def test_wide_values_may_be_ignored_or_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "m.png", np.array([[0, 3, 65535]], dtype=np.uint16))
     assert read_labels(path, MaskCoding(ignore_index=65535)).tolist() == [[0, 3, 255]]
     with pytest.raises(
-        AnnotationError, match=r"m\.png: value 65535 cannot be a class; .*0 to 254; --ignore-index takes"
+        AnnotationError,
+        match=r"m\.png: value 65535 cannot be a class; if .* no class: --ignore-index 65535; .*0 to 254",
     ):
         read_labels(path, PLAIN)
     write(path, [[0, 255]])
@@ -309,9 +322,9 @@ def test_opacity_beside_grey_says_nothing(tmp_path: Path) -> None:
     assert labels.tolist() == [[0, 1], [2, 255]]
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "F"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_colour_masks_without_known_colours(tmp_path: Path, mode: str) -> None:
-    path = write(tmp_path / ("m.tif" if mode == "F" else "m.png"), [[0, 1]], mode)
+    path = write(tmp_path / "m.png", [[0, 1]], mode)
     with pytest.raises(AnnotationError, match=rf"m\..*: a colour mask \({mode}\), .* `name,R,G,B` .* grey PNG"):
         read_labels(path, PLAIN)
 
@@ -324,7 +337,7 @@ def test_jpeg_masks_are_known_by_content(tmp_path: Path) -> None:
 
 def test_value_outside_the_classes(tmp_path: Path) -> None:
     with pytest.raises(
-        AnnotationError, match=r"m\.png: value 3 is outside the 3 classes; .*--classes.*--reduce-zero-label"
+        AnnotationError, match=r"m\.png: value 3 is outside the 3 classes; .*--reduce-zero-label.*--classes"
     ):
         one(tmp_path, [[0, 3, 255]]).read(0, 3)
     with pytest.raises(AnnotationError, match="value 4 is outside the 3 classes"):  # as the file has it
@@ -334,6 +347,22 @@ def test_value_outside_the_classes(tmp_path: Path) -> None:
     assert unnamed.read_mask(0).tolist() == [[0, 3, 255]]
     with pytest.raises(AnnotationError, match="value 3 is outside the 2 classes"):
         unnamed.with_classes(["x", "y"]).read_mask(0)
+
+
+def test_labels_are_those_of_a_network_by_name(tmp_path: Path) -> None:
+    images = one(tmp_path, [[0, 1, 2, 255]])
+    network = images.for_network(("b", "x", "c", "a"), "here")
+    assert network.classes == ("b", "x", "c", "a")
+    assert network.read_mask(0).tolist() == [[3, 0, 2, 255]]
+    assert network.subset([0]).with_classes(network.classes).read_mask(0).tolist() == [[3, 0, 2, 255]]
+    assert tally(network, [0]).pixels == {3: 1, 0: 1, 2: 1, 255: 1}
+    assert images.for_network(("a", "b", "c"), "here") == images
+    assert images.with_classes(()).for_network("xyz", "here").read_mask(0).tolist() == [[0, 1, 2, 255]]
+    with pytest.raises(TwinsError, match=r"here: class 'b' is none of the 2 that the network knows; call it"):
+        images.for_network(("a", "c"), "here")
+    write(tmp_path / "m.png", [[0, 3]])
+    with pytest.raises(AnnotationError, match="value 3 is outside the 3 classes"):  # of the data, not of the network
+        network.read_mask(0)
 
 
 def test_broken_files_are_named(tmp_path: Path) -> None:
@@ -417,7 +446,7 @@ def spoilt(tmp_path: Path) -> MaskedImages:
         write_pair(tmp_path / f"images/{i:02d}.jpg", tmp_path / f"masks/{i:02d}.png", [[0, 1, 2], [2, 1, 0]])
     masks = tmp_path / "masks"
     for i in range(5):
-        write(masks / f"{i:02d}.png", [[0, 1, 3 + i], [2, 1, 0]])
+        write(masks / f"{i:02d}.png", [[0, 1, 4 + i], [2, 1, 0]])
     write(masks / "05.png", [[0, 1], [1, 0], [2, 2]])
     write(masks / "06.png", [[0, 1]])
     Image.new("L", (3, 2)).save(masks / "07.png", format="JPEG")
@@ -469,8 +498,8 @@ def test_errors_are_given_by_kind_with_a_few_names(spoilt: MaskedImages) -> None
     assert not any("\n" in line for line in found.errors + found.warnings)
     m = spoilt.masks[0].parent
     assert (
-        f"{m}/00.png: value 3 is outside the 3 classes; {m}/01.png: value 4 is outside the 3 classes; "
-        f"{m}/02.png: value 5 is outside the 3 classes and 2 more; name all classes (--classes), or"
+        f"{m}/00.png: value 4 is outside the 3 classes; {m}/01.png: value 5 is outside the 3 classes; "
+        f"{m}/02.png: value 6 is outside the 3 classes and 2 more; name all classes (--classes), or"
     ) in "".join(found.errors)
     text = " | ".join(found.errors)
     assert len(found.errors) == 5
@@ -554,11 +583,21 @@ def test_masks_without_any_class_or_readable_image(tmp_path: Path) -> None:
 def test_black_and_white_masks(tmp_path: Path) -> None:
     images = one(tmp_path, [[0, 255], [255, 0]], classes=0)
     counted = tally(images, [0])
-    hint = "255 is no class: for black and white masks list `rest,0,0,0` and `thing,255,255,255` in classes.txt"
+
+    def hint(first: str, second: str) -> str:
+        return (
+            f"255 is no class: for black and white masks list `{first},0,0,0` and `{second},255,255,255` in "
+            "classes.txt, or pass --mask-threshold 128"
+        )
+
+    alone = f"{tmp_path}: fewer than two classes in these masks: {{}} alone is left to learn; {{}}"
     assert checked_masks(images.with_classes(classes_of(images, counted)), counted).errors == (
-        f"{tmp_path}: fewer than two classes in these masks; {hint}",
+        alone.format("'0'", hint("rest", "thing")),
     )
-    assert checked_masks(images.with_classes("ab"), counted).warnings == (f"classes that never occur: b; {hint}",)
+    named = images.with_classes("ab")
+    assert checked_masks(named, counted).errors == (alone.format("'a'", hint("a", "b")),)
+    to_evaluate = checked_masks(named, counted, training=False)
+    assert (to_evaluate.errors, to_evaluate.warnings) == ((), (f"classes that never occur: b; {hint('a', 'b')}",))
     coloured = one(tmp_path, [[0, 255], [255, 0]], 2, MaskCoding(colours=((0, 0, 0), (255, 255, 255))))
     assert tally(coloured, [0]).pixels == {0: 2, 1: 2}
 

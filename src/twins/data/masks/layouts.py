@@ -10,17 +10,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ...class_names import Colour, read_names_and_colours
 from ...errors import TwinsError
 from ...recipes import SegmentRecipe
-from ..annotation_errors import FEW, a_few
-from ..file_walk import left_out_beside, walk_files
+from ..file_walk import left_out_beside
 from ..folders import TRAIN_FOLDERS, VAL_FOLDERS
-from ..image_suffixes import IMAGE_SUFFIXES
 from ..images import read_as
 from ..split import split_parts
 from ..synthetic_scenes import write_masked_scenes
-from .dataset import MOST_CLASSES, MaskCoding, MaskedImages
+from .class_table import ClassTable, find_class_table
+from .dataset import MaskedImages
+from .decoding import MaskCoding
+from .pairing import are_side_by_side, pair_up
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "leftImg8bit", "JPEGImages")
 PART_FOLDERS = (TRAIN_FOLDERS, VAL_FOLDERS)
@@ -42,21 +42,48 @@ def read_mask_folders(recipe: SegmentRecipe) -> tuple[MaskedImages | None, Maske
     """(training, validation) images with masks under `recipe.data`; either is None where its folders are not there.
 
     Folders without parts are training images. An image and a mask belong together when their paths are the same
-    below these folders but for the suffixes. What has no other half is left out and named in `warnings`. Raises
+    below these folders but for what ends them; both may lie in one folder. What has no other half is left out and named
+    in `warnings`; `notes` say which file the names of the classes come from. Raises
     TwinsError, naming folder or file, for folders that are missing or hold no pair, and for a bad file of class names.
     """
     root = Path(recipe.data)
     if not root.is_dir():
         raise TwinsError(f"{root}: {'is not a folder' if root.exists() else 'no such folder'}; {LAYOUT}")
-    classes, colours = _class_names(recipe, root)
-    if colours and recipe.reduce_zero_label:
+    table = find_class_table(root, recipe.classes_file)
+    coding = _coding(recipe, table)
+    notes = (f"{len(table.names)} classes by {table.source}",) if table.source else ()
+    train, val = (_open(folders, recipe, table.names, coding, notes) if folders else None for folders in _folders(root))
+    return train, val
+
+
+def _open(
+    folders: Folders, recipe: SegmentRecipe, classes: tuple[str, ...], coding: MaskCoding, notes: tuple[str, ...]
+) -> MaskedImages:
+    pairs = pair_up(*folders, recipe)
+    return MaskedImages(pairs.images, pairs.masks, classes, coding, pairs.warnings, (*notes, *pairs.notes))
+
+
+def _coding(recipe: SegmentRecipe, table: ClassTable) -> MaskCoding:
+    """How masks are read by this recipe and these classes. Raises TwinsError for settings that exclude one another."""
+    if table.colours and recipe.reduce_zero_label:
         raise TwinsError(
             "--reduce-zero-label is for masks of numbers, but the classes have colours; to leave a colour out pass its "
             "index from 0 as --ignore-index"
         )
-    coding = MaskCoding(recipe.reduce_zero_label, recipe.ignore_index, colours)
-    train, val = (_pair_up(folders, recipe, classes, coding) if folders else None for folders in _folders(root))
-    return train, val
+    if recipe.mask_threshold is not None and (recipe.reduce_zero_label or len(table.names) not in (0, 2)):
+        other = "--reduce-zero-label" if recipe.reduce_zero_label else f"{table.source} with {len(table.names)} classes"
+        raise TwinsError(f"--mask-threshold makes two classes of grey levels: it does not go with {other}")
+    if recipe.nearest_colour and not table.colours:
+        raise TwinsError("--nearest-colour needs colours: write a line `name,R,G,B` for each class into classes.txt")
+    return MaskCoding(
+        recipe.reduce_zero_label,
+        recipe.ignore_index,
+        table.colours,
+        table.values,
+        recipe.mask_threshold,
+        recipe.nearest_colour,
+        table.ignored_colours,
+    )
 
 
 def _folders(root: Path) -> tuple[Folders | None, Folders | None]:
@@ -77,6 +104,8 @@ def _both_kinds(folder: Path) -> Folders:
     images, masks = _child(folder, IMAGE_FOLDERS), _child(folder, MASK_FOLDERS)
     if images and masks:
         return images, masks
+    if not masks and are_side_by_side(images or folder):
+        return images or folder, images or folder
     kind, names = ("masks", MASK_FOLDERS) if images else ("images", IMAGE_FOLDERS)
     raise TwinsError(f"{folder}: no folder of {kind} there ({', '.join(names)}); {LAYOUT}")
 
@@ -95,79 +124,6 @@ def _child(folder: Path, names: Sequence[str]) -> Path | None:
     """The folder inside that has the first of these names, in whatever case."""
     folders = {child.name.lower(): child for child in sorted(folder.iterdir()) if child.is_dir()}
     return next((folders[name.lower()] for name in names if name.lower() in folders), None)
-
-
-def _pair_up(folders: Folders, recipe: SegmentRecipe, classes: tuple[str, ...], coding: MaskCoding) -> MaskedImages:
-    image_folder, mask_folder = folders
-    img_suffixes = IMAGE_SUFFIXES if recipe.img_suffix is None else (recipe.img_suffix,)
-    images = _files_by_stem(image_folder, img_suffixes, "--img-suffix")
-    masks = _files_by_stem(mask_folder, (recipe.mask_suffix,), "--mask-suffix")
-    both = sorted(images.keys() & masks.keys())
-    if not both:
-        raise TwinsError(_why_no_pair(image_folder, mask_folder, recipe))
-    without_mask = [images[stem] for stem in sorted(images.keys() - masks.keys())]
-    without_image = [masks[stem] for stem in sorted(masks.keys() - images.keys())]
-    return MaskedImages(
-        [image_folder / images[stem] for stem in both],
-        [mask_folder / masks[stem] for stem in both],
-        classes,
-        coding,
-        _counted(without_mask, image_folder, "image", "a mask")
-        + _counted(without_image, mask_folder, "mask", "an image"),
-    )
-
-
-def _files_by_stem(folder: Path, suffixes: tuple[str, ...], flag: str) -> dict[str, str]:
-    """Paths below the folder, by what they are without the suffix."""
-    found: dict[str, str] = {}
-    for file in _files(folder):
-        suffix = next((s for s in suffixes if file.lower().endswith(s.lower())), None)
-        if suffix is None:
-            continue
-        stem = file[: -len(suffix)]
-        if stem in found:
-            raise TwinsError(f"{folder}: {found[stem]} and {file} differ by suffix alone; say by {flag} which to take")
-        found[stem] = file
-    return found
-
-
-def _files(folder: Path) -> list[str]:
-    """All files below, sorted; not the hidden ones, of which some systems leave one for each image."""
-    return sorted(path.relative_to(folder).as_posix() for path in walk_files(folder).files)
-
-
-def _why_no_pair(images: Path, masks: Path, recipe: SegmentRecipe) -> str:
-    image_files, mask_files = _files(images), _files(masks)
-    if mask_files and all(file.lower().endswith((".jpg", ".jpeg")) for file in mask_files):
-        return (
-            f"{masks}: all masks are JPEG files ({mask_files[0]}); its compression invents values between the classes: "
-            f"save masks as PNG files"
-        )
-    here, there = (f"as {files[0]}" if files else "it is empty" for files in (image_files, mask_files))
-    return (
-        f"{images}: no image ({here}) has a mask in {masks} ({there}); names must be the same before "
-        f"--img-suffix ({recipe.img_suffix or 'any image'}) and --mask-suffix ({recipe.mask_suffix})"
-    )
-
-
-def _counted(files: list[str], folder: Path, kind: str, other: str) -> tuple[str, ...]:
-    if not files:
-        return ()
-    kinds = kind if len(files) == 1 else f"{kind}s"
-    return (f"{len(files)} {kinds} without {other} in {folder}: {a_few(files[:FEW], len(files))}",)
-
-
-def _class_names(recipe: SegmentRecipe, root: Path) -> tuple[tuple[str, ...], tuple[Colour, ...]]:
-    """Names and colours of the classes, each empty where no file has them."""
-    usual = (root / "classes.txt", root / "objectInfo150.txt")
-    named = Path(recipe.classes_file) if recipe.classes_file is not None else None
-    path = named or next((path for path in usual if path.is_file()), None)
-    if path is None:
-        return (), ()
-    names, colours = read_names_and_colours(path)
-    if not 2 <= len(names) <= MOST_CLASSES:
-        raise TwinsError(f"{path}: {len(names)} lines with names of classes; expected 2 to {MOST_CLASSES}")
-    return names, colours
 
 
 def open_masked(recipe: SegmentRecipe, evaluation_only: bool = False) -> tuple[MaskedImages | None, MaskedImages]:

@@ -22,7 +22,7 @@ from ...errors import TwinsError
 from ...preprocessing import SegmentPreprocessing, Size, fitted_size
 from ...recipes import SegmentRecipe, two_positive
 from ..images import size_of, width_x_height
-from .dataset import IGNORED
+from .decoding import IGNORED
 
 RETRIES = 10
 
