@@ -133,6 +133,7 @@ def test_any_window(tiles: str, window: int) -> None:
     assert_tiles_agree(model, torch.randn(2, 3, 57, 33), tiles)
 
 
+@pytest.mark.usefixtures("more_threads_than_cpus")
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_any_batch_on_any_number_of_threads(tiles: str, batch: int, threads: int) -> None:

@@ -91,6 +91,7 @@ def test_backbones_return_the_wanted_maps(stage_norms: bool, out_indices: tuple[
 
 
 @needs_engine
+@pytest.mark.usefixtures("more_threads_than_cpus")
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("batch", [1, 2, 3, 5, 16, 64])
 def test_any_batch_on_any_number_of_threads(batch: int, threads: int) -> None:

@@ -32,6 +32,7 @@ def threads() -> Any:
     torch.set_num_threads(before)
 
 
+@pytest.mark.usefixtures("more_threads_than_cpus")
 def test_more_threads_from_call_to_call(threads: Any) -> None:
     """Helpers that join late must not take part in rounds that were over before."""
     model, images = small(), torch.randn(2, 3, 64, 72)

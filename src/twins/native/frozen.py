@@ -15,6 +15,7 @@ from ..errors import TwinsError, nearest
 from ..heads.base import DenseModel
 from ..model import PATCH_SIZES, Twins, TwinsBackbone
 from . import library
+from .cpus import usable_threads
 from .packing import DTYPES, pack
 from .support import unsupported
 
@@ -41,8 +42,10 @@ def freeze(model: nn.Module, dtype: str = "fp32", release: bool = False) -> nn.M
     The result is called as the model is: float32 images (B, in_chans, H, W) on the CPU, of any batch and size, give
     float32 logits (B, num_classes), pooled features (B, num_features) of a classifier without classes, or a backbone's
     list of channels-last maps (B, C_s, H_s, W_s). It raises ValueError for images of another shape, dtype or device,
-    and uses `torch.get_num_threads()` threads. `torch.compile` and `torch.export` accept it, and its `state_dict` holds
-    its weights.
+    and uses `torch.get_num_threads()` threads, but no more than the process has CPUs by its affinity and its
+    container's quota, and says so once. Numbers below 1.2e-38 in magnitude count as 0. An image with NaN or infinity
+    has outputs with NaN in every dtype. `torch.compile` and `torch.export` accept the result, and its `state_dict`
+    holds its weights.
 
     Where the engine is not there or cannot take the network, PyTorch computes it in float32, and why is logged once;
     `backend` says which it was.
@@ -127,8 +130,17 @@ def _frozen(images: Tensor, packed: Tensor, stages: Sequence[int], widths: Seque
     """Logits (B, widths[0]) if there are no `stages`; else a channels-last (B, widths[i], H_s, W_s) map for each."""
     outputs = _empty_outputs(images, packed, stages, widths)
     if images.numel():
-        library.forward(images.contiguous(), packed, outputs, torch.get_num_threads())
+        library.forward(images.contiguous(), packed, outputs, _threads())
     return outputs
+
+
+def _threads() -> int:
+    """As many as PyTorch would use, but no more than there are CPUs for; fewer is said once."""
+    wanted = torch.get_num_threads()
+    usable, reason = usable_threads(wanted)
+    if usable < wanted:
+        _say_once(f"freeze: {usable} of {wanted} threads are used, since {reason}")
+    return usable
 
 
 @_frozen.register_fake

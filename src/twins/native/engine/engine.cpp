@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "denormals.h"
 #include "instruction_sets.h"
 #include "memory.h"
 #include "reader.h"
@@ -64,6 +65,7 @@ std::vector<int64_t> sizes_of_outputs(const Network& network, int height, int wi
 
 // A group of images a core while there are groups enough for all; what remains is shared by all cores.
 void forward(const Call& call, int threads) {
+  const DenormalsAreZero in_this_thread;  // the caller's own arithmetic stays as it was; helpers have theirs for good
   Team team(threads);
   Lent workspace;
   const Blocking& blocking = call.kernels.blocking;

@@ -52,12 +52,14 @@ template <class D> struct Rows {
   __attribute__((noinline)) void quantise(int row, int columns) const {
     const float* from = exact + row * exact_stride;
     Vec least = {}, most = {};  // zero lies inside, so that it has a byte of its own
+    Vec finite = {};            // 0, or NaN where a value is infinite or NaN, which bytes and comparisons would hide
     for (int c = 0; c < columns; c += LANES) {
       least = min(least, load(from + c));
       most = max(most, load(from + c));
+      finite += load(from + c) * 0.0f;
     }
     const float low = -max_of_lanes(-least), high = max_of_lanes(most);
-    scale[row] = larger((high - low) / D::MOST, 1e-12f);
+    scale[row] = larger((high - low) / D::MOST, 1e-12f) + sum_of_lanes(finite);
     const float per_step = 1 / scale[row];
     zero[row] = round_to_integer(broadcast(-low * per_step))[0];
     for (int c = 0; c < columns; c += LANES) {

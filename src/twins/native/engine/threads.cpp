@@ -1,5 +1,7 @@
 #include "threads.h"
 
+#include "denormals.h"
+
 #include <pthread.h>
 #include <unistd.h>
 
@@ -67,6 +69,7 @@ class Pool {
   }
 
   void help(int worker, unsigned seen) {
+    const DenormalsAreZero in_this_thread;
     for (;; seen++) {
       for (int spin = 0; spin < SPINS && round.load(std::memory_order_acquire) == seen; spin++) relax(spin);
       if (round.load(std::memory_order_acquire) == seen) {
