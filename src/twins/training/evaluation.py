@@ -48,7 +48,7 @@ def evaluate_checkpoint(
     """
     info = read_info(source)
     with init_distributed(recipe.device) as world:
-        task = make_task(recipe.replace(weights=None), _classes_to_meet(info))
+        task = make_task(recipe.replace(weights=None), _classes_to_meet(info, recipe.task))
         _, val = task.datasets(evaluation_only=True)
         if info.classes_named and task.classes == numbered(len(info.classes)):
             task.classes = info.classes  # the data has no names
@@ -185,8 +185,8 @@ def _says_windows(published: str) -> bool:
     return path.suffix == ".json" and "window_padding" in read_json(path)
 
 
-def _classes_to_meet(info: CheckpointInfo) -> tuple[str, ...]:
+def _classes_to_meet(info: CheckpointInfo, task: str) -> tuple[str, ...]:
     """The classes that the data's must be; () where those of the data hold."""
     if info.task == "segment" and not info.ours:
         return numbered(len(info.classes))  # masks tell classes by number, and perhaps not all of them
-    return info.classes if info.classes_named or info.task == "classify" else ()
+    return info.classes if info.classes_named or info.task == task == "classify" else ()
