@@ -46,7 +46,7 @@ class MaskedImages(ImageFiles):
 
     def decode(self, index: int) -> DecodedMask:
         """As `read_mask`, as an array, and of how many pixels the nearest colour decided."""
-        labels, approximated = decode_mask(self.masks[index], self.coding)
+        labels, approximated = decode_mask(self.masks[index], self.coding, self.reading)
         if self.classes:
             self._check_labels(index, labels)
         if self.network_labels:

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from ...class_names import Colour
 from ..annotation_errors import AnnotationError
-from ..images import DECODER_ERRORS, UnreadableImageError
+from ..images import USUAL_READING, ImageReading, opened_image, size_of
 from .grey_levels import advice_on_values
 
 IGNORED = 255  # in every mask that leaves this module: no class
@@ -53,9 +53,9 @@ def read_labels(path: Path, coding: MaskCoding) -> np.ndarray:
     return decode_mask(path, coding).labels
 
 
-def decode_mask(path: Path, coding: MaskCoding) -> DecodedMask:
-    """As `read_labels`, and how much of it is a guess."""
-    image, scale = _open(path)
+def decode_mask(path: Path, coding: MaskCoding, reading: ImageReading = USUAL_READING) -> DecodedMask:
+    """As `read_labels`, and how much of it is a guess; of no more pixels than `reading` allows images."""
+    image, scale = _open(path, reading)
     if image.format in _LOSSY and coding.threshold is None and not coding.nearest_colour:
         raise AnnotationError(
             f"{path}: the mask is a JPEG file",
@@ -68,15 +68,13 @@ def decode_mask(path: Path, coding: MaskCoding) -> DecodedMask:
     return DecodedMask(_by_number(path, _numbers(path, image) // scale, coding))
 
 
-def _open(path: Path) -> tuple[Image.Image, int]:
+def _open(path: Path, reading: ImageReading) -> tuple[Image.Image, int]:
     """The upright image, and the factor by which Pillow spreads grey levels of 2 and 4 bits over a byte's."""
-    try:
-        with Image.open(path) as image:
-            packed = _packed_mode(image)
-            pages = getattr(image, "n_frames", 1)
-            ImageOps.exif_transpose(image, in_place=True)
-    except DECODER_ERRORS as error:
-        raise UnreadableImageError.of(path, error) from error
+    with opened_image(path) as image:
+        reading.check_size(size_of(image))
+        packed = _packed_mode(image)
+        pages = getattr(image, "n_frames", 1)
+        ImageOps.exif_transpose(image, in_place=True)
     if pages > 1:
         raise AnnotationError(f"{path}: {pages} pages in one file", "save each mask as a file of one page")
     return image, {"L;2": 85, "L;4": 17}.get(packed[:3], 1)
