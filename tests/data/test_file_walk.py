@@ -80,7 +80,8 @@ def test_masks_and_yolo_name_what_is_left_out(tmp_path: Path, task: str) -> None
     (tmp_path / "images" / "5.heic").touch()
     recipe = (SegmentRecipe if task == "segment" else DetectRecipe)(data=str(tmp_path))
     train, val = open_masked(recipe) if isinstance(recipe, SegmentRecipe) else open_boxed(recipe)
-    (line,) = val.warnings
+    split, line = val.warnings
+    assert "no validation images named; 1 of 4 images are set aside" in split
     assert line.startswith(f"left out of {tmp_path}/images, not read as images: 1 .heic")
     assert train.warnings == ()
 

@@ -181,7 +181,7 @@ def test_every_flag_is_one_of_train() -> None:
     for task in TASKS:
         fields = [f for f in dataclasses.fields(recipe_class(task)) if f.metadata]
         assert all("train" in f.metadata["commands"] for f in fields)
-        assert [f.name for f in dataclasses.fields(recipe_class(task)) if not f.metadata] == ["task"]
+        assert [f.name for f in dataclasses.fields(recipe_class(task)) if not f.metadata] == ["task", "part", "split"]
 
 
 def test_the_score_that_prediction_shows() -> None:

@@ -625,7 +625,8 @@ def test_what_is_unpaired_is_warned_of_once(tiny_segment_recipe: SegmentRecipe) 
     task.datasets()
     assert len([note for note in task.notes if "without a mask" in note]) == 1
     assert len([note for note in task.notes if note.startswith("3 classes by ")]) == 1
-    assert len(task.notes) == 2
+    assert len([note for note in task.notes if "3 of 11 images are set aside for validation" in note]) == 1
+    assert len(task.notes) == 3
 
 
 def test_frozen_stages_stay_as_they_are(tiny_segment_recipe: SegmentRecipe) -> None:

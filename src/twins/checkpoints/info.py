@@ -64,6 +64,7 @@ class CheckpointInfo:
     preprocessing: Preprocessing | None  # None exactly where `task` is
     recipe: Mapping[str, Any] | None  # the fields of the recipe of its run; None for weights of others
     has_ema: bool  # whether a moving average of the weights is there, which is then what evaluation takes
+    split: Mapping[str, Any] | None = None  # which images its run set aside for validation, if the data names none
 
     @property
     def window_padding(self) -> str:
@@ -156,6 +157,7 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
         preprocessing=_preprocessing_of(facts, source),
         recipe=facts.get("recipe"),
         has_ema=bool(state_dict_of(checkpoint, ema=True)),
+        split=facts.get("split"),
     )
 
 

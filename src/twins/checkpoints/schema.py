@@ -72,6 +72,11 @@ def _is_optimizer_state(value: Any) -> bool:
     )
 
 
+def _is_split(value: Any) -> bool:
+    names_alone = isinstance(value, Mapping) and _list_of(str, "names").fits(value.get("val"))
+    return names_alone and (value.get("images", "") is None or _whole_number(0).fits(value.get("images")))
+
+
 _FIELDS_OF_META = {
     "task": _one_of(*TASKS),
     "name": _one_of(*VARIANTS),
@@ -82,6 +87,7 @@ _FIELDS_OF_META = {
     "category_ids": _list_of(int, "whole numbers"),
     "preprocessing": _table(),
     "recipe": _table(),
+    "split": _Field("the names of validation images, `val`, and a count of all `images`", _is_split),
 }
 
 _COUNTS = {"num_classes": _whole_number(0), "in_chans": _whole_number(1)}  # among the keywords of a network

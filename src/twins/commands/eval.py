@@ -1,4 +1,4 @@
-"""`twins eval`: the metrics of a checkpoint on validation images."""
+"""`twins eval`: the metrics of a checkpoint on validation or test images."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def add_parser(commands: Any, recipe: Recipe) -> argparse.ArgumentParser:
     parser.add_argument("--weights", required=True, metavar="CHECKPOINT", help="a checkpoint, of any dialect")
     parser.add_argument("--recipe", metavar="NAME|FILE", help="the published run that weights of others are from; the "
                         "recipe `pictures` of the task if not given")  # fmt: skip
+    parser.add_argument("--part", choices=("val", "train", "test"), default="val",
+                        help="the images to measure (default: %(default)s)")  # fmt: skip
     parser.add_argument("--ema", action=argparse.BooleanOptionalAction,
                         help="take the moving average of the weights (default: where there is one)")  # fmt: skip
     if recipe.task == "classify":  # data of masks has a flag of this name, for the names of its own
@@ -41,5 +43,5 @@ def run(args: argparse.Namespace) -> int:
     names = read_names(Path(args.names_of_classes)) if args.names_of_classes else None
     checkpoint = args.checkpoint.with_classes(names)
     recipe = recipe_of_checkpoint(checkpoint, args.task, args.changes, args.recipe)
-    evaluate_checkpoint(recipe, checkpoint, ema=args.ema)
+    evaluate_checkpoint(recipe.replace(part=args.part), checkpoint, ema=args.ema)
     return 0

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, NamedTuple, TypeVar
+from typing import ClassVar, NamedTuple, Self, TypeVar
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
@@ -17,6 +17,7 @@ from ..errors import TwinsError
 from ..preprocessing import Size
 from ..recipes import Recipe
 from ..recipes.base import BIT_DEPTH, MAX_MEGAPIXELS
+from .data_part import DataPart
 from .image_suffixes import HEIF_SUFFIXES
 from .image_suffixes import IMAGE_SUFFIXES as IMAGE_SUFFIXES  # the name that it has always had
 from .pixel_values import as_bytes, is_deep, unusual_pixels
@@ -167,7 +168,7 @@ def any_number_of_pixels() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class ImageFiles:
+class ImageFiles(DataPart):
     """N image files; what is known of each stands in a subclass."""
 
     images: Sequence[Path]
@@ -183,6 +184,10 @@ class ImageFiles:
     def name(self, index: int) -> str:
         """The image's file, for messages."""
         return str(self.images[index])
+
+    def subset(self, indices: Sequence[int]) -> Self:
+        """The images at these indices, in this order."""
+        return replace(self, images=[self.images[i] for i in indices])
 
     def open(self, index: int, channels: int) -> Image.Image:
         """The upright image of 1 or 3 channels. Raises UnreadableImageError."""

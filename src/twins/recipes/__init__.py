@@ -12,6 +12,7 @@ from .classify import CLASSIFY, ClassifyRecipe
 from .detect import DETECT, DETECT_ALIASES, DetectRecipe
 from .fields import fields_of
 from .segment import SEGMENT, SEGMENT_ALIASES, SegmentRecipe
+from .split import Split
 from .values import folder_name
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "DetectRecipe",
     "Recipe",
     "SegmentRecipe",
+    "Split",
     "fields_of",
     "find_recipe",
     "list_recipes",

@@ -24,10 +24,12 @@ from .fields import (
     TRAIN_EVAL_DATA_PREDICT,
     flag,
 )
+from .split import Split
 from .values import check_betas, check_device_name, check_path, check_run_name, check_value, hints_of
 
 # The small Twins-SVT that learns the embedded sets on a CPU.
 SMALL_SVT = {"embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8), "depths": (2, 2, 4, 2)}
+_OF_ONE_USE = ("part", "split")  # fields that are not kept with a run
 
 BIT_DEPTH = 16  # of grey images that use all of their range
 MAX_MEGAPIXELS = 179.0  # from which on Pillow, left alone, takes an image for an attack
@@ -41,6 +43,8 @@ class Recipe:
     """
 
     task: str = "classify"
+    part: str = "val"  # the images that an evaluation measures: "train", "val" or "test"
+    split: Split | None = dataclasses.field(default=None, repr=False)  # of the run that goes on or is evaluated
 
     name: str | None = flag(
         None, "name of the run's folder; none: the recipe's, or else the network's", group="run", check=check_run_name,
@@ -226,8 +230,12 @@ class Recipe:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as recipe.json and checkpoints hold them; `from_dict` reads them back."""
-        return dataclasses.asdict(self)
+        """Plain values, as recipe.json and checkpoints hold them; `from_dict` reads them back.
+
+        Which part is evaluated, and the split, are none of them: checkpoints keep the split beside the recipe.
+        """
+        kept = dataclasses.replace(self, split=None)  # its names may be many, and would be copied
+        return {name: value for name, value in dataclasses.asdict(kept).items() if name not in _OF_ONE_USE}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: str) -> Self:
@@ -235,7 +243,7 @@ class Recipe:
 
         Raises TwinsError for a field that is not there, and for a value that it does not take.
         """
-        known = [f.name for f in dataclasses.fields(cls)]
+        known = [f.name for f in dataclasses.fields(cls) if f.name not in _OF_ONE_USE]
         for key in values:
             if key not in known:
                 raise TwinsError(f"{source}: unknown field {shortened(key)}{nearest(str(key), known)}")

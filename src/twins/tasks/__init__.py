@@ -21,11 +21,13 @@ class Task(Protocol):
     columns: tuple[tuple[str, str, int], ...]  # metrics on the console: name, title, digits; after `datasets`
     plots: tuple[str, ...]  # files that `draw` and `draw_batch` leave in the run's folder
     notes: list[str]  # about the data, to be shown before anything else happens; after `datasets`
+    part: str  # of the data that is measured: "train", "val", "test", or "" for all; after `datasets`
 
     def datasets(self, evaluation_only: bool = False) -> tuple[ImageDataset | None, ImageDataset]:
         """(training, validation); called first, since everything else depends on the classes found there.
 
-        Without training images where they are for an evaluation only. Raises TwinsError for data that cannot be used.
+        For an evaluation only, the second are those of the recipe's `part`, and there may be no training images. Raises
+        TwinsError for data that cannot be used.
         """
 
     def build(self) -> Any:

@@ -22,9 +22,11 @@ from ..data.classify.layouts import open_labelled
 from ..data.classify.network_classes import labelled_for_network
 from ..data.classify.partial_jpeg import OpenedImages
 from ..data.classify.transforms import SMALL, ImageOnly, eval_transform, train_transform
+from ..data.folders import images_in_words
 from ..data.loading import Batch, ImageDataset
 from ..data.randomness import keyed_randomness
 from ..data.sampling import evenly
+from ..data.split import in_both_parts
 from ..distributed.collectives import all_gather_object
 from ..errors import TwinsError
 from ..metrics.classification import ClassificationMetrics
@@ -34,7 +36,7 @@ from ..optional_dependencies import need
 from ..plots.confusion import draw_commonest_confusions, draw_confusion
 from ..plots.image_grid import draw_image_grid
 from ..plots.lettering import shortened
-from ..recipes import ClassifyRecipe, one_number_a_class
+from ..recipes import ClassifyRecipe, Split, one_number_a_class
 from ..zoo import create_model, model_name
 
 
@@ -61,6 +63,8 @@ class Classification:
         self.class_weights: Tensor | None = None
         self.predictions: list[Prediction] = []
         self.notes: list[str] = []
+        self.part = ""
+        self.split: Split | None = None
 
     def datasets(self, evaluation_only: bool = False) -> tuple[ImageDataset | None, ImageDataset]:
         """(training, validation) tensors; also settles the classes, unless they were given, and their weights.
@@ -71,10 +75,13 @@ class Classification:
         if self.classes:
             val = labelled_for_network(val, self.classes, self.recipe.data)
         self.classes = val.classes
+        self.part, self.split = val.part, val.split
         if len(self.classes) < 6:  # else Acc@5 is 100, or nearly
             self.columns = tuple(column for column in Classification.columns if column[0] != "acc5")
         parts = [val] if train is None or evaluation_only else [train, val]
         self.notes += dict.fromkeys(warning for part in parts for warning in part.warnings)  # both may be of one folder
+        if train is not None and not evaluation_only and not val.in_memory:
+            self.notes += in_both_parts(train, val)
         if train is not None and not evaluation_only:
             self.class_weights = _class_weights(self.recipe.class_weights, train)
         if self._turbo(val):
@@ -184,7 +191,7 @@ class Classification:
             self.preprocessing.denormalise(images),
             [self._title(p) for p in shown],
             folder / "predictions.png",
-            "validation images: mistakes first, most confident first",
+            f"{images_in_words(self.part)}: mistakes first, most confident first",
             wrong=[p.label != p.truth for p in shown],
         )
         count, right_count = self.metrics.per_class
@@ -220,6 +227,7 @@ class Classification:
             },
             "classes": list(self.classes),
             "preprocessing": self.preprocessing.to_dict(),
+            **({} if self.split is None else {"split": self.split.to_dict()}),
         }
 
     def _tensors(self, images: LabelledImages, training: bool) -> ImageDataset:

@@ -12,20 +12,23 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
+from ..data.boxes.dataset import BoxedImages
 from ..data.check_results import TRAINING, VALIDATION, CheckedPart, part_warnings, raise_first_error
-from ..data.loading import AnnotatedImages, Batch, ImageDataset
+from ..data.folders import images_in_words
+from ..data.loading import Batch, ImageDataset
+from ..data.masks.dataset import MaskedImages
 from ..data.sampling import evenly
 from ..distributed.collectives import all_gather_object
 from ..metrics.detection import DetectionMetrics
 from ..metrics.per_class_table import write_per_class
 from ..metrics.segmentation import SegmentationMetrics
 from ..plots.class_bars import draw_class_bars
-from ..recipes import DetectRecipe, SegmentRecipe
+from ..recipes import DetectRecipe, SegmentRecipe, Split
 from ..zoo import model_name
 
 SHOWN = 8  # images in a plot; of the validation images always the same ones
 
-Images = TypeVar("Images", bound=AnnotatedImages)
+Images = TypeVar("Images", MaskedImages, BoxedImages)
 Prediction = TypeVar("Prediction")  # of one image: a mask of classes, or the objects in it
 Row = TypeVar("Row")  # of a plot: an image with its annotation, and perhaps with the prediction beside it
 
@@ -47,6 +50,8 @@ class DensePrediction(ABC, Generic[Images, Prediction, Row]):
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.classes = classes
         self.notes: list[str] = []
+        self.part = ""
+        self.split: Split | None = None
         self.training: ImageDataset | None = None
         self.predictions: dict[int, Prediction] = {}  # of the validation images that are shown, by index
 
@@ -56,9 +61,10 @@ class DensePrediction(ABC, Generic[Images, Prediction, Row]):
         Raises TwinsError for data that cannot be used.
         """
         parts = self.open_parts(evaluation_only)
+        self.part, self.split = parts[VALIDATION].part, parts[VALIDATION].split
         checked = self.check(parts) if self.recipe.check else {}
         raise_first_error(checked)
-        self.notes += part_warnings(checked)
+        self.notes += part_warnings(checked) if checked else _warnings_of(parts)
         self.settle(parts, checked, evaluation_only)
         tensors = {part: self.tensors(images, training=part == TRAINING) for part, images in parts.items()}
         self.training, self.val = tensors.get(TRAINING), tensors[VALIDATION]
@@ -102,7 +108,8 @@ class DensePrediction(ABC, Generic[Images, Prediction, Row]):
         """Of the last evaluation: predictions beside the truth, and the metrics of each class as bars and a table."""
         rows = [self.compared(index, prediction) for index, prediction in sorted(self.predictions.items())]
         if rows:
-            self.draw_rows(rows, self.classes, folder / self.plots[0], self.predictions_headline)
+            headline = f"{images_in_words(self.part)}: {self.predictions_headline}"
+            self.draw_rows(rows, self.classes, folder / self.plots[0], headline)
         columns = self.class_columns()
         mean = dict(self.metrics.compute())[self.best_metric]
         digits = {name: digits for name, _, digits in self.columns}[self.best_metric]
@@ -119,6 +126,7 @@ class DensePrediction(ABC, Generic[Images, Prediction, Row]):
             "create_model": self.network_settings(),
             "classes": list(self.classes),
             "preprocessing": self.recipe.preprocessing().to_dict(),
+            **({} if self.split is None else {"split": self.split.to_dict()}),
         }
 
     def network_settings(self) -> dict[str, Any]:
@@ -176,6 +184,11 @@ class DensePrediction(ABC, Generic[Images, Prediction, Row]):
     @abstractmethod
     def class_columns(self) -> dict[str, Tensor]:
         """Of the last evaluation, (classes,) each: how often a class is annotated, and its metrics in per cent."""
+
+
+def _warnings_of(parts: Mapping[str, MaskedImages] | Mapping[str, BoxedImages]) -> list[str]:
+    """What is known without a check of what was left out."""
+    return [f"{part}: {warning}" for part, images in parts.items() for warning in images.warnings]
 
 
 def by_part(train: Images | None, val: Images, evaluation_only: bool) -> dict[str, Images]:

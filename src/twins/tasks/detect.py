@@ -35,7 +35,7 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
     best_metric = "ap"
     columns: tuple[tuple[str, str, int], ...] = (("ap", "AP", 1), ("ap50", "AP50", 1))
     plots: tuple[str, ...] = ("detections.png", "ap.png", "train_batch.png")
-    predictions_headline = f"validation images: truth, and detections with a score of {SURE} or more"
+    predictions_headline = f"truth, and detections with a score of {SURE} or more"
     class_metric = "AP"
     class_colours = staticmethod(object_colours)
     draw_rows = staticmethod(draw_boxes)

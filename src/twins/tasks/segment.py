@@ -33,7 +33,7 @@ class Segmentation(DensePrediction[MaskedImages, Tensor, Masked]):
     best_metric = "miou"
     columns: tuple[tuple[str, str, int], ...] = (("miou", "mIoU", 2), ("macc", "mAcc", 2), ("aacc", "aAcc", 2))
     plots: tuple[str, ...] = ("predictions.png", "iou.png", "train_batch.png")
-    predictions_headline = "validation images: image, truth and prediction"
+    predictions_headline = "image, truth and prediction"
     class_metric = "IoU"
     class_colours = staticmethod(class_colours)
     draw_rows = staticmethod(draw_masks)

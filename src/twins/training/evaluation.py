@@ -10,6 +10,7 @@ from typing import Any
 from ..checkpoints.info import CheckpointInfo, read_info
 from ..checkpoints.load import load_whole
 from ..class_names import numbered
+from ..data.folders import images_in_words
 from ..data.loading import UnreadableImages
 from ..distributed.collectives import from_main
 from ..distributed.world import init_distributed
@@ -19,6 +20,7 @@ from ..recipes import Recipe, find_recipe, stored_recipe
 from ..recipes.base import read_json
 from ..recipes.values import folder_name
 from ..tasks import Task, make_task
+from .remembered_split import known_split
 from .run_folder import RunFolder, new_run_folder
 from .validation import validate
 
@@ -67,18 +69,18 @@ def evaluate_checkpoint(
                 if not info.ours:
                     epsilon = recipe.model_kwargs.get("norm_eps", 1e-6)
                     task.notes.append(info.conventions(recipe.window_padding, epsilon))
-                write_evaluation(run, task, metrics, left_out)
+                write_evaluation(run, task, metrics, left_out, recipe.data)
         elif world.is_main:
             announce(task, metrics)
     return metrics
 
 
-def write_evaluation(run: RunFolder, task: Task, metrics: dict[str, float], left_out: list[str]) -> None:
-    """Print the metrics, and put them and their images into the run's folder."""
+def write_evaluation(run: RunFolder, task: Task, metrics: dict[str, float], left_out: list[str], data: str) -> None:
+    """Print the metrics and what part of the data they are of, and put them and their images into the run's folder."""
     shown = "  ".join(f"{title} {metrics[name]:.{digits}f}" for name, title, digits in task.columns)
     for note in task.notes:
         run.say(note)
-    run.say(f"{shown}  on {metrics['images']:.0f} images")
+    run.say(f"{shown}  on {metrics['images']:.0f} {images_in_words(task.part)} of {data}")
     if left_out:
         run.say(f"left out {len(left_out)} unreadable images: {', '.join(left_out[:3])}")
     run.write_json("metrics.json", metrics)
@@ -145,11 +147,16 @@ def with_conventions(recipe: Recipe, info: CheckpointInfo) -> Recipe:
 
 
 def _recipe_of_its_run(info: CheckpointInfo, own: Recipe, changes: dict[str, Any]) -> Recipe:
-    if changes.get("data", own.data) != own.data:
+    if not _is_same_data(changes.get("data", own.data), own.data):
         changes = {"val_split": 0.0, **changes}
     if info.head == "mask_rcnn" and not info.create_model.get("masks", True):  # it learnt from data without masks
         own = own.replace(model_kwargs=own.model_kwargs | {"masks": False})
-    return own.replace(**changes)
+    return own.replace(split=known_split(info), **changes)
+
+
+def _is_same_data(one: str, other: str) -> bool:
+    """Whether two spellings mean the same folder or file."""
+    return one == other or ("digits" not in (one, other) and Path(one).resolve() == Path(other).resolve())
 
 
 def _fields_of_network(info: CheckpointInfo) -> dict[str, Any]:

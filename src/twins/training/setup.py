@@ -24,6 +24,7 @@ from ..recipes import Recipe
 from ..tasks import Task, make_task
 from . import optim
 from .mixed_precision import amp_dtype
+from .remembered_split import known_split
 from .rest_of_epoch import RestOfEpoch
 from .resumption import describe_resumption
 from .run_folder import RunFolder, new_run_folder, provenance
@@ -59,7 +60,7 @@ def set_up(
     """Data, network, optimiser, schedule and folder, fresh or as a checkpoint left them. `fit` says what it raises."""
     info = None if resume is None else read_training_checkpoint(resume)
 
-    task = make_task(recipe)
+    task = make_task(recipe if info is None else recipe.replace(split=known_split(info)))
     training, val = task.datasets()
     assert training is not None
     if info is not None and info.classes_named:

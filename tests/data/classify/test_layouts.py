@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.image_files import write_image
 from helpers.tiny import make_images
 from twins.data.classify.dataset import LabelledImages
 from twins.data.classify.folder import read_folder
@@ -253,3 +254,92 @@ def _file(path: Path) -> Path:
 def _folder(path: Path) -> Path:
     path.mkdir(parents=True)
     return path
+
+
+# Parts of the data
+
+PARTED = {  # the folders, with images in each; those of training and of validation, and of a test
+    "capitals": ("Training/a Training/b Val/a Val/b Testing/a Testing/b", "Training", "Val", "Testing"),
+    "sets": ("training_set/a training_set/b test_set/a test_set/b", "training_set", None, "test_set"),
+    "train alone": ("train/a train/b", "train", None, None),
+    "no training": ("TEST/a TEST/b valid/a valid/b", None, "valid", "TEST"),
+    "a class called train": ("bus train car", "", None, None),
+    "a class called test": ("exam test quiz", "", None, None),
+    "a class that mentions training": ("training_shoes boots", "", None, None),
+}
+
+
+@pytest.mark.parametrize("case", PARTED)
+def test_parts_are_told_by_their_names(tmp_path: Path, case: str) -> None:
+    folders, *parts = PARTED[case]
+    for folder in folders.split():
+        write_image(tmp_path / folder / "x.png")
+    (train, val), roots = read_folder(tmp_path), [None if part is None else tmp_path / part for part in parts]
+    read = [train, val]
+    if parts[2] is None:
+        with pytest.raises(TwinsError, match="no test images there"):
+            read_folder(tmp_path, "test")
+    else:
+        read.append(read_folder(tmp_path, "test")[1])
+    assert [images and Path(images.name(0)).parents[1] for images in read] == roots[: len(read)]
+    assert train is None or len(train) == len(train.classes)
+
+
+NO_CLASSES = {
+    "parts of images": (
+        "test valid",
+        r"test/, valid/ look like parts of the data, not classes; call them train/, val/",
+    ),
+    "in capitals": ("Training Testing", "Testing/, Training/ look like parts of the data"),
+    "with something else": ("train test notes", "test/, train/ look like parts of the data"),
+    "under other names": ("seg_train/a seg_train/b seg_test/a seg_test/b seg_pred/x", "seg_test/, seg_train/ look"),
+    "one level up": (
+        "flowers/train/a flowers/val/a other",
+        r"flowers: holds train/, val/, which .*: pass it as --data",
+    ),
+    "inside the classes": ("a/train a/test b/train b/test", r"a: holds train/, test/, which look like parts"),
+}
+
+
+@pytest.mark.parametrize("case", NO_CLASSES)
+def test_parts_do_not_pass_for_classes(tmp_path: Path, case: str) -> None:
+    folders, message = NO_CLASSES[case]
+    for folder in folders.split():
+        write_image(tmp_path / folder / "x.png")
+    with pytest.raises(TwinsError, match=message):
+        read_folder(tmp_path)
+
+
+def test_folders_beside_the_parts_are_told(tmp_path: Path) -> None:
+    for folder in ("train/a", "train/b", "val/a", "valid/a", "extra/a", "Test/a", ".cache/a"):
+        write_image(tmp_path / folder / "x.png")
+    train, val = read_folder(tmp_path)
+    assert train is not None
+    assert val is not None
+    assert train.warnings == (
+        f"{tmp_path}: not read, as none of train/, val/ and test/: valid/, extra/",
+        f"{tmp_path}: test images are left for eval --part test",
+    )
+    assert (val.warnings, Path(val.name(0)).parents[1].name) == ((), "val")
+
+
+def test_lists_of_a_test_part(tmp_path: Path) -> None:
+    (tmp_path / "meta").mkdir()
+    for part, label in (("Train", 0), ("validation", 1), ("test", 2)):
+        (tmp_path / "meta" / f"{part}.txt").write_text(f"{part}.jpg {label}\n")
+        write_image(tmp_path / f"{part}.jpg")
+    recipe = ClassifyRecipe(data=str(tmp_path))
+    train, val = open_labelled(recipe)
+    assert train is not None
+    assert train.warnings[0] == f"{tmp_path / 'meta'}: test images are left for eval --part test"
+    _, test = open_labelled(recipe.replace(part="test"), evaluation_only=True)
+    assert [(Path(part.name(0)).stem, part.labels) for part in (train, val, test)] == [
+        ("Train", [0]), ("validation", [1]), ("test", [2]),
+    ]  # fmt: skip
+
+
+def test_layouts_of_two_parts_have_no_test_part() -> None:
+    with pytest.raises(TwinsError, match="digits: no test images there; pass --part train or val for those"):
+        open_labelled(ClassifyRecipe(part="test"), evaluation_only=True)
+    _, train = open_labelled(ClassifyRecipe(part="train"), evaluation_only=True)
+    assert (len(train), train.part) == (1437, "train")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .coco import annotation_files, hint_at_json
+from .coco import annotated_parts, hint_at_json
 from .coco_file import looks_like_coco
 from .yolo import yolo_file
 from .yolo_yaml import top_fields
@@ -16,6 +16,6 @@ def boxes_at(path: Path) -> str:
         if looks_like_coco(path):
             return "looks like COCO's annotations of objects"
         return "looks like the YAML file of YOLO's layout" if {"names", "train"} <= top_fields(path) else ""
-    if any(annotation_files(path)) or yolo_file(path):
+    if annotated_parts(path) or yolo_file(path):
         return "holds boxes of objects"
     return f"holds boxes of objects{hint}" if (hint := hint_at_json(path)) else ""

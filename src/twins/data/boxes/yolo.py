@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
 from ...class_names import read_names
 from ...errors import TwinsError
-from ..folders import VAL_FOLDERS, images_under
+from ..folders import (
+    images_under,
+    missing_part,
+    part_folders,
+    part_of,
+    unused_folders,
+    unused_test_images,
+    usual_names_first,
+)
 from ..listed_files import files_below, path_below, quoted
 from .dataset import BoxedImages
 from .written_numbers import whole_number
@@ -18,15 +28,16 @@ from .yolo_yaml import read_text, top_fields, yaml_fields
 
 YOLO_LAYOUT = "data.yaml, images/train/ and labels/train/ (YOLO)"
 
-Parts = tuple[list[Path] | None, list[Path] | None]  # images, for training and for validation
+Parts = dict[str, Callable[[], list[Path]]]  # what finds the images of each part
 
 
-def read_yolo(root: Path) -> tuple[BoxedImages | None, BoxedImages | None]:
-    """(training, validation) images of a YAML file, or of the one under `root`; either is None where it is not named.
+def read_yolo(root: Path, part: str = "val") -> tuple[BoxedImages | None, BoxedImages | None]:
+    """Images for training of a YAML file, or of the one under `root`, and those of a `part`, "val" or "test".
 
-    The file has the `names` of the classes, and where the images of `train` and `val` are: folders, or lists of
-    files. Without it `classes.txt` has the names, and images are in `images/train` and `images/val`. Labels are in
-    `labels/` where images are in `images/`, in a text file of the same name; an image without one has no objects.
+    Either is None where it is not named. The file has the `names` of the classes, and where the images of `train`,
+    `val` (or `valid`, `validation`) and `test` are: folders, or lists of files. Without it `classes.txt` has the names,
+    and images are in `images/train`, `images/val` and `images/test`. Labels are in `labels/` where images are in
+    `images/`, in a text file of the same name; an image without one has no objects.
     Raises TwinsError, naming file and line, for what cannot be read; what can be read but not used stands in `errors`.
     """
     file = yolo_file(root)
@@ -35,10 +46,18 @@ def read_yolo(root: Path) -> tuple[BoxedImages | None, BoxedImages | None]:
             f"{root}: no data.yaml or classes.txt of YOLO's layout; --data takes a folder with {YOLO_LAYOUT}"
         )
     classes, parts = _from_names(file) if file.suffix == ".txt" else _from_yaml(file)
-    if not any(parts):
+    if part == "test" and part not in parts:
+        raise missing_part(file, part, parts)
+    found = [parts[name]() if name in parts else [] for name in ("train", part)]
+    if not any(found):
         raise TwinsError(f"{file}: no images for training or validation; expected {YOLO_LAYOUT}")
-    train, val = (labelled_images(images, classes) if images else None for images in parts)
-    return train, val
+    train, measured = (labelled_images(images, classes) if images else None for images in found)
+    if train:
+        images = part_folders(file.parent / "images")
+        others = images.others if file.suffix == ".txt" and images.parts else ()
+        unused = (*unused_folders(file.parent / "images", others), *unused_test_images(file, part, parts))
+        train = train.of_part("train" if file.suffix != ".txt" or "train" in images.parts else "").warned(*unused)
+    return train, measured
 
 
 def yolo_file(root: Path) -> Path | None:
@@ -47,7 +66,7 @@ def yolo_file(root: Path) -> Path | None:
         return root
     if (root / "data.yaml").is_file():
         return root / "data.yaml"
-    described = [file for file in sorted(root.glob("*.y*ml")) if {"names", "train"} <= top_fields(file)]
+    described = [file for file in sorted(root.glob("*.y*ml")) if _names_a_part(top_fields(file))]
     if len(described) > 1:
         names = ", ".join(file.name for file in described)
         raise TwinsError(f"{root}: which of {names} to take is unclear; keep one, or pass it as --data")
@@ -55,6 +74,10 @@ def yolo_file(root: Path) -> Path | None:
         return described[0]
     names_alone = root / "classes.txt"
     return names_alone if names_alone.is_file() and (root / "labels").is_dir() else None
+
+
+def _names_a_part(fields: set[str]) -> bool:
+    return "names" in fields and not {"train", "val"}.isdisjoint(map(part_of, fields))
 
 
 def _from_yaml(file: Path) -> tuple[tuple[str, ...], Parts]:
@@ -65,16 +88,20 @@ def _from_yaml(file: Path) -> tuple[tuple[str, ...], Parts]:
         raise TwinsError(f"{file}: labels of key points (kpt_shape), which are no polygons; export boxes or polygons")
     base = path_below(file.parent, os.path.expanduser(str(content.get("path") or "")))  # no folder yet
     base = base if os.path.isdir(base) else file.parent  # the folder has been moved
-    train, val = (_images(file, key, content[key], base) if content.get(key) else None for key in ("train", "val"))
-    return _names(file, content["names"], content.get("nc")), (train, val)
+    parts: Parts = {}
+    for key in sorted(filter(content.get, content), key=usual_names_first):
+        if part := part_of(key):
+            parts.setdefault(part, partial(_images, file, key, content[key], base))
+    return _names(file, content["names"], content.get("nc")), parts
 
 
 def _from_names(file: Path) -> tuple[tuple[str, ...], Parts]:
     images = file.parent / "images"
-    val = next((images / name for name in VAL_FOLDERS if (images / name).is_dir()), None)
-    train = images / "train" if (images / "train").is_dir() else None if val else images
-    parts = (images_under(folder) if folder else None for folder in (train, val))
-    return _names(file, list(read_names(file)), None), (next(parts), next(parts))
+    folders = part_folders(images).parts
+    parts: Parts = {part: partial(images_under, folder) for part, folder in folders.items()}
+    if folders.keys() <= {"test"}:
+        parts["train"] = lambda: [image for image in images_under(images) if folders.get("test") not in image.parents]
+    return _names(file, list(read_names(file)), None), parts
 
 
 def _names(file: Path, names: Any, count: Any) -> tuple[str, ...]:

@@ -11,12 +11,13 @@ from PIL import Image
 
 from ...errors import TwinsError, nearest
 from ..annotation_errors import a_few
+from ..data_part import DataPart
 from ..images import USUAL_READING, ImageReading, UnreadableImageError, read_image
 from ..pixel_values import as_bytes
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class LabelledImages(DataPart):
     """N images, one label each, and the names of the classes that labels number.
 
     `images` are files, or an (N, H, W) or (N, H, W, 3) uint8 array; `labels` are indices into `classes`.

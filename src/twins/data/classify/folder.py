@@ -1,8 +1,8 @@
-"""ImageNet's layout: a folder a class, under `train/` and `val/` or without them."""
+"""ImageNet's layout: a folder a class, under `train/`, `val/` and `test/` or without them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ...errors import TwinsError
@@ -10,27 +10,68 @@ from ...shown_text import shown
 from ..annotation_errors import FEW, a_few
 from ..file_names import same_name
 from ..file_walk import is_clutter, is_image, left_out_of, walk_files
-from ..folders import VAL_FOLDERS, images_under
+from ..folders import (
+    folders_in,
+    images_under,
+    missing_part,
+    part_folders,
+    part_named_in,
+    part_of,
+    unused_folders,
+    unused_test_images,
+)
 from ..image_suffixes import USUAL_IMAGES
 from .dataset import LabelledImages
 
 
-def read_folder(root: Path) -> tuple[LabelledImages | None, LabelledImages | None]:
-    """(training, validation) images under `root`; either is None where its folder is not there.
+def read_folder(root: Path, part: str = "val") -> tuple[LabelledImages | None, LabelledImages | None]:
+    """Images for training under `root`, and those of a `part`, "val" or "test"; either is None without its folder.
 
     Class folders directly under `root` are training images. Raises TwinsError for a folder that is missing or holds
-    no images, a class that only the validation part has.
+    no images, a class that only the measured part has, a missing test part, and for classes that are plainly parts.
     """
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "no such folder"
         raise TwinsError(f"{root}: {what}; --data takes a folder with train/ and val/, each with a folder a class")
-    val_root = next((root / name for name in VAL_FOLDERS if (root / name).is_dir()), None)
-    train_root: Path | None = root / "train"
-    if not (root / "train").is_dir():
-        train_root = root if val_root is None else None
-    train = read_classes(train_root) if train_root else None
-    val = read_classes(val_root, classes=train.classes if train else None) if val_root else None
-    return train, val
+    folders, others = part_folders(root)
+    if not any(folders_in(folder) for folder in folders.values()):  # of these names, but with images directly in them
+        _refuse_parts_as_classes(root, folders_in(root))
+        if part == "test":
+            raise missing_part(root, part, ())
+        return read_classes(root), None
+    if part == "test" and part not in folders:
+        raise missing_part(root, part, folders)
+    train = read_classes(folders["train"]).of_part("train") if "train" in folders else None
+    classes = train.classes if train else None
+    measured = read_classes(folders[part], classes) if part in folders else None
+    unused = (*unused_folders(root, others), *unused_test_images(root, part, folders))
+    return train and train.warned(*unused), measured
+
+
+def _refuse_parts_as_classes(root: Path, folders: Sequence[Path]) -> None:
+    """Raises TwinsError where folders, by their names, are or hold parts of the data, and would pass for classes."""
+    plain, mentioned = ({f: part for f in folders if (part := name(f.name))} for name in (part_of, part_named_in))
+    inside = [{child.name for child in folders_in(folder)} for folder in mentioned]
+    alike = len(inside) > 1 and len(inside[0]) > 1 and all(names == inside[0] for names in inside)
+    if (
+        (plain and len(plain) == len(folders))
+        or len(set(plain.values())) > 1
+        or (len(set(mentioned.values())) > 1 and (alike or len(mentioned) == len(folders)))
+    ):
+        raise TwinsError(
+            f"{root}: {_folder_names(mentioned)} look like parts of the data, not classes; call them train/, val/ and "
+            "test/, each with a folder a class"
+        )
+    for folder in folders:
+        if len(parts := part_folders(folder).parts) > 1:
+            raise TwinsError(
+                f"{folder}: holds {_folder_names(parts.values())}, which look like parts of the data: pass it as "
+                "--data, or put the folders of classes into parts"
+            )
+
+
+def _folder_names(folders: Iterable[Path]) -> str:
+    return ", ".join(f"{folder.name}/" for folder in folders)
 
 
 def read_classes(root: Path, classes: tuple[str, ...] | None = None) -> LabelledImages:

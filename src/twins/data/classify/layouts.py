@@ -9,6 +9,7 @@ from ...errors import TwinsError
 from ...recipes import ClassifyRecipe
 from ..boxes.recognition import boxes_at
 from ..digits import read_digits
+from ..folders import folders_in, missing_part, part_folders
 from ..images import read_as
 from ..masks.layouts import are_images_and_masks
 from ..split import split_parts
@@ -17,8 +18,10 @@ from .dataset import LabelledImages
 from .few_images import warning_of_single_images, with_classes_that_have_images
 from .folder import read_folder
 from .inaturalist import read_inaturalist
-from .list_file import read_lists
+from .list_file import list_files, read_lists
 from .table import find_tables, holds_class_folders, read_table
+
+_TWO_PARTS = ("digits", "cifar100", "inat2018", "inat2019")  # layouts without a test part
 
 
 def open_labelled(
@@ -26,13 +29,17 @@ def open_labelled(
 ) -> tuple[LabelledImages | None, LabelledImages]:
     """(training, validation) images of a recipe's data, the latter split off by `val_split` where the data has none.
 
-    With `evaluation_only` training images may be missing, and a `val_split` of 0 takes all images. Raises
-    TwinsError, naming file or folder, for data that cannot be used.
+    With `evaluation_only` training images may be missing, a `val_split` of 0 takes all images, and the second are those
+    of the recipe's `part`. Raises TwinsError, naming file or folder, for data that cannot be used.
     """
     root = Path(recipe.data)
+    part = "test" if evaluation_only and recipe.part == "test" else "val"
+    layout = _layout(recipe, root)
+    if part == "test" and layout in _TWO_PARTS:
+        raise missing_part(root, part, ("train", "val"))
     train: LabelledImages | None
     val: LabelledImages | None
-    match _layout(recipe, root):
+    match layout:
         case "digits":
             train, val = read_digits()
         case "cifar100":
@@ -42,17 +49,17 @@ def open_labelled(
         case "inat2019":
             train, val = read_inaturalist(root, 2019, recipe.inat_category)
         case "list":
-            train, val = read_lists(root)
+            train, val = read_lists(root, part)
         case "csv":
-            train, val = read_table(root)
+            train, val = read_table(root, part)
         case _:
+            _refuse_masks(root)
             try:
-                train, val = read_folder(root)
+                train, val = read_folder(root, part)
             except TwinsError as error:
                 if boxes := boxes_at(root):
                     raise TwinsError(f"{root}: {boxes}, not a folder a class: pass --task detect") from error
                 raise
-            _refuse_masks(root, train or val)
             train, val = (images and _beside_tables(root, images) for images in (train, val))
             if train is not None and not evaluation_only:
                 train, val = with_classes_that_have_images(train, val)
@@ -64,10 +71,11 @@ def open_labelled(
     return read_as(recipe, train), read_as(recipe, val)
 
 
-def _refuse_masks(root: Path, images: LabelledImages | None) -> None:
-    """Folders of images and of masks would pass for two classes."""
-    if images is not None and are_images_and_masks(images.classes, nothing_else=True):
-        raise TwinsError(f"{root}: holds images and masks, not a folder a class: pass --task segment")
+def _refuse_masks(root: Path) -> None:
+    """Folders of images and of masks would pass for two classes, or for two parts."""
+    for folder in (root, part_folders(root).parts.get("train", root)):
+        if are_images_and_masks([child.name for child in folders_in(folder)], nothing_else=True):
+            raise TwinsError(f"{root}: holds images and masks, not a folder a class: pass --task segment")
 
 
 def _beside_tables(root: Path, images: LabelledImages) -> LabelledImages:
@@ -87,7 +95,7 @@ def _layout(recipe: ClassifyRecipe, root: Path) -> str:
     for year in (2018, 2019):
         if (root / f"train{year}.json").is_file():
             return f"inat{year}"
-    if (root / "meta" / "train.txt").is_file() and not (root / "train").is_dir():
+    if list_files(root) and "train" not in part_folders(root).parts:
         return "list"
     if find_tables(root) and not holds_class_folders(root):
         return "csv"

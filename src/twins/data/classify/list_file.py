@@ -10,23 +10,38 @@ from ...class_names import numbered, read_names
 from ...errors import TwinsError
 from ..annotation_errors import FEW, a_few
 from ..file_names import find_file
+from ..folders import missing_part, part_of, unused_test_images
 from .dataset import LabelledImages
 
 
-def read_lists(root: Path) -> tuple[LabelledImages | None, LabelledImages | None]:
-    """(training, validation) from `meta/train.txt` and `meta/val.txt`; paths are relative to `train/`, `val/` or root.
+def list_files(root: Path) -> dict[str, Path]:
+    """The lists in `meta/`, by part."""
+    parts: dict[str, Path] = {}
+    for path in sorted((root / "meta").glob("*.txt")):
+        if part := part_of(path.stem):
+            parts.setdefault(part, path)
+    return parts
 
-    Names of classes come from `meta/classes.txt`, a name a line, or are the labels' numbers. Raises TwinsError for
-    lists that are missing or unreadable, naming file and line.
+
+def read_lists(root: Path, part: str = "val") -> tuple[LabelledImages | None, LabelledImages | None]:
+    """Images of `meta/train.txt`, and of `meta/val.txt` or, as `part` says, `meta/test.txt`.
+
+    Paths are relative to a folder that is called as the list is, or to the root. Names of classes come from
+    `meta/classes.txt`, a name a line, or are the labels' numbers. Raises TwinsError for lists that are missing or
+    unreadable, naming file and line.
     """
-    parts = {part: root / "meta" / f"{part}.txt" for part in ("train", "val")}
-    if not any(path.is_file() for path in parts.values()):
-        raise TwinsError(f"{parts['train']}: no such list; expected a line `path/of/image.jpg LABEL` for each image")
-    entries = {part: _read_list(path) for part, path in parts.items() if path.is_file()}
-    count = 1 + max(label for rows in entries.values() for _, label in rows)
+    lists = list_files(root)
+    if not lists:
+        missing = root / "meta" / "train.txt"
+        raise TwinsError(f"{missing}: no such list; expected a line `path/of/image.jpg LABEL` for each image")
+    if part == "test" and part not in lists:
+        raise missing_part(root / "meta", part, lists)
+    entries = {name: _read_list(path) for name, path in lists.items() if name in ("train", part)}
+    count = 1 + max((label for rows in entries.values() for _, label in rows), default=0)
     classes = _class_names(root / "meta" / "classes.txt", count)
-    sets = {part: _labelled(root, part, rows, classes) for part, rows in entries.items()}
-    return sets.get("train"), sets.get("val")
+    sets = {name: _labelled(root, lists[name].stem, rows, classes) for name, rows in entries.items()}
+    train, unused = sets.get("train"), unused_test_images(root / "meta", part, lists)
+    return train and train.of_part("train").warned(*unused), sets.get(part)
 
 
 def _read_list(path: Path) -> list[tuple[str, int]]:

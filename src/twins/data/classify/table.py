@@ -10,17 +10,14 @@ from typing import NamedTuple
 from ...class_names import read_names
 from ...errors import TwinsError
 from ..annotation_errors import FEW, a_few
+from ..folders import NAMES_OF_PARTS
 from .dataset import LabelledImages
 from .listed_images import ImagesBelow
 from .table_rows import Row, read_rows
 
 SUFFIXES = (".csv", ".tsv")
 # What tables, folders and cells call each part of the data.
-_PARTS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
+_PARTS = {**NAMES_OF_PARTS, "val": (*NAMES_OF_PARTS["val"], "dev")}
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names}
 _ANY_PART = ("label", "labels", "annotations", "classes", "metadata", "data", "groundtruth")
 _NUMBER = re.compile(r"\d+(\.0*)?")

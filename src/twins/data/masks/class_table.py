@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ...class_names import Colour, Line, numbered_lines, read_names_and_colours, refuse_repeated
 from ...errors import TwinsError
-from ..folders import TRAIN_FOLDERS, VAL_FOLDERS
+from ..folders import part_folders
 from .decoding import MOST_CLASSES
 
 USUAL_FILES = (
@@ -59,7 +59,7 @@ def find_class_table(root: Path, named: str | None) -> ClassTable:
     path = _usual_file(root)
     if path is not None:
         return read_class_table(path)
-    parts = [child for child in sorted(root.iterdir()) if child.name.lower() in TRAIN_FOLDERS + VAL_FOLDERS]
+    parts = part_folders(root).parts.values()
     tables = [read_class_table(path) for path in map(_usual_file, parts) if path is not None]
     for other in tables[1:]:
         if _content(other) != _content(tables[0]):
