@@ -143,7 +143,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     (["predict"], "none: whole images (default: as in its run)"),
     (["predict"], "detectors: most detections an image (default: as in its run, or 100)"),
     (["predict"], "draw on the images, beside the data (default: on)"),
-    (["data", "check", "--task", "segment"], "end of mask names, as _gtFine_labelTrainIds.png (default: .png)"),
+    (["data", "check", "--task", "segment"], "a usual end as _mask (default: none)"),
 ])  # fmt: skip
 def test_help_shows_defaults(argv: list[str], shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
