@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.boxes.dataset import BoxedImages
+from ..data.boxes.dataset import BoxedImages, Objects
 from ..data.boxes.segmentations import Segmentation
 from ..distributed.collectives import all_gather_object
 from ..optional_dependencies import need
 from .coco_format import CocoDetections
+from .detection_matching import Matches, match_detections
+from .detection_mistakes import Mistake, find_mistakes
+from .score_thresholds import ScoreThresholds, score_thresholds
 
 # COCO's averages in its own order: recall is of the best 1, 10 and 100 detections of an image and class.
 AVERAGES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
@@ -49,6 +52,7 @@ class DetectionMetrics:
         self.detections: dict[int, CocoDetections] = {}  # by the image's index in the truth
         self._coco = need("faster_coco_eval", extra="detect")
         self._evaluations: dict[str, _Evaluation] = {}  # of the detections so far
+        self._matches: dict[int, Matches] = {}  # of the detections so far, by the image's index
 
     def update(self, index: int, detections: dict[str, Tensor]) -> None:
         """Count image number `index` of the truth.
@@ -57,14 +61,14 @@ class DetectionMetrics:
         (N, 1, H, W) bool, which cover the image. Of equal scores the first is judged first.
         """
         self.detections[index] = CocoDetections.of(detections, self.masks)
-        self._evaluations.clear()
+        self._forget()
 
     def reduce(self) -> None:
         """Gather the detections of all ranks, each of which must call this; an image that several had counts once."""
         self.detections = {
             index: of_image for share in all_gather_object(self.detections) for index, of_image in share.items()
         }
-        self._evaluations.clear()
+        self._forget()
 
     def compute(self) -> Iterator[tuple[str, float]]:
         """COCO's twelve averages of boxes, then those of masks, in per cent; -1 where the truth has no such objects."""
@@ -96,6 +100,34 @@ class DetectionMetrics:
             for index, detections in sorted(self.detections.items())
             for result in detections.results(self.truth.image_ids[index], self.truth.category_ids)
         ]
+
+    def score_thresholds(self, lowest: float) -> ScoreThresholds | None:
+        """Precision and recall of the boxes at an IoU of 0.5; `lowest` is the score above which there are detections.
+
+        None where the truth has no object but crowds.
+        """
+        return score_thresholds(self._matched(), lowest)
+
+    def mistakes(self, min_score: float) -> list[Mistake]:
+        """Of the boxes with a score above `min_score`, image by image."""
+        return [
+            mistake
+            for index, (detections, objects, matches) in zip(sorted(self.detections), self._matched(), strict=True)
+            for mistake in find_mistakes(index, detections, objects, matches, min_score)
+        ]
+
+    def _matched(self) -> Iterator[tuple[CocoDetections, Objects, Matches]]:
+        """Each image, in the order of the truth."""
+        for index, detections in sorted(self.detections.items()):
+            objects = self.truth.objects[index]
+            if index not in self._matches:
+                self._matches[index] = match_detections(detections, objects)
+            yield detections, objects, self._matches[index]
+
+    def _forget(self) -> None:
+        """What followed from other detections."""
+        self._evaluations.clear()
+        self._matches.clear()
 
     def _evaluation(self, kind: str) -> _Evaluation:
         """`kind` is in COCO's words: bbox or segm."""

@@ -1,0 +1,51 @@
+"""Precision, recall and F1 of a detector over the score from which its detections count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from ..data.boxes.dataset import Objects
+from .coco_format import CocoDetections
+from .detection_matching import Matches
+
+
+class ScoreThresholds(NamedTuple):
+    """(T,) float64 a field, from 0 to 1; every object, and every detection, of all classes weighs the same."""
+
+    threshold: np.ndarray  # hundredths: scores above count
+    precision: np.ndarray  # the share of detections that find an object; 1 where there are none
+    recall: np.ndarray  # the share of objects that are found
+
+    @property
+    def f1(self) -> np.ndarray:
+        """2 x precision x recall / (precision + recall); 0 where both are."""
+        total = self.precision + self.recall
+        return np.divide(2 * self.precision * self.recall, total, out=np.zeros_like(total), where=total > 0)
+
+    @property
+    def best(self) -> int:
+        """The index of the largest F1, the middle one of several."""
+        best = np.flatnonzero(self.f1 == self.f1.max())
+        return int(best[len(best) // 2])
+
+
+def score_thresholds(
+    images: Iterable[tuple[CocoDetections, Objects, Matches]], lowest: float
+) -> ScoreThresholds | None:
+    """Over all hundredths from `lowest` on, the score from which there are detections; None without any object."""
+    scores, right, objects = [np.zeros(0)], [np.zeros(0, dtype=bool)], 0
+    for detections, truth, matches in images:
+        scores.append(detections.scores[~matches.ignored])
+        right.append(matches.found[~matches.ignored] >= 0)
+        objects += int((~truth.crowd).sum())
+    if not objects:
+        return None
+    threshold = np.arange(math.ceil(round(100 * lowest, 6)), 101) / 100
+    of_all, of_right = np.sort(np.concatenate(scores)), np.sort(np.concatenate(scores)[np.concatenate(right)])
+    found, true = (len(of) - np.searchsorted(of, threshold, side="right") for of in (of_all, of_right))
+    precision = np.divide(true, found, out=np.ones(len(threshold)), where=found > 0)
+    return ScoreThresholds(threshold, precision, true / objects)
