@@ -26,7 +26,7 @@ from twins.metrics.detection_mistakes import (
     worst_first,
     write_mistakes,
 )
-from twins.metrics.score_thresholds import ScoreThresholds, score_thresholds
+from twins.metrics.score_thresholds import ScoreThresholds, threshold_curve
 
 CAT, DOG, BIRD = range(3)
 CLASSES = ("cat", "dog", "bird")
@@ -207,7 +207,7 @@ def test_thresholds_by_hand() -> None:
         objects_at((HERE, CAT), ((0, 0, 9, 9), DOG), crowd=(False, True)),
     )
     images = [(found, objects, match_detections(found, objects)) for found, objects in (first, second)]
-    curve = score_thresholds(images, 0.05)
+    curve = threshold_curve(images, 0.05)
     assert curve is not None
     assert curve.threshold[[0, -1]].tolist() == [0.05, 1.0]
     assert at(curve, 0.05) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
@@ -220,10 +220,10 @@ def test_thresholds_by_hand() -> None:
 
 def test_thresholds_without_objects() -> None:
     found, objects = detections_at((HERE, CAT, 0.5)), objects_at((HERE, CAT), crowd=(True,))
-    assert score_thresholds([(found, objects, match_detections(found, objects))], 0.05) is None
-    assert score_thresholds([], 0.05) is None
+    assert threshold_curve([(found, objects, match_detections(found, objects))], 0.05) is None
+    assert threshold_curve([], 0.05) is None
     nothing = objects_at((HERE, CAT))
-    curve = score_thresholds([(detections_at(), nothing, match_detections(detections_at(), nothing))], 1.0)
+    curve = threshold_curve([(detections_at(), nothing, match_detections(detections_at(), nothing))], 1.0)
     assert curve is not None
     assert at(curve, 1.0) == (1, 0, 0)
 

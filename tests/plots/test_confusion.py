@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from twins.plots.confusion import NAMED_CLASSES, draw_confusion
 
@@ -51,3 +52,20 @@ def test_few_classes_have_a_matrix(bars, tmp_path: Path) -> None:
     classes = [str(i) for i in range(NAMED_CLASSES)]
     draw_confusion(torch.eye(len(classes), dtype=torch.int64), classes, tmp_path / "confusion.png")
     assert bars == []
+
+
+@pytest.fixture
+def titles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    monkeypatch.setattr(Figure, "suptitle", lambda self, text, **_: found.append(text))
+    return found
+
+
+def test_a_detectors_matrix_is_of_objects_and_says_what_came_of_them(titles: list[str], tmp_path: Path) -> None:
+    confusion = torch.tensor([[3, 1], [2, 0]])
+    draw_confusion(confusion, ("cat", "background"), tmp_path / "confusion.png", "objects", "1 missed")
+    draw_confusion(confusion, ("cat", "dog"), tmp_path / "confusion.png")
+    many = torch.eye(50, dtype=torch.int64)
+    draw_confusion(many, [str(i) for i in range(50)], tmp_path / "confusion.png", "objects", "0 missed")
+    accuracy = "confusion matrix, accuracy 50.00 % on 6 images"
+    assert titles == ["confusion matrix\n1 missed", accuracy, "no confusions\n0 missed"]

@@ -21,6 +21,7 @@ from helpers.runs import StopAfter, assert_same, log_of, weights_of
 from helpers.tiny import TINY
 from twins.checkpoints.info import identify_head
 from twins.cli import main
+from twins.data.loading import Batch
 from twins.errors import TwinsError
 from twins.heads.detection import Detector, mask_rcnn, retinanet
 from twins.recipes import DetectRecipe, find_recipe, list_recipes, task_of_recipe
@@ -319,7 +320,8 @@ def test_a_run_leaves_everything_behind(tiny_detect_recipe: DetectRecipe) -> Non
     assert {f"val_{prefix}{kind}" for prefix in ("", "mask_") for kind in kinds} <= rows[0].keys()
     assert rows[0]["val_images"] == 6
     assert rows[0]["val_ap_large"] == -1.0  # there are none, as COCO's own tools say it
-    for image in ("curves.png", "detections.png", "ap.png", "train_batch.png"):
+    plots = ("curves", "detections", "ap", "train_batch", "mistakes", "confusion", "thresholds")
+    for image in (f"{plot}.png" for plot in plots):
         assert (folder / image).stat().st_size > 5000
     assert (folder / "per_class.csv").read_text().splitlines()[0] == "class,objects,AP,AP50,mask AP"
     assert outcome.best["metric"] == "ap"
@@ -447,6 +449,75 @@ def test_numbers_that_are_names_of_classes_are_not_taken_for_indices(tiny_detect
         assert (task.classes, task.category_ids) == (("0", "1"), ids)
 
 
+class Found(nn.Module):
+    """Stands for a network that detects what is given, image by image."""
+
+    def __init__(self, detections: list[dict[str, Tensor]]) -> None:
+        super().__init__()
+        self.detections, self.weight = iter(detections), nn.Parameter(torch.zeros(1))
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        return [next(self.detections) for _ in images]
+
+
+def evaluated(recipe: DetectRecipe, detect: Callable[[int, Tensor, Tensor], tuple[Tensor, ...]]) -> Detection:
+    """The task after an evaluation; `detect` makes boxes, labels and scores of the truth of an image."""
+    task = Detection(recipe.replace(detector="retinanet"))
+    _, val = task.datasets(evaluation_only=True)
+    views = [val.at(index) for index in range(len(val))]
+    found = [detect(index, view.label["boxes"], view.label["labels"]) for index, view in enumerate(views)]
+    model = Found([dict(zip(("boxes", "labels", "scores"), of_image, strict=True)) for of_image in found])
+    images, labels = [view.image for view in views], [view.label for view in views]
+    list(task.evaluate(model, [Batch(images, labels, tuple(range(len(views))))]))
+    return task
+
+
+def test_mistakes_are_listed_and_drawn(tiny_detect_recipe: DetectRecipe, tmp_path: Path) -> None:
+    """Of ten objects in five images one is missed and one confused; some are found where there are none."""
+
+    def detect(index: int, boxes: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        scores = torch.full((len(labels),), 0.9)
+        if index == 0:  # without objects
+            false = torch.tensor([[1.0, 2.0, 11.0, 12.0]]).expand(5, 4)
+            return false, torch.zeros(5, dtype=torch.int64), torch.tensor([0.95, 0.75, 0.2, 0.2, 0.2])
+        if index == 2:
+            scores[0] = 0.2
+        if index == 3:
+            labels = torch.ones_like(labels)
+        return boxes, labels, scores
+
+    task = evaluated(tiny_detect_recipe, detect)
+    task.draw(tmp_path)
+    rows = [line.split(",") for line in (tmp_path / "mistakes.csv").read_text().splitlines()[1:]]
+    assert [[Path(file).name, *row] for file, *row in (row[:6] for row in rows)] == [
+        ["00.png", "false", "", "white", "0.95000", "0.000"],
+        ["03.png", "confused", "white", "grey", "0.90000", "1.000"],
+        ["02.png", "missed", "grey", "", "0.20000", "0.000"],
+    ]
+    assert rows[0][6:] == ["1.0", "2.0", "11.0", "12.0"]
+    for plot in ("detections.png", "ap.png", "mistakes.png", "confusion.png", "thresholds.png"):
+        assert (tmp_path / plot).stat().st_size > 5000
+    # 8 of 10 objects with 10 detections, above any score from 0.75 to 0.89.
+    assert task.findings() == ["best F1 0.80 at --conf 0.82: pass it to twins predict"]
+
+
+def test_a_detector_that_finds_nothing_has_no_threshold(tiny_detect_recipe: DetectRecipe, tmp_path: Path) -> None:
+    task = evaluated(tiny_detect_recipe, lambda _, boxes, labels: (boxes[:0], labels[:0], torch.zeros(0)))
+    assert task.findings() == ["best F1 0.00: no detection has an IoU of 0.5 with an object of its class"]
+    task.draw(tmp_path)
+    assert (tmp_path / "mistakes.csv").read_text().count(",missed,") == 10
+
+
+def test_a_perfect_detector_makes_no_mistakes(tiny_detect_recipe: DetectRecipe, tmp_path: Path) -> None:
+    task = evaluated(tiny_detect_recipe, lambda _, boxes, labels: (boxes, labels, torch.ones(len(labels))))
+    assert task.findings() == ["best F1 1.00 at --conf 0.52: pass it to twins predict"]
+    (tmp_path / "mistakes.png").write_text("of an epoch before")
+    task.draw(tmp_path)
+    assert len((tmp_path / "mistakes.csv").read_text().splitlines()) == 1
+    with Image.open(tmp_path / "mistakes.png") as plot:
+        assert plot.height < 100
+
+
 def test_metrics_need_no_masks_of_the_truth(tiny_detect_recipe: DetectRecipe) -> None:
     task = Detection(tiny_detect_recipe)
     training, val = task.datasets()
@@ -483,12 +554,14 @@ def test_train_eval_and_resume(boxed_images: Path, tmp_path: Path, capsys: pytes
     argv = ["train", "--task", "detect", "--data", str(boxed_images), "--output", runs, "--name", "mine"]
     assert main([*argv, *FAST]) == 0
     folder = tmp_path / "runs" / "detect" / "mine"
-    capsys.readouterr()
+    assert "best F1 0." in capsys.readouterr().out
     assert main(["eval", "--weights", str(folder / "checkpoint.pth"), "--output", runs]) == 0
     log = log_of(folder)[0]
     metrics = json.loads((tmp_path / "runs" / "detect" / "mine-eval" / "metrics.json").read_text())
     assert metrics["ap"] == log["val_ap"]
-    assert f"AP {log['val_ap']:.1f}  AP50" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"AP {log['val_ap']:.1f}  AP50" in printed
+    assert "best F1 0." in printed
     assert main(["train", "--resume", str(folder / "checkpoint.pth"), "--epochs", "2"]) == 0
     assert len(log_of(folder)) == 2
 

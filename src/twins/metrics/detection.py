@@ -17,7 +17,7 @@ from ..optional_dependencies import need
 from .coco_format import CocoDetections
 from .detection_matching import Matches, match_detections
 from .detection_mistakes import Mistake, find_mistakes
-from .score_thresholds import ScoreThresholds, score_thresholds
+from .score_thresholds import ScoreThresholds, threshold_curve
 
 # COCO's averages in its own order: recall is of the best 1, 10 and 100 detections of an image and class.
 AVERAGES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
@@ -106,7 +106,7 @@ class DetectionMetrics:
 
         None where the truth has no object but crowds.
         """
-        return score_thresholds(self._matched(), lowest)
+        return threshold_curve(self._matched(), lowest)
 
     def mistakes(self, min_score: float) -> list[Mistake]:
         """Of the boxes with a score above `min_score`, image by image."""

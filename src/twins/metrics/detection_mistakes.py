@@ -89,6 +89,14 @@ def worst_first(mistakes: Iterable[Mistake]) -> list[Mistake]:
     return sorted(mistakes, key=lambda m: (-m.severity, -(m.box[2] - m.box[0]) * (m.box[3] - m.box[1])))
 
 
+def worst_images(mistakes: Iterable[Mistake], wanted: int) -> list[list[Mistake]]:
+    """The mistakes in each of so many images, of which those come first whose severities add up to most."""
+    of_images: dict[int, list[Mistake]] = {}
+    for mistake in worst_first(mistakes):
+        of_images.setdefault(mistake.image, []).append(mistake)
+    return sorted(of_images.values(), key=lambda of_image: -sum(m.severity for m in of_image))[:wanted]
+
+
 def confusion_with_background(mistakes: Iterable[Mistake], objects: Tensor) -> Tensor:
     """(classes + 1, classes + 1) int64 counts, [truth, prediction]; the last row and column are the background.
 

@@ -33,9 +33,7 @@ class ScoreThresholds(NamedTuple):
         return int(best[len(best) // 2])
 
 
-def score_thresholds(
-    images: Iterable[tuple[CocoDetections, Objects, Matches]], lowest: float
-) -> ScoreThresholds | None:
+def threshold_curve(images: Iterable[tuple[CocoDetections, Objects, Matches]], lowest: float) -> ScoreThresholds | None:
     """Over all hundredths from `lowest` on, the score from which there are detections; None without any object."""
     scores, right, objects = [np.zeros(0)], [np.zeros(0, dtype=bool)], 0
     for detections, truth, matches in images:

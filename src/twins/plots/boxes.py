@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -16,41 +17,59 @@ from ..data.boxes.object_masks import ObjectMasks
 from ..data.palette import object_colours
 from ..preprocessing import Size
 from .figure import INK
-from .lettering import Patch, letter_size, line_height, load_font, shortened, write_on_patch
+from .gallery import GAP, Position, arrange
+from .lettering import line_height, load_font, shortened
+from .object_marks import mark_objects
+from .outlines import Style, draw_outline
 
-PANEL, GAP = 480, 10  # pixels: the longest side of an image in a table of them, and what lies between two
 LEGIBLE = 160  # pixels: of images with shorter sides names would hide too much
+ENLARGED = 480  # pixels, the longer side of such an image
+LEAST_WIDTH = 480  # pixels of a plot, which a headline takes
+CLASSES_NAMED = 23  # in a legend
+TITLE_SIZE = 13
 
 
 class Boxed(NamedTuple):
     """An image with N objects in it, under a title."""
 
-    image: Tensor  # (C, H, W) in [0, 1]
+    image: Image.Image
     boxes: Tensor  # (N, 4) x0, y0, x1, y1 in pixels
     labels: Tensor  # (N,)
-    scores: Tensor | None  # (N,), the best first; None for the truth
-    masks: Tensor | ObjectMasks | None  # (N, H, W)
-    title: str
+    scores: Tensor | None = None  # (N,), the best first; None for the truth
+    masks: Tensor | ObjectMasks | None = None  # (N, H, W)
+    title: str = ""
+    texts: Sequence[str] | None = None  # (N,), what to write at each; by default its class and score
+    styles: Sequence[Style] | None = None  # (N,), of the outlines
 
 
-def draw_boxes(rows: Sequence[Sequence[Boxed]], classes: Sequence[str], path: Path, headline: str) -> None:
-    """A plot of rows of as many images each, such as truth and prediction, with the objects marked in them."""
-    beside = max(4 // len(rows[0]), 1)  # rows that share a line
-    lines = [list(chain(*rows[first : first + beside])) for first in range(0, len(rows), beside)]
-    panels = [[_panel(boxed, classes) for boxed in line] for line in lines]
-    font, title_height = load_font(13), 20
-    across = max(panel.width for panel in chain(*panels)) + GAP
-    heights = [max(panel.height for panel in line) + title_height + GAP for line in panels]
-    sheet = Image.new("RGB", (across * len(lines[0]) + GAP, sum(heights) + title_height + 2 * GAP), "white")
+def draw_boxes(
+    rows: Sequence[Sequence[Boxed]],
+    classes: Sequence[str],
+    path: Path,
+    headline: str,
+    styles: Mapping[str, Style] | None = None,
+) -> None:
+    """A plot of images with their objects; those of a row, such as truth and prediction, stand beside each other.
+
+    A legend tells the commonest classes and the outlines' `styles` by name.
+    """
+    font = load_font(TITLE_SIZE, headline)
+    headroom = line_height(font) + 2
+    positions = arrange([[(b.image.height, b.image.width) for b in row] for row in rows], headroom)
+    below = max((p.top + p.height for p in chain(*positions)), default=0)
+    width = max([LEAST_WIDTH, *(p.left + p.width for p in chain(*positions))])
+    keys = _legend([b.labels for b in chain(*rows)], classes, styles or {}, width)
+    sheet = Image.new("RGB", (width + 2 * GAP, headroom + below + 3 * GAP + headroom * len(keys)), "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((sheet.width / 2, GAP), headline, INK, font, anchor="ma")
-    top = title_height + 2 * GAP
-    for line, images, height in zip(lines, panels, heights, strict=True):
-        for column, (boxed, image) in enumerate(zip(line, images, strict=True)):
-            left = GAP + across * column
-            draw.text((left, top), shortened(boxed.title), INK, font)
-            sheet.paste(image, (left, top + title_height))
-        top += height
+    for boxed, position in zip(chain(*rows), chain(*positions), strict=True):
+        left, top = GAP + position.left, GAP + headroom + position.top
+        title = shortened(boxed.title, max(position.width // 7, 10))
+        draw.text((left, top - headroom), title, INK, load_font(TITLE_SIZE, title))
+        sheet.paste(_marked_at(boxed, position, classes), (left, top))
+    for line, entries in enumerate(keys):
+        for left, key in entries:
+            key.draw(draw, GAP + left, 2 * GAP + headroom + below + headroom * line)
     sheet.save(path)
 
 
@@ -67,25 +86,27 @@ def draw_detections(
     shown = detections["scores"] >= min_score
     boxes, labels, scores = (detections[name][shown].cpu() for name in ("boxes", "labels", "scores"))
     masks = detections["masks"][shown, 0].cpu() if "masks" in detections else None
-    image = image.convert("RGB")
-    if max(image.size) < LEGIBLE:
-        scale = PANEL // max(image.size)
-        image = image.resize((scale * image.width, scale * image.height), Image.Resampling.NEAREST)
-        boxes = boxes * scale
-        masks = None if masks is None else masks.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
-    return _marked(image, boxes, labels, scores, masks, classes)
-
-
-def _panel(boxed: Boxed, classes: Sequence[str]) -> Image.Image:
-    """The image marked at the size of a panel: small ones enlarged by a whole factor, large ones shrunk."""
-    pixels = (255 * boxed.image).round().byte().expand(3, -1, -1).permute(1, 2, 0)
-    image = Image.fromarray(pixels.numpy())
-    ratio = PANEL / max(image.size)
-    scale = int(ratio) if ratio > 1 else ratio
+    boxed = Boxed(image, boxes, labels, scores, masks)
+    scale = ENLARGED / max(image.size) if max(image.size) < LEGIBLE else 1
     width, height = (max(round(scale * side), 1) for side in image.size)
-    image = image.resize((width, height), Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
-    masks = None if boxed.masks is None else _masks_at(boxed.masks, (height, width))
-    return _marked(image, boxed.boxes * scale, boxed.labels, boxed.scores, masks, classes)
+    return _marked_at(boxed, Position(0, 0, width, height), classes)
+
+
+def _marked_at(boxed: Boxed, position: Position, classes: Sequence[str]) -> Image.Image:
+    """The image at the size of its position, with its objects."""
+    image, size = boxed.image.convert("RGB"), (position.width, position.height)
+    masks = None if boxed.masks is None else _masks_at(boxed.masks, size[::-1])
+    scale = torch.tensor([new / old for new, old in zip(size, image.size, strict=True)] * 2)
+    if image.size != size:
+        shrunk = position.width < image.width
+        image = image.resize(size, Image.Resampling.LANCZOS if shrunk else Image.Resampling.BICUBIC)
+    texts = boxed.texts
+    if texts is None:
+        texts = [shortened(classes[label]) for label in boxed.labels]
+        if boxed.scores is not None:
+            texts = [f"{text} {score:.2f}" for text, score in zip(texts, boxed.scores.tolist(), strict=True)]
+    colours = object_colours(len(classes))[boxed.labels.numpy()]
+    return mark_objects(image, boxed.boxes * scale, texts, colours, masks, boxed.styles)
 
 
 def _masks_at(masks: Tensor | ObjectMasks, size: Size) -> Tensor:
@@ -96,63 +117,41 @@ def _masks_at(masks: Tensor | ObjectMasks, size: Size) -> Tensor:
     return masks.byte()[:, rows][:, :, columns]
 
 
-def _marked(
-    image: Image.Image,
-    boxes: Tensor,
-    labels: Tensor,
-    scores: Tensor | None,
-    masks: Tensor | None,
-    classes: Sequence[str],
-) -> Image.Image:
-    """The image with masks, boxes and names over it, the first on top; names for which there is no room are left out.
+class _Key(NamedTuple):
+    """An entry of a legend."""
 
-    The arguments are those of `Boxed`, at the image's size.
-    """
-    colours = object_colours(len(classes))[labels.numpy()]
-    if masks is not None:
-        image = _tinted(image, masks.bool().numpy(), colours)
-    draw = ImageDraw.Draw(image)
-    size = letter_size(image)
-    for (x0, y0, x1, y1), colour in zip(boxes.tolist()[::-1], colours[::-1].tolist(), strict=True):
-        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=tuple(colour), width=size // 6)
-    texts = [shortened(classes[label]) for label in labels]
-    if scores is not None:
-        texts = [f"{text} {score:.2f}" for text, score in zip(texts, scores.tolist(), strict=True)]
-    _write_beside(image, boxes.tolist(), texts, colours, size)
-    return image
+    text: str
+    colour: tuple[int, ...] | None  # of a class
+    style: Style | None  # of an outline
+
+    def width(self) -> int:
+        return 34 + round(load_font(TITLE_SIZE, self.text).getlength(self.text)) + 18
+
+    def draw(self, draw: ImageDraw.ImageDraw, left: int, top: int) -> None:
+        if self.colour is not None:
+            draw.rectangle((left + 8, top + 3, left + 24, top + 14), fill=self.colour)
+        if self.style is not None:
+            draw_outline(draw, (left, top, left + 28, top + 17), (0x33, 0x33, 0x33), self.style, unit=1)
+        draw.text((left + 34, top), self.text, INK, load_font(TITLE_SIZE, self.text))
 
 
-def _tinted(image: Image.Image, masks: np.ndarray, colours: np.ndarray) -> Image.Image:
-    """(N, H, W) masks laid over the image, half of which shines through."""
-    pixels = np.array(image)
-    for mask, colour in zip(masks[::-1], colours[::-1], strict=True):
-        pixels[mask] = pixels[mask] // 2 + colour // 2
-    return Image.fromarray(pixels)
-
-
-def _write_beside(
-    image: Image.Image, boxes: list[list[float]], texts: list[str], colours: np.ndarray, size: int
-) -> None:
-    """A text on a patch of its colour at each box, where it hides no earlier text; without room for it, none."""
-    draw, height = ImageDraw.Draw(image), line_height(load_font(size))
-    taken: list[Patch] = []
-    for box, text, colour in zip(boxes, texts, colours.tolist(), strict=True):
-        font = load_font(size, text)
-        patches = _patches(box, draw.textlength(text, font) + size // 2, height, image.size)
-        patch = next((patch for patch in patches if not any(_overlap(patch, other) for other in taken)), None)
-        if patch is not None:
-            taken.append(patch)
-            write_on_patch(draw, text, patch, colour, font)
-
-
-def _patches(box: list[float], width: float, height: float, size: tuple[int, int]) -> Iterator[Patch]:
-    """Where a text may stand at a box, the best first: above it, at the top within, below; left, then right."""
-    x0, y0, x1, y1 = box
-    for left in (x0, x1 - width):
-        for top in (y0 - height, y0, y1):
-            x, y = max(min(left, size[0] - width), 0), max(min(top, size[1] - height), 0)
-            yield x, y, x + width, y + height
-
-
-def _overlap(one: Patch, other: Patch) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _legend(
+    labels: Sequence[Tensor], classes: Sequence[str], styles: Mapping[str, Style], width: int
+) -> list[list[tuple[int, _Key]]]:
+    """Lines of entries, each with where it begins: the outlines' styles, the classes that occur, how many more do."""
+    counts = Counter(chain(*(of_image.tolist() for of_image in labels)))
+    colours = object_colours(len(classes)).tolist()
+    named = sorted(label for label, _ in counts.most_common(CLASSES_NAMED))
+    keys = [_Key(name, None, style) for name, style in styles.items()]
+    keys += [_Key(shortened(classes[label]), tuple(colours[label]), None) for label in named]
+    if len(counts) > len(named):
+        keys.append(_Key(f"and {len(counts) - len(named)} more", None, None))
+    lines: list[list[tuple[int, _Key]]] = []
+    left = width
+    for key in keys:
+        if left + key.width() > width:
+            lines.append([])
+            left = 0
+        lines[-1].append((left, key))
+        left += key.width()
+    return lines

@@ -1,4 +1,4 @@
-"""What a classifier takes for what: the confusion matrix, or the commonest confusions of many classes."""
+"""What a classifier or a detector takes for what: the confusion matrix, or the commonest confusions of many classes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ NAMED_CLASSES = 40  # of more a matrix cannot be read
 COMMONEST = 20
 
 
-def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path) -> None:
+def draw_confusion(
+    confusion: Tensor, classes: Sequence[str], path: Path, counted: str = "images", result: str | None = None
+) -> None:
     """(classes, classes) int64 counts, [truth, prediction], shaded by their share of the truth, and written into cells.
 
-    Of more than NAMED_CLASSES classes only the commonest confusions are drawn.
+    `counted` says what of, and `result` what comes of them all, by default the accuracy. Of more than NAMED_CLASSES
+    classes only the commonest confusions are drawn.
     """
     if len(classes) > NAMED_CLASSES:
-        return draw_commonest_confusions(
-            {tuple(i): int(confusion[*i]) for i in confusion.nonzero().tolist()}, classes, path
-        )
+        cells = {tuple(i): int(confusion[*i]) for i in confusion.nonzero().tolist()}
+        return draw_commonest_confusions(cells, classes, path, counted, result)
     shares = confusion / confusion.sum(dim=1, keepdim=True).clamp(min=1)
     names = [shortened(name) for name in classes]
     side = max(4.5, 0.45 * len(classes) + 0.08 * max(map(len, names)))
@@ -36,14 +38,22 @@ def draw_confusion(confusion: Tensor, classes: Sequence[str], path: Path) -> Non
         count, color = int(confusion[truth, predicted]), "white" if shares[truth, predicted] > 0.5 else INK
         axes.text(predicted, truth, count, ha="center", va="center", color=color, fontsize=8)
     axes.set(xlabel="predicted class", ylabel="true class")
-    figure.suptitle(
-        f"confusion matrix, {_accuracy(int(confusion.diagonal().sum()), int(confusion.sum()))}", fontsize=11, color=INK
-    )
+    if result is None:
+        title = f"confusion matrix, {_accuracy(int(confusion.diagonal().sum()), int(confusion.sum()))}"
+    else:
+        title = f"confusion matrix\n{result}"
+    figure.suptitle(title, fontsize=11, color=INK)
     save_figure(figure, path)
 
 
-def draw_commonest_confusions(cells: Mapping[tuple[int, int], int], classes: Sequence[str], path: Path) -> None:
-    """The pairs of classes that are confused most often, of `cells`: how many images by (truth, prediction)."""
+def draw_commonest_confusions(
+    cells: Mapping[tuple[int, int], int],
+    classes: Sequence[str],
+    path: Path,
+    counted: str = "images",
+    result: str | None = None,
+) -> None:
+    """The pairs of classes that are confused most often, of `cells`: how many are counted by (truth, prediction)."""
     images, right = Counter[int](), 0
     for (truth, predicted), count in cells.items():
         images[truth] += count
@@ -64,11 +74,11 @@ def draw_commonest_confusions(cells: Mapping[tuple[int, int], int], classes: Seq
     axes.locator_params(axis="x", integer=True)
     axes.invert_yaxis()
     axes.margins(x=0.12)
-    axes.set(xlabel="images")
+    axes.set(xlabel=counted)
     if not commonest:
         hide_axes(axes)
     what = "commonest confusions, true class \u2192 predicted class" if commonest else "no confusions"
-    figure.suptitle(f"{what}\n{_accuracy(right, images.total())}", fontsize=10, color=INK)
+    figure.suptitle(f"{what}\n{result or _accuracy(right, images.total())}", fontsize=10, color=INK)
     save_figure(figure, path)
 
 

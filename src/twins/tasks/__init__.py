@@ -54,6 +54,9 @@ class Task(Protocol):
     def draw(self, folder: Path) -> None:
         """Write plots and tables of the last evaluation."""
 
+    def findings(self) -> list[str]:
+        """What there is to tell of the last evaluation beyond its metrics, a line each."""
+
     def meta(self) -> dict[str, Any]:
         """What a checkpoint tells of itself, so that prediction needs nothing else."""
 

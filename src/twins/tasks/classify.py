@@ -198,6 +198,9 @@ class Classification:
         columns = {"images": count, "right": right_count, "accuracy": 100 * right_count.double() / count}
         write_per_class(folder / "per_class.csv", self.classes, columns)
 
+    def findings(self) -> list[str]:
+        return []
+
     def _title(self, p: Prediction) -> tuple[str, ...]:
         """What was predicted, with its probability, what it is unless that is the same, and where to find the image."""
         mistake = () if p.label == p.truth else (f"not {self.classes[p.truth]}",)

@@ -114,9 +114,15 @@ class DensePrediction(ABC, Generic[Images, Prediction, Row]):
         mean = dict(self.metrics.compute())[self.best_metric]
         digits = {name: digits for name, _, digits in self.columns}[self.best_metric]
         title = f"{self.class_metric} of each class (%), mean {mean:.{digits}f}"
+        objects = columns.get("objects")
+        if objects is not None:
+            title += "; in brackets: objects"
         colours = self.class_colours(len(self.classes))
-        draw_class_bars(columns[self.class_metric], self.classes, colours, folder / self.plots[1], title)
+        draw_class_bars(columns[self.class_metric], self.classes, colours, folder / self.plots[1], title, objects)
         write_per_class(folder / "per_class.csv", self.classes, columns)
+
+    def findings(self) -> list[str]:
+        return []
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint tells of itself, so that evaluation and prediction need nothing else."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.functional import pil_to_tensor
+from torchvision.transforms.functional import to_pil_image
 
 from ..data.boxes.checks import BoxTally, box_statistics, check_boxes
 from ..data.boxes.class_mapping import with_classes_of
@@ -20,9 +23,20 @@ from ..data.palette import object_colours
 from ..errors import TwinsError
 from ..heads.detection import DETECTORS, SURE, Detector
 from ..metrics.detection import DetectionMetrics
+from ..metrics.detection_mistakes import (
+    Mistake,
+    confusion_with_background,
+    worst_first,
+    worst_images,
+    write_mistakes,
+)
 from ..plots.boxes import Boxed, draw_boxes
+from ..plots.confusion import draw_confusion
+from ..plots.lettering import shortened
+from ..plots.outlines import MISTAKES
+from ..plots.thresholds import draw_thresholds
 from ..recipes import DetectRecipe
-from .dense_prediction import DensePrediction, by_part
+from .dense_prediction import SHOWN, DensePrediction, by_part
 
 MASK_RCNN_ALONE = {"box_channels", "masks", "proposals", "rpn_samples", "box_samples"}  # settings
 
@@ -34,7 +48,9 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
 
     best_metric = "ap"
     columns: tuple[tuple[str, str, int], ...] = (("ap", "AP", 1), ("ap50", "AP50", 1))
-    plots: tuple[str, ...] = ("detections.png", "ap.png", "train_batch.png")
+    plots: tuple[str, ...] = (
+        "detections.png", "ap.png", "train_batch.png", "mistakes.png", "mistakes.csv", "confusion.png", "thresholds.png"
+    )  # fmt: skip
     predictions_headline = f"truth, and detections with a score of {SURE} or more"
     class_metric = "AP"
     class_colours = staticmethod(object_colours)
@@ -125,13 +141,67 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
         return image.cpu() / 255
 
     def annotated(self, image: Tensor, annotation: Objects) -> list[Boxed]:
-        return [_boxed(image, {name: values.cpu() for name, values in annotation.items()})]
+        return [_boxed(to_pil_image(image), {name: values.cpu() for name, values in annotation.items()})]
 
     def compared(self, index: int, prediction: Objects) -> list[Boxed]:
-        opened, truth = self.truth.read(index, self.recipe.in_chans)
-        image = pil_to_tensor(opened) / 255
+        image, truth = self.truth.read(index, self.recipe.in_chans)
         name = self.truth.images[index].name
         return [_boxed(image, truth, f"truth: {name}"), _boxed(image, prediction, f"detections: {name}")]
+
+    def draw(self, folder: Path) -> None:
+        """Beside what all dense predictions have: mistakes, what is confused with what, and all score thresholds."""
+        super().draw(folder)
+        thresholds = self.metrics.score_thresholds(self.recipe.conf)
+        min_score = SURE
+        if thresholds is not None:
+            min_score = float(thresholds.threshold[thresholds.best])
+            curves = {"precision": thresholds.precision, "recall": thresholds.recall, "F1": thresholds.f1}
+            draw_thresholds(thresholds.threshold, curves, thresholds.best, "F1", folder / "thresholds.png")
+        mistakes = self.metrics.mistakes(min_score)
+        objects = self.metrics.per_class().objects
+        counts = Counter(mistake.kind for mistake in mistakes)
+        result = f"{int(objects.sum())} objects in all: {counts['missed']} missed, {counts['confused']} confused; "
+        result += f"{counts['false']} false detections; scores above {min_score:.2f}"
+        write_mistakes(folder / "mistakes.csv", worst_first(mistakes), self.truth.name, self.classes)
+        rows = [[self._with_mistakes(of_image)] for of_image in worst_images(mistakes, SHOWN)]
+        draw_boxes(rows, self.classes, folder / "mistakes.png", f"worst images first; {result}", MISTAKES)
+        confusion = confusion_with_background(mistakes, objects)
+        draw_confusion(confusion, (*self.classes, "background"), folder / "confusion.png", "objects", result)
+
+    def findings(self) -> list[str]:
+        """The score threshold with the best F1."""
+        thresholds = self.metrics.score_thresholds(self.recipe.conf)
+        if thresholds is None:
+            return []
+        f1, threshold = thresholds.f1[thresholds.best], thresholds.threshold[thresholds.best]
+        if not f1:
+            return ["best F1 0.00: no detection has an IoU of 0.5 with an object of its class"]
+        return [f"best F1 {f1:.2f} at --conf {threshold:.2f}: pass it to twins predict"]
+
+    def _with_mistakes(self, mistakes: Sequence[Mistake]) -> Boxed:
+        """The image that they are in."""
+        index = mistakes[0].image
+        image, _ = self.truth.boxes_alone().read(index, self.recipe.in_chans)
+        counts = Counter(mistake.kind for mistake in mistakes)
+        kinds = ", ".join(f"{counts[kind]} {kind}" for kind in MISTAKES if counts[kind])
+        return Boxed(
+            image,
+            torch.tensor([mistake.box for mistake in mistakes]),
+            torch.tensor([mistake.predicted if mistake.truth is None else mistake.truth for mistake in mistakes]),
+            title=f"{self.truth.images[index].name}: {kinds}",
+            texts=[self._text(mistake) for mistake in mistakes],
+            styles=[MISTAKES[mistake.kind] for mistake in mistakes],
+        )
+
+    def _text(self, mistake: Mistake) -> str:
+        """What is written at it: the class of what is missed, of what is false with its score, and both if confused."""
+        truth, predicted = (
+            None if label is None else shortened(self.classes[label]) for label in (mistake.truth, mistake.predicted)
+        )
+        if predicted is None:
+            return f"no {truth}"
+        score = f"{predicted} {mistake.score:.2f}"
+        return score if truth is None else f"{truth} \u2192 {score}"
 
     def class_columns(self) -> dict[str, Tensor]:
         ap, ap50, objects, mask_ap = self.metrics.per_class()
@@ -148,8 +218,8 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
         return {name: value for name, value in settings.items() if name not in MASK_RCNN_ALONE}
 
 
-def _boxed(image: Tensor, objects: Objects, title: str = "") -> Boxed:
-    """(C, H, W) in [0, 1] with annotated or detected objects, to be drawn."""
+def _boxed(image: Image.Image, objects: Objects, title: str = "") -> Boxed:
+    """With annotated or detected objects, to be drawn."""
     masks = objects.get("masks")
     if masks is not None and masks.ndim == 4:  # of detections, as torchvision has them
         masks = masks[:, 0]

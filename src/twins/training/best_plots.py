@@ -1,4 +1,4 @@
-"""Plots and tables of the best epoch so far."""
+"""Plots, tables and findings of the best epoch so far."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class BestPlots:
         self.folder = folder
         self.drawn_at = float("-inf")
         self.waiting: Task | None = None  # as it was after the best epoch's evaluation
+        self.findings: list[str] = []
 
     def of_better_epoch(self, task: Task) -> None:
         """Draw what `task` has just evaluated, or keep it to be drawn later: each evaluation makes its results anew."""
@@ -31,4 +32,5 @@ class BestPlots:
         """Draw what waits."""
         if self.waiting is not None:
             self.waiting.draw(self.folder.path)
+            self.findings = self.waiting.findings()
             self.waiting, self.drawn_at = None, time.monotonic()

@@ -85,6 +85,8 @@ def write_evaluation(run: RunFolder, task: Task, metrics: dict[str, float], left
         run.say(f"left out {len(left_out)} unreadable images: {', '.join(left_out[:3])}")
     run.write_json("metrics.json", metrics)
     task.draw(run.path)
+    for finding in task.findings():
+        run.say(finding)
     run.say(f"images and tables in {run.path}")
 
 

@@ -101,7 +101,7 @@ def run_epochs(setup: Setup, state: TrainingState, interrupted: threading.Event,
             setup.folder.say(f"stopping early: nothing better for {recipe.patience} epochs")
             break
     plots.draw()
-    conclude(setup, state.best, time.time() - started)
+    conclude(setup, state.best, time.time() - started, plots.findings)
     return True
 
 

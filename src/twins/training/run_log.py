@@ -85,8 +85,8 @@ def say_how_to_resume(setup: Setup, state: TrainingState) -> None:
     folder.say(f"  twins train --resume {folder / 'checkpoint.pth'}")
 
 
-def conclude(setup: Setup, best: dict[str, Any], seconds: float) -> None:
-    """Curves, a summary, and what to type next; every rank has to call it."""
+def conclude(setup: Setup, best: dict[str, Any], seconds: float, findings: list[str]) -> None:
+    """Curves, a summary, what was found, and what to type next; every rank has to call it."""
     folder, say = setup.folder, setup.folder.say
     unreadable = setup.unreadable.over_all_ranks()
     if not setup.world.is_main:
@@ -99,6 +99,8 @@ def conclude(setup: Setup, best: dict[str, Any], seconds: float) -> None:
     folder.write_json("summary.json", summary)
     say()
     say(f"best   {key} {best['value']:.3f} in epoch {best['epoch']}")
+    for finding in findings:
+        say(f"       {finding}")
     say(f"last   {key} {last[key]:.3f} in epoch {last['epoch']}")
     say(f"time   {clock(seconds)}, {per_second(last['images_per_second'])} images/s in the last epoch")
     if unreadable:
