@@ -68,6 +68,9 @@ def test_every_plot_draws_names_of_every_kind(drawn: set[str], tmp_path: Path) -
     draw_class_bars(torch.arange(N).float(), NAMES, colours, path, "IoU of $x$")
     assert drawn >= SHOWN | {"IoU of $x$"}
     drawn.clear()
+    draw_class_bars(torch.tensor([50.0, torch.nan]), ["cat", "dog"], colours, path, "AP", torch.tensor([7, 0]))
+    assert {"cat (7)", "AP"} <= drawn
+    drawn.clear()
     everything = torch.arange(N).byte().reshape(1, -1)
     draw_masks([Masked(torch.ones(3, 1, N), {"truth": everything})], NAMES, path, "a folder\nof $5 and $10")
     assert drawn >= SHOWN | {"a folder\nof $5 and $10"}

@@ -90,15 +90,15 @@ class ImageDataset(Dataset[Sample]):
         """One image, in its first view."""
         return self[SampleKey(index)]
 
-    def samples(self, wanted: int) -> list[tuple[Image.Image, Any]]:
-        """Up to `wanted` images, evenly spaced, with their annotations, as they are on disk; without broken ones.
+    def samples(self, wanted: int) -> list[tuple[Image.Image, Any, str]]:
+        """Up to `wanted` images, evenly spaced, with annotations and names, as they are on disk; without broken ones.
 
         Raises TwinsError where none of them can be read.
         """
         found = []
         for index in evenly(len(self.images), wanted):
             with contextlib.suppress(UnreadableImageError):  # `data check` names them
-                found.append(self.images.read(index, self.channels))
+                found.append((*self.images.read(index, self.channels), self.images.name(index)))
         if not found:
             raise TwinsError(f"none of the images can be read, as {self.images.name(0)}")
         return found

@@ -38,7 +38,8 @@ def draw_outline(
     if style.dash is None:
         draw.rectangle(corners, outline=tuple(colour), width=width)
     else:
-        for part in _dashes(corners, *(max(length * unit, 1) for length in style.dash), width):
+        line, gap = (max(length * unit, 1) for length in style.dash)
+        for part in _dashes(corners, line, gap, width):
             draw.rectangle(part, fill=tuple(colour))
     inset = 2 * width
     if style.double and x1 - x0 > 3 * inset and y1 - y0 > 3 * inset:

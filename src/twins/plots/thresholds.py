@@ -22,6 +22,6 @@ def draw_thresholds(
     axes.set(xlabel="score threshold (--conf)", xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, loc="lower left")
-    values = ", ".join(f"{name} {curve[best]:.2f}" for name, curve in curves.items())
-    figure.suptitle(f"at a threshold of {threshold[best]:.2f}: {values}", fontsize=11, color=INK)
+    at_best = ", ".join(f"{name} {curve[best]:.2f}" for name, curve in curves.items())
+    figure.suptitle(f"at a threshold of {threshold[best]:.2f}: {at_best}", fontsize=11, color=INK)
     save_figure(figure, path)

@@ -95,13 +95,18 @@ class DensePrediction(ABC, Generic[Images, Prediction, Row]):
         """Some training images with their annotations, as they are on disk."""
         assert self.training is not None
         samples = self.training.samples(SHOWN)
-        rows = [self.annotated(pil_to_tensor(image) / 255, annotation) for image, annotation in samples]
+        rows = [
+            self.annotated(pil_to_tensor(image) / 255, annotation, Path(name).name)
+            for image, annotation, name in samples
+        ]
         self.draw_rows(rows, self.classes, path, self.recipe.data)
 
     def draw_batch(self, batch: Batch, folder: Path) -> None:
         """The first training batch, as the network gets it."""
-        shown = zip(batch.images[:SHOWN], batch.labels[:SHOWN], strict=True)
-        rows = [self.annotated(self.displayed(image), annotation) for image, annotation in shown]
+        assert self.training is not None
+        names = [Path(self.training.images.name(index)).name for index in batch.indices[:SHOWN]]
+        shown = zip(batch.images[:SHOWN], batch.labels[:SHOWN], names, strict=True)
+        rows = [self.annotated(self.displayed(image), annotation, name) for image, annotation, name in shown]
         self.draw_rows(rows, self.classes, folder / self.plots[2], "first training batch, augmented")
 
     def draw(self, folder: Path) -> None:
@@ -180,8 +185,8 @@ class DensePrediction(ABC, Generic[Images, Prediction, Row]):
         """An image of a batch as (C, H, W) in [0, 1], on the CPU."""
 
     @abstractmethod
-    def annotated(self, image: Tensor, annotation: Any) -> Row:
-        """An image, (C, H, W) in [0, 1], with its annotation."""
+    def annotated(self, image: Tensor, annotation: Any, name: str) -> Row:
+        """An image, (C, H, W) in [0, 1], with its annotation and the name of its file."""
 
     @abstractmethod
     def compared(self, index: int, prediction: Prediction) -> Row:

@@ -140,8 +140,9 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
     def displayed(self, image: Tensor) -> Tensor:
         return image.cpu() / 255
 
-    def annotated(self, image: Tensor, annotation: Objects) -> list[Boxed]:
-        return [_boxed(to_pil_image(image), {name: values.cpu() for name, values in annotation.items()})]
+    def annotated(self, image: Tensor, annotation: Objects, name: str) -> list[Boxed]:
+        pixels = to_pil_image((255 * image).round().byte())
+        return [_boxed(pixels, {key: values.cpu() for key, values in annotation.items()}, name)]
 
     def compared(self, index: int, prediction: Objects) -> list[Boxed]:
         image, truth = self.truth.read(index, self.recipe.in_chans)
@@ -218,7 +219,7 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
         return {name: value for name, value in settings.items() if name not in MASK_RCNN_ALONE}
 
 
-def _boxed(image: Image.Image, objects: Objects, title: str = "") -> Boxed:
+def _boxed(image: Image.Image, objects: Objects, title: str) -> Boxed:
     """With annotated or detected objects, to be drawn."""
     masks = objects.get("masks")
     if masks is not None and masks.ndim == 4:  # of detections, as torchvision has them

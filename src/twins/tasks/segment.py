@@ -22,6 +22,7 @@ from ..errors import TwinsError
 from ..heads.segmentation import SEGMENTERS, Segmenter
 from ..heads.sliding_window import class_probabilities
 from ..metrics.segmentation import SegmentationMetrics
+from ..plots.lettering import shortened
 from ..plots.masks import Masked, draw_masks
 from ..recipes import SegmentRecipe, one_number_a_class
 from .dense_prediction import DensePrediction, by_part
@@ -128,8 +129,8 @@ class Segmentation(DensePrediction[MaskedImages, Tensor, Masked]):
     def displayed(self, image: Tensor) -> Tensor:
         return self.preprocessing.denormalise(image.cpu())
 
-    def annotated(self, image: Tensor, annotation: Tensor) -> Masked:
-        return Masked(image, {"mask": annotation.cpu()})
+    def annotated(self, image: Tensor, annotation: Tensor, name: str) -> Masked:
+        return Masked(image, {shortened(f"mask of {name}"): annotation.cpu()})
 
     def compared(self, index: int, prediction: Tensor) -> Masked:
         views, truth = self.val.at(index)[:2]
