@@ -24,7 +24,9 @@ from twins.cli import main
 from twins.data.loading import Batch
 from twins.errors import TwinsError
 from twins.heads.detection import Detector, mask_rcnn, retinanet
+from twins.plots.boxes import Boxed, draw_boxes
 from twins.recipes import DetectRecipe, find_recipe, list_recipes, task_of_recipe
+from twins.tasks import detect as detect_task
 from twins.tasks.detect import Detection
 from twins.training.loop import fit
 from twins.training.optim import after_update, current_lr, make_optimizer, make_schedule
@@ -472,7 +474,9 @@ def evaluated(recipe: DetectRecipe, detect: Callable[[int, Tensor, Tensor], tupl
     return task
 
 
-def test_mistakes_are_listed_and_drawn(tiny_detect_recipe: DetectRecipe, tmp_path: Path) -> None:
+def test_mistakes_are_listed_and_drawn(
+    tiny_detect_recipe: DetectRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of ten objects in five images one is missed and one confused; some are found where there are none."""
 
     def detect(index: int, boxes: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
@@ -486,8 +490,20 @@ def test_mistakes_are_listed_and_drawn(tiny_detect_recipe: DetectRecipe, tmp_pat
             labels = torch.ones_like(labels)
         return boxes, labels, scores
 
+    drawn: list[tuple[str, list[str]]] = []
+
+    def noting(rows: list[list[Boxed]], *args: Any) -> None:
+        drawn.extend((boxed.title, list(boxed.texts or ())) for row in rows for boxed in row)
+        draw_boxes(rows, *args)
+
+    monkeypatch.setattr(detect_task, "draw_boxes", noting)
     task = evaluated(tiny_detect_recipe, detect)
     task.draw(tmp_path)
+    assert drawn == [
+        ("00.png: 1 false", ["white 0.95"]),
+        ("03.png: 1 confused", ["white \u2192 grey 0.90"]),
+        ("02.png: 1 missed", ["no grey"]),
+    ]
     rows = [line.split(",") for line in (tmp_path / "mistakes.csv").read_text().splitlines()[1:]]
     assert [[Path(file).name, *row] for file, *row in (row[:6] for row in rows)] == [
         ["00.png", "false", "", "white", "0.95000", "0.000"],

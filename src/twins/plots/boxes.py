@@ -53,15 +53,15 @@ def draw_boxes(
 
     A legend tells the commonest classes and the outlines' `styles` by name.
     """
-    font = load_font(TITLE_SIZE, headline)
-    headroom = line_height(font) + 2
+    headroom = line_height(load_font(TITLE_SIZE)) + 2
     positions = arrange([[(b.image.height, b.image.width) for b in row] for row in rows], headroom)
     below = max((p.top + p.height for p in chain(*positions)), default=0)
     width = max([LEAST_WIDTH, *(p.left + p.width for p in chain(*positions))])
     keys = _legend([b.labels for b in chain(*rows)], classes, styles or {}, width)
     sheet = Image.new("RGB", (width + 2 * GAP, headroom + below + 3 * GAP + headroom * len(keys)), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((sheet.width / 2, GAP), headline, INK, font, anchor="ma")
+    headline = shortened(headline, width // 7)
+    draw.text((sheet.width / 2, GAP), headline, INK, load_font(TITLE_SIZE, headline), anchor="ma")
     for boxed, position in zip(chain(*rows), chain(*positions), strict=True):
         left, top = GAP + position.left, GAP + headroom + position.top
         title = shortened(boxed.title, max(position.width // 7, 10))
