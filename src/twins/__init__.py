@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from .heads.segmentation import Segmenter, semantic_fpn, upernet
     from .model import Twins, TwinsBackbone
     from .native import freeze
+    from .predict.predictors import load as load
     from .zoo import create_model, list_models
 
 __version__ = "0.2.0"
 
 deprecated.install()
 
+# What `from twins import *` brings needs torch alone: `load`, which needs Pillow and torchvision, is left out.
 __all__ = [
     "LoadReport",
     "Segmenter",
@@ -56,6 +58,7 @@ _MODULE_OF = {
     "graphed": "cuda_graphs",
     "identify": "checkpoints.info",
     "list_models": "zoo",
+    "load": "predict.predictors",
     "load_weights": "checkpoints.load",
     "mask_rcnn": "heads.detection",
     "read_checkpoint": "checkpoints.read",

@@ -82,7 +82,7 @@ def create_model(
     if name.endswith(SUFFIXES) or "/" in name or "\\" in name:
         raise TwinsError(
             f"{name} is no network's name: pass a file as weights=..., or load a trained network whole, with its "
-            "classes, by twins.predict.load_predictor"
+            f"classes, by twins.load({name!r})"
         )
     settings = VARIANTS[model_name(name)]._asdict() | {
         "in_chans": in_chans,

@@ -34,7 +34,7 @@ from twins.heads import sliding_window
 from twins.heads.sliding_window import class_probabilities
 from twins.plots.masks import draw_mask
 from twins.predict import folder as loop
-from twins.predict import load_predictor
+from twins.predict import load_predictor, predictors
 from twins.predict.predictors import DetectPredictor, SegmentPredictor
 from twins.predict.sources import ImageFile, find_images, image_ids, output_names
 from twins.predict.writers import ClassifyWriter, DetectWriter
@@ -209,10 +209,111 @@ def test_settings_are_those_of_the_networks_own_run_unless_given(tmp_path: Path)
         assert isinstance(predictor, SegmentPredictor)
         assert (predictor.slide, predictor.stride) == expected
     weights, _ = checkpoint(tmp_path, "retinanet", meta=run)
-    assert load_predictor(weights, "cpu", max_det=5).network.selection == (0.3, 0.7, 5)
+    assert load_predictor(weights, "cpu", max_det=5).model.selection == (0.3, 0.7, 5)
     weights, _ = checkpoint(tmp_path, "retinanet")
     assert load_predictor(weights, "cpu").name == "twins_svt_small"
-    assert load_predictor(weights, "cpu").network.selection == (0.3, 0.5, 100)
+    assert load_predictor(weights, "cpu").model.selection == (0.3, 0.5, 100)
+
+
+@pytest.mark.parametrize("kind", ["classify", "upernet", "mask_rcnn"])
+def test_arrays_are_predicted_as_the_images_that_they_hold(tmp_path: Path, kind: str) -> None:
+    weights, _ = checkpoint(tmp_path, kind)
+    predictor = twins.load(weights, "cpu", **({"conf": 0.0} if kind == "mask_rcnn" else {}))
+    field = {"classify": "probabilities", "upernet": "mask", "mask_rcnn": "boxes"}[kind]
+    image = saved(tmp_path / "a.png", 60, 50)
+    for of_kind in (image, image.convert("L")):
+        expected = getattr(predictor(of_kind), field)
+        assert expected.equal(getattr(predictor(np.asarray(of_kind)), field))
+        assert expected.equal(getattr(predictor([np.asarray(of_kind)[:, ::-1][:, ::-1]])[0], field))
+
+
+@pytest.mark.parametrize(("image", "message"), [
+    (np.zeros((9, 9, 3)), r"uint8, \(H, W\) or \(H, W, 3\) in RGB, not float64 \(9, 9, 3\)"),
+    (np.zeros((3, 9, 9), np.uint8), r"not uint8 \(3, 9, 9\)"),
+    (np.zeros((1, 9, 9, 3), np.uint8), r"not uint8 \(1, 9, 9, 3\)"),
+    (np.zeros((0, 9, 3), np.uint8), r"not uint8 \(0, 9, 3\)"),
+    (torch.zeros(3, 9, 9), "a PIL image or an array, not a Tensor"),
+    ([None], "not a NoneType"),
+])  # fmt: skip
+def test_what_is_no_image_gets_one_line(tmp_path: Path, image: Any, message: str) -> None:
+    weights, _ = checkpoint(tmp_path, "classify")
+    with pytest.raises(twins.TwinsError, match=message) as raised:
+        twins.load(weights, "cpu")(image)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_checkpoint_for_a_name_is_sent_to_load(tmp_path: Path) -> None:
+    assert twins.load is load_predictor
+    weights, _ = checkpoint(tmp_path, "classify")
+    with pytest.raises(twins.TwinsError, match=r"by twins\.load\(.*classify.pth'\)"):
+        twins.create_model(str(weights))
+
+
+@pytest.mark.parametrize("kind", ["classify", "upernet", "retinanet"])
+def test_the_transform_gives_what_the_model_takes(tmp_path: Path, kind: str) -> None:
+    weights, _ = checkpoint(tmp_path, kind)
+    image = saved(tmp_path / "a.png", 83, 61)
+    predictor = twins.load(weights, "cpu", **({"conf": 0.0} if kind == "retinanet" else {}))
+    view, prediction = predictor.transform(tmp_path / "a.png"), predictor(image)
+    assert view.equal(predictor.transform(image))
+    assert view.equal(predictor.transform(np.asarray(image)))
+    with torch.no_grad():
+        outputs = predictor.model([view] if kind == "retinanet" else view[None])
+    if kind == "classify":
+        assert view.shape == (3, 48, 48)
+        torch.testing.assert_close(outputs.softmax(dim=1)[0], prediction.probabilities)
+    elif kind == "upernet":
+        assert view.shape == (3, 48, 65)
+        assert prediction.mask.equal(sliding_window.best_class(outputs[0], (61, 83)))
+    else:
+        assert view.shape == (3, 61, 83)
+        assert float(view.max()) == np.asarray(image).max() / 255
+        assert outputs[0]["boxes"].equal(prediction.boxes)
+
+
+@pytest.mark.parametrize("kind", ["classify", "upernet", "mask_rcnn"])
+def test_the_engine_predicts_what_pytorch_does(tmp_path: Path, kind: str) -> None:
+    weights, _ = checkpoint(tmp_path, kind)
+    image = saved(tmp_path / "a.png", 83, 61)
+    settings = {"conf": 0.0, "max_det": 5} if kind == "mask_rcnn" else {}
+    plain, fast = twins.load(weights, "cpu", **settings), twins.load(weights, dtype="fp32", **settings)
+    assert fast.device.type == "cpu"
+    for dtype, predictor in (("fp32", fast), ("int8", twins.load(weights, "cpu", dtype="int8", **settings))):
+        frozen = predictor.model if kind == "classify" else predictor.model.backbone
+        assert frozen.backend.startswith(f"native, {dtype}, ")
+    expected, found = plain(image), fast(image)
+    if kind == "classify":
+        torch.testing.assert_close(found.probabilities, expected.probabilities, atol=1e-5, rtol=1e-4)
+    elif kind == "upernet":
+        views = plain.transform(image)[None]
+        with torch.no_grad():
+            torch.testing.assert_close(fast.model(views), plain.model(views), atol=1e-4, rtol=1e-4)
+        assert (found.mask == expected.mask).float().mean() > 0.999
+    else:
+        torch.testing.assert_close(found.boxes, expected.boxes, atol=1e-2, rtol=1e-4)
+        torch.testing.assert_close(found.scores, expected.scores, atol=1e-5, rtol=1e-4)
+        assert found.labels.equal(expected.labels)
+
+
+def test_the_command_line_has_the_engine_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, _ = checkpoint(tmp_path, "classify")
+    saved(tmp_path / "a.png", 83, 61)
+    frozen: list[str] = []
+
+    def spy(model: nn.Module, dtype: str, release: bool) -> nn.Module:
+        frozen.append(dtype)
+        return twins.freeze(model, dtype, release)
+
+    monkeypatch.setattr(predictors, "freeze", spy)
+    tables = []
+    for flags in ((), ("--dtype", "fp32")):
+        argv = (tmp_path / "a.png", "--weights", weights, "--out", tmp_path / "out", "--no-draw", "--exist-ok", *flags)
+        assert predict(*argv) == 0
+        (row,) = csv.DictReader((tmp_path / "out" / "predictions.csv").read_text().splitlines())
+        tables.append(row)
+    assert frozen == ["fp32"]
+    assert tables[0].keys() == tables[1].keys()
+    assert tables[0]["class1"] == tables[1]["class1"]
 
 
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
@@ -259,9 +360,9 @@ def test_published_segmenters_and_detectors_are_known_by_their_weights(
     torch.save(faster.state_dict(), tmp_path / "others.pth")
     predictor = load_predictor(tmp_path / "others.pth", "cpu", classes=("a", "b", "c", "d"))
     assert isinstance(predictor, DetectPredictor)
-    assert predictor.network.transform[:2] == (800, 1333)
-    assert not predictor.network.has_masks
-    assert predictor.network.backbone.blocks[0][0].attn.padding == "zero"
+    assert predictor.model.transform[:2] == (800, 1333)
+    assert not predictor.model.has_masks
+    assert predictor.model.backbone.blocks[0][0].attn.padding == "zero"
     assert predictor.classes == ("a", "b", "c", "d")
     assert predictor.category_ids == [1, 2, 3, 4]
 
@@ -652,6 +753,8 @@ def test_unreadable_images_stop_or_are_left_out(tmp_path: Path, capsys: pytest.C
     ("retinanet", ("--model", "svt_small"), "knows its own network: leave --model out"),
     ("classify", ("--ema",), "holds no averaged weights"),
     ("classify", ("--device", "gpu"), "--device gpu: no such device"),
+    ("classify", ("--dtype", "int4"), "--dtype must be one of fp32, bf16, int8, not 'int4' (did you mean int8?)"),
+    ("upernet", ("--dtype", "int8", "--device", "cuda"), "--device cuda: the engine of --dtype int8 is for the CPU"),
     ("classify", ("--classes", "gone.txt"), "gone.txt: cannot read names of classes"),
     ("classify", ("--weights", "gone.pth"), "gone.pth is not there"),
     ("classify", ("--out", "/dev/null/x"), "/dev/null/x: cannot write there"),

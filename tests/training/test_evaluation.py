@@ -81,7 +81,7 @@ def test_both_compute_as_the_weights_were_trained(
     data = {"data": str(request.getfixturevalue(FOLDERS[task]))}
     images = torch.randn(1, 3, 48, 56, generator=torch.Generator().manual_seed(1))
     expected = outputs(plain, images)
-    assert torch.equal(outputs(load_predictor(tmp_path / "theirs.pth", "cpu").network, images), expected)
+    assert torch.equal(outputs(load_predictor(tmp_path / "theirs.pth", "cpu").model, images), expected)
     assert torch.equal(outputs(evaluated_network(tmp_path / "theirs.pth", data, monkeypatch), images), expected)
     for other in ({"window_padding": padding, "norm_eps": 1.1e-5 - epsilon},
                   {"window_padding": "zero" if padding != "zero" else "mask", "norm_eps": epsilon}):  # fmt: skip
@@ -144,7 +144,7 @@ def test_a_grey_network_sees_grey_images_in_both(tmp_path: Path, kind: str) -> N
     predictor = load_predictor(tmp_path / "grey.pth", "cpu")
     assert (recipe.in_chans, predictor.channels) == (1, 1)
     assert recipe.preprocessing() == predictor.info.preprocessing  # type: ignore[attr-defined]  # of every task's recipe
-    assert predictor.network.backbone.in_chans == 1 if kind != "classify" else predictor.network.in_chans == 1
+    assert predictor.model.backbone.in_chans == 1 if kind != "classify" else predictor.model.in_chans == 1
 
 
 def test_a_moving_average_is_what_both_take(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ def test_a_moving_average_is_what_both_take(tmp_path: Path, images: Path, monkey
     torch.save({"state_dict": plain.state_dict(), "state_dict_ema": average.state_dict()}, tmp_path / "timm.pth")
     view = torch.randn(1, 3, 64, 64)
     expected = outputs(average, view)
-    assert torch.equal(outputs(load_predictor(tmp_path / "timm.pth", "cpu").network, view), expected)
+    assert torch.equal(outputs(load_predictor(tmp_path / "timm.pth", "cpu").model, view), expected)
     network = evaluated_network(tmp_path / "timm.pth", {"data": str(images)}, monkeypatch)
     assert torch.equal(outputs(network, view), expected)
 

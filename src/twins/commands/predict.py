@@ -30,6 +30,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--bad-images", choices=("stop", "skip"), default="stop",
                         help="an unreadable image: stop, or skip and count it")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto (the best there is), cuda, cuda:N, mps or cpu")
+    parser.add_argument("--dtype", metavar="NAME", help="fp32, bf16 or int8: the CPU engine computes the network "
+                        "(default: PyTorch does)")  # fmt: skip
     parser.add_argument("--ema", action=argparse.BooleanOptionalAction,
                         help="take the moving average of the weights (default: where there is one)")  # fmt: skip
     parser.add_argument("--model", metavar="NAME", help="the network, where weights of others do not say which it is")
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     for line in images.left_out:
         print(shown(line), flush=True)
     classes = read_names(Path(args.classes)) if args.classes else None
-    predictor = load_predictor(args.weights, args.device, args.ema, args.model, classes, **settings)
+    predictor = load_predictor(args.weights, args.device, args.ema, args.model, classes, args.dtype, **settings)
     out = Path(args.out) if args.out else free_folder(Path("runs", "predict"), predictor.name)
     write_predictions(predictor, images, out, args.draw, args.bad_images, args.exist_ok)
     return 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, NamedTuple, TypeVar, overload
 
+import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
@@ -23,20 +24,45 @@ from ..errors import TwinsError, nearest
 from ..heads.detection import DETECTORS, SURE
 from ..heads.segmentation import SEGMENTERS
 from ..heads.sliding_window import best_class, slide_logits
+from ..native import DTYPES, freeze
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
 from ..recipes import NETWORK_OF_TASK, TASKS, DetectRecipe, Recipe, SegmentRecipe, fields_of, recipe_class
 from ..recipes.values import folder_name
 from ..zoo import create_model, model_name
 from .predictions import Classified, Detected, Segmented
 
-ImageSource = str | os.PathLike | Image.Image
+ImageSource = str | os.PathLike | Image.Image | np.ndarray
 Prediction = TypeVar("Prediction")
+
+
+class Computed(NamedTuple):
+    """Where a network computes, and by what: PyTorch, or the CPU engine in one of its dtypes."""
+
+    device: torch.device
+    dtype: str | None  # of `freeze`; None: PyTorch computes
+
+    @classmethod
+    def by(cls, device: str, dtype: str | None) -> Computed:
+        """As `load_predictor` takes them. Raises TwinsError for what is not there, or does not go together."""
+        if dtype is None:
+            return cls(choose_device(device), None)
+        if dtype not in DTYPES:
+            raise TwinsError(f"--dtype must be one of {', '.join(DTYPES)}, not {dtype!r}{nearest(dtype, DTYPES)}")
+        if device not in ("auto", "cpu"):
+            raise TwinsError(f"--device {device}: the engine of --dtype {dtype} is for the CPU; leave one of them out")
+        return cls(torch.device("cpu"), dtype)
+
+    def ready(self, model: nn.Module) -> nn.Module:
+        """The network in evaluation mode, there; the engine takes its weights."""
+        if self.dtype is None:
+            return model.to(self.device).eval()
+        return freeze(model, self.dtype, release=True)
 
 
 class Predictor(Generic[Prediction]):
     """A trained network that is called with images and returns its predictions for them; see `load_predictor`.
 
-        predictor = load_predictor("runs/detect/mine/checkpoint_best.pth")
+        predictor = twins.load("runs/detect/mine/checkpoint_best.pth")
         found = predictor("street.jpg")                     # Detected
         several = predictor(["a.jpg", Image.open("b.png")])  # [Detected, Detected]
 
@@ -50,8 +76,8 @@ class Predictor(Generic[Prediction]):
         Where the network is, and computes.
     channels:
         Of the images that the network sees: 3 (RGB) or 1 (grey).
-    network:
-        The network itself, in evaluation mode.
+    model:
+        The network itself, in evaluation mode; what `transform` returns, it takes.
     load_report:
         What became of the weights, and which of the file's they are.
     batch_size:
@@ -62,11 +88,11 @@ class Predictor(Generic[Prediction]):
 
     reading: ImageReading = USUAL_READING  # of files and PIL images
 
-    def __init__(self, info: CheckpointInfo, network: nn.Module, device: torch.device, ema: bool | None) -> None:
-        self.info, self.classes, self.device = info, info.classes, device
+    def __init__(self, info: CheckpointInfo, model: nn.Module, computed: Computed, ema: bool | None) -> None:
+        self.info, self.classes, self.device = info, info.classes, computed.device
         self.channels: int = info.create_model.get("in_chans", 3)
-        self.load_report = load_whole(network, info, ema)
-        self.network = network.to(device).eval()
+        self.load_report = load_whole(model, info, ema)
+        self.model = computed.ready(model)
 
     @overload
     def __call__(self, images: ImageSource) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is one image
@@ -78,17 +104,19 @@ class Predictor(Generic[Prediction]):
         Parameters
         ----------
         images:
-            A file, or a PIL image of any size and mode, or a sequence of these. It is turned upright if its EXIF tag
-            says so, converted to `channels`, and resized and normalised as in the evaluation of the network's own run.
+            A file, a PIL image of any size and mode, an array of bytes (H, W) or (H, W, 3), grey or RGB, or a sequence
+            of these. It is turned upright if its EXIF tag says so, converted to `channels`, and resized and normalised
+            as in the evaluation of the network's own run.
 
         Returns
         -------
         `Classified`, `Segmented` or `Detected`, by the network's task: one for an image, a list in the same order for a
         sequence. Boxes and masks are in pixels of the upright image, as it came.
 
-        Raises UnreadableImageError for a file that is missing or no image, and for pixels that cannot be read as bytes.
+        Raises UnreadableImageError for a file that is missing or no image, and for pixels that cannot be read as bytes;
+        TwinsError for an array of another dtype or shape, and for what is no image.
         """
-        if isinstance(images, ImageSource):
+        if isinstance(images, ImageSource) or not isinstance(images, Sequence):
             return self([images])[0]
         predictions = []
         for start in range(0, len(images), self.batch_size):
@@ -102,14 +130,31 @@ class Predictor(Generic[Prediction]):
         """That of the run which trained the network, or else the network's, as "twins_svt_small"; fit for a folder."""
         return folder_name(str((self.info.recipe or {}).get("name") or self.info.model))
 
+    def transform(self, image: ImageSource) -> Tensor:
+        """What `model` sees of an image that `predictor(image)` takes: (channels, H, W) float32 on `device`.
+
+        A classifier or segmenter takes a batch of it, `model(transform(image)[None])`. A detector takes a list,
+        `model([transform(image)])`, of values in [0, 1] in the image's own size: it resizes and normalises itself.
+        Raises what `predictor(image)` does.
+        """
+        return self.as_tensor(self.read(image)).to(self.device)
+
     def read(self, image: ImageSource) -> Image.Image:
-        """A file or PIL image -> the upright PIL image, RGB or grey. Raises UnreadableImageError."""
-        if not isinstance(image, Image.Image):
+        """An image as `predictor(image)` takes it -> the upright PIL image, RGB or grey; raises what that does."""
+        if isinstance(image, str | os.PathLike):
             return read_image(Path(image), self.channels, self.reading)
+        if isinstance(image, np.ndarray):
+            image = _of_array(image)
+        if not isinstance(image, Image.Image):
+            raise TwinsError(f"an image is a file's path, a PIL image or an array, not a {type(image).__name__}")
         try:
             return as_bytes(ImageOps.exif_transpose(image), self.channels, self.reading.bit_depth)
         except ValueError as error:
             raise UnreadableImageError(f"PIL image of mode {image.mode}: {error}") from error
+
+    def as_tensor(self, image: Image.Image) -> Tensor:
+        """An image, as `read` returns it, as what `model` sees of it; see `transform`."""
+        raise NotImplementedError
 
     def predict_batch(self, images: Sequence[Image.Image]) -> list[Prediction]:
         """The predictions for at most `batch_size` images, as `read` returns them."""
@@ -121,58 +166,64 @@ class ClassifyPredictor(Predictor[Classified]):
 
     batch_size = 16  # few enough to hold the photos themselves in memory, tens of megabytes each
 
-    def __init__(self, info: CheckpointInfo, device: torch.device, ema: bool | None, topk: int = 5) -> None:
+    def __init__(self, info: CheckpointInfo, computed: Computed, ema: bool | None, topk: int = 5) -> None:
         if topk < 1:
             raise TwinsError(f"--topk must be 1 or more, not {topk}")
         assert info.model is not None
         assert isinstance(info.preprocessing, ClassifyPreprocessing)
-        super().__init__(info, create_model(info.model, **info.create_model), device, ema)
+        super().__init__(info, create_model(info.model, **info.create_model), computed, ema)
         self.topk = topk
-        self.transform = eval_transform(info.preprocessing)
+        self._eval_transform = eval_transform(info.preprocessing)
+
+    def as_tensor(self, image: Image.Image) -> Tensor:
+        return self._eval_transform(image)
 
     def predict_batch(self, images: Sequence[Image.Image]) -> list[Classified]:
-        batch = torch.stack([self.transform(image) for image in images]).to(self.device)
-        probabilities = self.network(batch).float().softmax(dim=1).cpu()
+        batch = torch.stack([self.as_tensor(image) for image in images]).to(self.device)
+        probabilities = self.model(batch).float().softmax(dim=1).cpu()
         return [Classified(self.classes, row, self.topk) for row in probabilities]
 
 
 class SegmentPredictor(Predictor[Segmented]):
     """Segments; with `slide` by squares of that side, `slide_stride` apart; as in the network's run if not given."""
 
-    def __init__(self, info: CheckpointInfo, device: torch.device, ema: bool | None, **windows: Any) -> None:
+    def __init__(self, info: CheckpointInfo, computed: Computed, ema: bool | None, **windows: Any) -> None:
         trained = info.recipe or {}
         of_its_run = {name: trained.get(name) for name in ("slide", "slide_stride") if "slide" not in windows}
         recipe = SegmentRecipe().replace(**(of_its_run | windows))
         self.slide, self.stride = recipe.slide, recipe.slide_stride
         assert info.head is not None
         assert isinstance(info.preprocessing, SegmentPreprocessing)
-        super().__init__(info, SEGMENTERS[info.head](info.model, auxiliary=False, **info.create_model), device, ema)
-        self.transform = mask_eval_transform(info.preprocessing)
+        super().__init__(info, SEGMENTERS[info.head](info.model, auxiliary=False, **info.create_model), computed, ema)
+        self._eval_transform = mask_eval_transform(info.preprocessing)
+
+    def as_tensor(self, image: Image.Image) -> Tensor:
+        no_mask = torch.empty(0)
+        (view,), _ = self._eval_transform(image, no_mask)
+        return view
 
     def predict_batch(self, images: Sequence[Image.Image]) -> list[Segmented]:
         return [Segmented(self.classes, self._mask(image).cpu()) for image in images]
 
     def _mask(self, image: Image.Image) -> Tensor:
-        no_mask = torch.empty(0)
-        (view,), _ = self.transform(image, no_mask)
-        view = view.to(self.device)
+        view = self.as_tensor(image).to(self.device)
         if self.slide is None:
-            logits = self.network(view[None])[0]
+            logits = self.model(view[None])[0]
         else:
-            logits = slide_logits(self.network, view, self.slide, self.stride)
+            logits = slide_logits(self.model, view, self.slide, self.stride)
         return best_class(logits.float(), (image.height, image.width))
 
 
 class DetectPredictor(Predictor[Detected]):
     """Detects what scores more than `conf`; `iou` and `max_det` are as in the network's run if not given."""
 
-    def __init__(self, info: CheckpointInfo, device: torch.device, ema: bool | None, **selection: Any) -> None:
+    def __init__(self, info: CheckpointInfo, computed: Computed, ema: bool | None, **selection: Any) -> None:
         trained = info.recipe or {}
         of_its_run = {name: trained[name] for name in ("iou", "max_det") if name in trained}
         recipe = DetectRecipe(conf=SURE).replace(**(of_its_run | selection))
         assert info.head is not None
         assert isinstance(info.preprocessing, DetectPreprocessing)
-        network = DETECTORS[info.head](
+        model = DETECTORS[info.head](
             info.model,
             **info.create_model,
             **info.preprocessing.of_network(),
@@ -180,7 +231,7 @@ class DetectPredictor(Predictor[Detected]):
             nms_thresh=recipe.iou,
             detections_per_img=recipe.max_det,
         )
-        super().__init__(info, network, device, ema)
+        super().__init__(info, model, computed, ema)
         self.preprocessing = info.preprocessing
 
     @property
@@ -188,13 +239,22 @@ class DetectPredictor(Predictor[Detected]):
         """What COCO's files call each class: as the data did that was trained on, else 1, 2, 3 ..."""
         return list(self.info.category_ids)
 
+    def as_tensor(self, image: Image.Image) -> Tensor:
+        return self.preprocessing.to_float(pil_to_tensor(image).to(self.device))  # bytes, as they are fewer
+
     def predict_batch(self, images: Sequence[Image.Image]) -> list[Detected]:
-        pixels = [pil_to_tensor(image).to(self.device) for image in images]
-        detections = self.network([self.preprocessing.to_float(image) for image in pixels])
+        detections = self.model([self.as_tensor(image) for image in images])
         return [self._detected(**{name: values.cpu() for name, values in of_one.items()}) for of_one in detections]
 
     def _detected(self, boxes: Tensor, scores: Tensor, labels: Tensor, masks: Tensor | None = None) -> Detected:
         return Detected(self.classes, boxes, scores, labels, None if masks is None else masks[:, 0])
+
+
+def _of_array(array: np.ndarray) -> Image.Image:
+    """Bytes (H, W) or (H, W, 3) as a PIL image, grey or RGB. Raises TwinsError for other arrays."""
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or not array.size:
+        raise TwinsError(f"an image as an array is uint8, (H, W) or (H, W, 3) in RGB, not {array.dtype} {array.shape}")
+    return Image.fromarray(array)
 
 
 _PREDICTORS: dict[str, Callable[..., Predictor[Any]]] = {
@@ -214,9 +274,12 @@ def load_predictor(
     ema: bool | None = None,
     model: str | None = None,
     classes: Sequence[str] | None = None,
+    dtype: str | None = None,
     **settings: Any,
 ) -> Predictor[Any]:
     """The network of a checkpoint of any dialect, ready to predict; see `Predictor` for how it is called.
+
+    `twins.load` is this function.
 
     Parameters
     ----------
@@ -231,6 +294,9 @@ def load_predictor(
         Which network it is, by name or alias, where the weights do not say.
     classes:
         One name for each class, in place of those that the file names, or of numbers.
+    dtype:
+        "fp32", "bf16" or "int8": the CPU engine computes the network, or a segmenter's or detector's backbone, as
+        `freeze` says; "auto" is the CPU then. By default PyTorch computes.
     settings:
         They mean what the flags of `twins predict` do. Of a classifier, `topk`: how many classes a prediction names
         (5). Of a segmenter, `slide` and `slide_stride`: predict by overlapping squares of this side, and the pixels
@@ -244,9 +310,9 @@ def load_predictor(
     -------
     A predictor that returns `Classified`, `Segmented` or `Detected`, by the network's task.
 
-    Raises TwinsError for weights, a device or settings that cannot be used.
+    Raises TwinsError for weights, a device, a dtype or settings that cannot be used.
     """
-    chosen = choose_device(device)
+    computed = Computed.by(device, dtype)
     info = read_info(weights).with_model(None if model is None else model_name(model))
     task = info.task
     if task is None:
@@ -263,9 +329,12 @@ def load_predictor(
             flag = "--" + name.replace("_", "-")
             meant_for, kind = NETWORK_OF_TASK[_TASK_OF_SETTING[name]], NETWORK_OF_TASK[task]
             raise TwinsError(f"{flag} is for {meant_for}s; {info.source} is a {kind}")
-    predictor = _PREDICTORS[task](info, chosen, ema, **settings)
+    predictor = _PREDICTORS[task](info, computed, ema, **settings)
     predictor.reading = reading
     return predictor
+
+
+load = load_predictor  # as `twins.load`
 
 
 def _reading(info: CheckpointInfo, given: Mapping[str, Any]) -> ImageReading:
