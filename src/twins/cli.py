@@ -29,6 +29,7 @@ COMMANDS = {
     "bench": "speed and memory on this machine, beside timm, ONNX Runtime and OpenVINO",
     "info": "the six networks: parameters, FLOPs, published accuracy",
 }
+OTHER_NAMES = {"--pretrained": "--weights", "--checkpoint": "--weights", "--ckpt": "--weights"}  # in other programs
 WITH_RECIPE = ("train", "eval", "data")  # whose flags are fields of a task's recipe
 
 
@@ -69,7 +70,8 @@ class Parser(argparse.ArgumentParser):
             tasks = " or ".join(f"--task {task}" for task in elsewhere[wrong])
             return UnknownFlagError(f"{wrong} is a flag of {tasks}; see {command.prog} --help")
         flags = [option for option in command._option_string_actions if option.startswith("--")]
-        hint = nearest(wrong, [*flags, *elsewhere])
+        other = OTHER_NAMES.get(wrong)
+        hint = f" (did you mean {other}?)" if other in flags else nearest(wrong, [*flags, *elsewhere])
         return UnknownFlagError(f"unknown argument {wrong}{hint}; see {command.prog} --help")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

@@ -66,7 +66,8 @@ def create_model(
         What windows do at the border of a map that they do not divide: "mask" (exact), "zero" (as detectors and timm)
         or "mask-both" (as segmenters); see docs/networks.md. PCPVT has no windows.
     weights:
-        A checkpoint to load, in any dialect `load_weights` reads. The report is kept as `model.load_report`.
+        A checkpoint to load, in any dialect `load_weights` reads, or "timm" for timm's copy of the published ImageNet
+        weights. The report is kept as `model.load_report`.
     features_only, out_indices, stage_norms:
         A backbone that returns the maps of the named stages, instead of a classifier; see `TwinsBackbone`.
     architecture:
@@ -95,7 +96,8 @@ def create_model(
     known = list(inspect.signature(Stages).parameters)
     for keyword in architecture:
         if keyword not in known:
-            raise TwinsError(f"{name}: no such setting {keyword!r}{nearest(keyword, known)}")
+            hint = " (weights=... names a file, or 'timm')" if keyword == "pretrained" else nearest(keyword, known)
+            raise TwinsError(f"{name}: no such setting {keyword!r}{hint}")
     try:
         model: Twins | TwinsBackbone
         if features_only:

@@ -18,6 +18,7 @@ from .info import CheckpointInfo, describe, identify, identify_head, variant_lik
 from .keys import HEADS, OPENMMLAB, dialect_of, is_bloated, part_of, public_names, without_wrappers
 from .per_class import PER_CLASS, ClassMap
 from .read import read_checkpoint
+from .timm_copy import TIMM, timms_copy
 from .unpickle import stubs_in
 from .usable import not_finite, unusable
 from .weights import FoundWeights, find_weights, other_networks
@@ -88,7 +89,8 @@ def load_weights(
     Parameters
     ----------
     source:
-        A file, or what `read_checkpoint` or `read_info` made of one, or a state dict.
+        A file, or what `read_checkpoint` or `read_info` made of one, or a state dict. "timm" means timm's own copy of
+        the published ImageNet weights, which timm downloads.
     strict:
         The trunk (patch embeddings, blocks, positional encodings) must be the model's, parameter for parameter; other
         parts that the file lacks keep their initialisation and are reported. False loads whatever fits.
@@ -105,13 +107,15 @@ def load_weights(
     `_for_channels`), nothing else is reshaped. Device, dtype and requires_grad of the model stay what they were.
 
     Raises TwinsError, with the model untouched, for what `read_checkpoint` refuses, for weights or averages that are
-    not there, and in strict mode for the weights of another network, for values that are not finite, or with a head of
-    another kind or width.
+    not there or not reached, and in strict mode for the weights of another network, for values that are not finite, or
+    with a head of another kind or width.
     """
     if isinstance(source, CheckpointInfo):
         checkpoint, name = source.checkpoint, source.source
     elif isinstance(source, Mapping):
         checkpoint = source
+    elif source == TIMM:
+        checkpoint, name = timms_copy(model.state_dict()), "timm's copy"
     else:
         checkpoint, name = read_checkpoint(source), name_of(source)
     fit = _fit_to(model, checkpoint, ema, name, strict, classes)

@@ -71,7 +71,10 @@ def _said(args: argparse.Namespace) -> set[str]:
 def _with_network_of_weights(recipe: Recipe, said: set[str]) -> Recipe:
     """The recipe for the network that its weights are of, where they know it and nothing else was said."""
     from ..checkpoints.info import read_info
+    from ..checkpoints.timm_copy import TIMM
 
+    if recipe.weights == TIMM:
+        return recipe
     info = read_info(str(recipe.weights))
     if info.model is None or ("model" in said and model_name(recipe.model) != info.model):
         return recipe  # loading says whether they fit

@@ -75,8 +75,8 @@ class Recipe:
         {}, "departures from the published network, as depths=2,2,4,2 window_size=7 ...", group="model"
     )
     weights: str | None = flag(
-        None, "start from the weights in this file, of any dialect; none: from random ones", "--finetune",
-        group="model", check=check_path,
+        None, "start from the weights in this file, of any dialect; timm: from timm's copy of the published ones; "
+        "none: from random ones", "--finetune", group="model", check=check_path,
     )  # fmt: skip
     drop: float = flag(0.0, "dropout probability", group="model", within=SHARE)
     drop_path: float = flag(0.1, "stochastic depth: probability at the last block", group="model", within=SHARE)
