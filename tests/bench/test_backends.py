@@ -9,7 +9,8 @@ import torch
 
 from helpers.bench_rows import SMALL
 from twins.bench import backends
-from twins.bench.backends import draw_weights, infer, missing, our_network, start, timm_network
+from twins.bench.backends import infer, missing, start
+from twins.bench.networks import draw_weights, our_network, timm_network
 from twins.bench.parity import compare
 from twins.bench.plan import Backend
 

@@ -129,6 +129,10 @@ def test_the_full_set_ends_with_the_accuracy(monkeypatch: pytest.MonkeyPatch) ->
     (["--amp"], "--amp is for training steps; add --train"),
     (["--train", "--memory"], "not allowed with argument"),
     (["--accuracy", "/dev/null/x.pth"], "/dev/null/x.pth"),
+    (["--weights", "a.pth", "--models", "svt_s"], "--weights measures the forward passes of a checkpoint's classifier: "
+     "leave --models out"),
+    (["--weights", "a.pth", "--memory"], "leave --memory out"),
+    (["--weights", "/dev/null/x.pth"], "/dev/null/x.pth"),
     (["--model", "svt_s"], "unknown argument --model (did you mean --models"),
 ])  # fmt: skip
 def test_mistakes_get_one_line(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from twins.bench import gpu, gpu_backends
-from twins.bench.backends import draw_weights, infer, timm_network
+from twins.bench.backends import infer
+from twins.bench.networks import draw_weights, timm_network
 from twins.bench.plan import Case, Pace
 from twins.cli import main
 

@@ -9,7 +9,8 @@ import torch
 
 from helpers.bench_rows import SMALL
 from helpers.narrow_networks import use_narrow_networks
-from twins.bench.backends import draw_weights, infer, our_network, start
+from twins.bench.backends import infer, start
+from twins.bench.networks import draw_weights, our_network
 from twins.bench.parity import compare
 from twins.bench.plan import Backend
 from twins.bench.quantisation import draw_calibration
@@ -66,7 +67,7 @@ def test_int8_of_runtimes_is_executed_and_close(
 
 
 def test_calibration_is_always_on_the_same_images() -> None:
-    images = draw_calibration(8, (6, 5))
+    images = draw_calibration(8, (3, 6, 5))
     assert [tuple(batch.shape) for batch in images] == [(8, 3, 6, 5)] * 2
-    assert torch.equal(torch.cat(images), torch.cat(draw_calibration(8, (6, 5))))
-    assert [len(draw_calibration(batch, (6, 5))) for batch in (1, 16, 32)] == [16, 1, 1]
+    assert torch.equal(torch.cat(images), torch.cat(draw_calibration(8, (3, 6, 5))))
+    assert [len(draw_calibration(batch, (3, 6, 5))) for batch in (1, 16, 32)] == [16, 1, 1]

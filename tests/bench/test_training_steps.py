@@ -7,7 +7,7 @@ import torch
 
 from helpers.bench_rows import SMALL
 from twins.bench import training
-from twins.bench.backends import draw_weights
+from twins.bench.networks import draw_weights
 from twins.bench.parity import compare
 from twins.bench.plan import Backend
 from twins.bench.runners import Runner

@@ -1,9 +1,9 @@
 """Every backend as a function without arguments: the same weights on the same images.
 
-Windows are padded with zeros, as timm pads them: the default, clipping, has other outputs (and less to do) at sizes
-that leave a remainder, and there is nothing to pad at 224. ONNX Runtime and OpenVINO are given our network, not timm's:
-the exporter does not take the five-dimensional attention of timm, and timm's attention without it would run up to a
-quarter slower in both.
+Windows of published networks are padded with zeros, as timm pads them: the default, clipping, has other outputs (and
+less to do) at sizes that leave a remainder, and there is nothing to pad at 224. ONNX Runtime and OpenVINO are given our
+network, not timm's: the exporter does not take the five-dimensional attention of timm, and timm's attention without it
+would run up to a quarter slower in both.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from ..errors import TwinsError
 from ..native import Frozen, freeze
 from ..ops.precision import IN_HARDWARE
-from ..optional_dependencies import need
-from ..zoo import create_model
+from .networks import image_shape, our_network, timm_network
 from .plan import Backend, Case
 from .quantisation import draw_calibration
 from .runners import Outputs, Runner, Weights, inference_runner
@@ -46,45 +45,6 @@ def missing(backend: Backend, workload: str) -> str | None:
     return None
 
 
-def draw_weights(case: Case) -> Weights:
-    """Weights as large as trained ones, biases and norms among them, always the same.
-
-    As a network is initialised its biases are zero and its attention is all but uniform: much could be wrong unseen.
-    """
-    rng = torch.Generator().manual_seed(0)
-    weights = {}
-    for name, weight in our_network(case).state_dict().items():
-        drawn = torch.randn(weight.shape, generator=rng)
-        if weight.ndim > 1:
-            weights[name] = drawn * weight[0].numel() ** -0.5
-        else:
-            weights[name] = 0.1 * drawn + float(name.endswith("weight"))
-    return weights
-
-
-def our_network(case: Case, weights: Weights | None = None, window_padding: str = "zero") -> nn.Module:
-    """The case's classifier or backbone in plain PyTorch, holding these very weights.
-
-    Without weights it is on the meta device, that is shapes alone.
-    """
-    with torch.device("meta"):  # saves the time of drawing weights that are not used
-        features_only = case.workload == "backbone"
-        model = create_model(case.network, window_padding=window_padding, features_only=features_only).eval()
-    if weights is not None:
-        model.load_state_dict(weights, assign=True)
-    return model
-
-
-def timm_network(case: Case, weights: Weights) -> nn.Module:
-    """timm's network, holding these very weights."""
-    timm = need("timm", extra="bench")
-    with torch.device("meta"):
-        model: nn.Module = timm.create_model(case.network, features_only=case.workload == "backbone").eval()
-    inner = model.get_submodule("model") if case.workload == "backbone" else model
-    inner.load_state_dict(weights, assign=True)
-    return model
-
-
 def start(backend: Backend, case: Case, load: Callable[[], Weights], images: Tensor, folder: Path) -> Runner:
     """Load, convert or compile; `folder` keeps what is exported. Raises what the library in question raises."""
     if backend.engine in RUNTIMES:
@@ -104,7 +64,7 @@ def start(backend: Backend, case: Case, load: Callable[[], Weights], images: Ten
 
 def exported(backend: Backend, case: Case, load: Callable[[], Weights], images: Tensor, folder: Path) -> Path:
     """The file that ONNX Runtime or OpenVINO loads, written below `folder` unless it is there."""
-    calibration = partial(draw_calibration, case.batch, case.size)
+    calibration = partial(draw_calibration, case.batch, image_shape(case))
     return model_file(backend, lambda: our_network(case, load()), images, calibration, folder)
 
 

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..cuda_graphs import graphed
-from .backends import draw_weights, infer, our_network, timm_network
+from .backends import infer
+from .networks import draw_weights, our_network, timm_network
 from .plan import Case
 from .runners import Outputs, Weights
 

@@ -14,8 +14,9 @@ import torch
 from ..flops import count_flops
 from ..native import instruction_set, matmul_speeds
 from ..native.library import missing as no_engine
-from .backends import draw_weights, our_network, start
+from .backends import start
 from .memory import measure_memory
+from .networks import image_shape, our_network, weights_of
 from .parity import Parity, compare
 from .plan import DIGITS, DTYPES, Backend, Case, Pace
 from .roofline import Roofline
@@ -97,8 +98,8 @@ def time_runners(case: Case, checked: Sequence[Checked], pace: Pace) -> Measured
 
 def _start_all(case: Case, folder: Path, log: Log) -> tuple[list[Runner], Outputs]:
     """All backends that can start, and the outputs of our plain network in float32."""
-    weights = draw_weights(case)
-    images = torch.randn(case.batch, 3, *case.size, generator=torch.Generator().manual_seed(1))
+    weights = weights_of(case)
+    images = torch.randn(case.batch, *image_shape(case), generator=torch.Generator().manual_seed(1))
 
     def begin(backend: Backend) -> Runner:
         if case.workload == "training":

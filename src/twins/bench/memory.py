@@ -14,7 +14,8 @@ from typing import NamedTuple
 import torch
 
 from ..errors import TwinsError
-from .backends import draw_weights, exported, our_network, start
+from .backends import exported, start
+from .networks import draw_weights, our_network
 from .plan import Backend, Case
 from .runtimes import RUNTIMES
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ..model_names import MODEL_NAMES
+
 DTYPES = ("fp32", "bf16", "int8")
 TITLES = {
     "twins": "twins",
@@ -50,10 +52,17 @@ class Case(NamedTuple):
     """One table: the same workload for several backends."""
 
     workload: str  # "classifier", "backbone", "training", "memory", "accuracy", "products" or "data"
-    network: str  # of data: "training" or "evaluation"; of accuracy: a checkpoint, or "digits"; of products: "matrices"
+    # One of the six, or of classifier: a checkpoint; of data: "training" or "evaluation"; of accuracy: a checkpoint, or
+    # "digits"; of products: "matrices".
+    network: str
     size: tuple[int, int]  # height and width, pixels
     batch: int
     backends: tuple[Backend, ...]
+
+    @property
+    def of_checkpoint(self) -> bool:
+        """Whether a classifier is a checkpoint's, not a published network with drawn weights."""
+        return self.workload == "classifier" and self.network not in MODEL_NAMES
 
     @property
     def title(self) -> str:

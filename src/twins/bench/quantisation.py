@@ -29,10 +29,10 @@ _PRODUCTS = ("Conv", "MatMul", "Gemm")
 _TRIALS = 3  # calls of each hint, of which the shortest counts
 
 
-def draw_calibration(batch: int, size: tuple[int, int]) -> list[Tensor]:
-    """Images (batch, 3, H, W) distributed as those that are timed, but others; always the same."""
+def draw_calibration(batch: int, shape: tuple[int, int, int]) -> list[Tensor]:
+    """Images (batch, C, H, W), of `shape` each, distributed as those that are timed, but others; always the same."""
     generator = torch.Generator().manual_seed(2)
-    return [torch.randn(batch, 3, *size, generator=generator) for _ in range(max(1, IMAGES // batch))]
+    return [torch.randn(batch, *shape, generator=generator) for _ in range(max(1, IMAGES // batch))]
 
 
 def quantise(engine: str, source: Path, calibration: Callable[[], Sequence[Tensor]], folder: Path) -> Path:

@@ -14,6 +14,7 @@ from .backends import missing
 from .cpu_chart import draw_cpu_chart
 from .machine import describe_machine, versions
 from .measuring import Log, measure_case
+from .networks import unlike_timms
 from .plan import Case, Pace
 from .results_chart import draw_results_chart
 from .results_file import todays_file, write_rows
@@ -65,7 +66,7 @@ def _without_missing(cases: Sequence[Case], log: Log) -> list[Case]:
     absent: dict[str, list[str]] = {}
     there = []
     for case in cases:
-        reasons = {backend: missing(backend, case.workload) for backend in case.backends}
+        reasons = {b: missing(b, case.workload) or unlike_timms(b, case) for b in case.backends}
         for backend, reason in reasons.items():
             if reason and backend.title not in (titles := absent.setdefault(reason, [])):
                 titles.append(backend.title)

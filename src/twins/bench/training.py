@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..training.malloc_settings import keep_freed_memory
-from .backends import our_network, timm_network
+from .networks import our_network, timm_network
 from .plan import Backend, Case
 from .runners import Outputs, Runner, Weights
 from .worker_process import Calls, WorkerProcess

@@ -40,17 +40,20 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Its flags."""
     bench: argparse.ArgumentParser = commands.add_parser(
         "bench",
-        usage="twins bench [--full | --models NAME ... --batch-sizes N ... --img-size SIZE ...] [--FLAG VALUE ...]",
+        usage="twins bench [--full | --models NAME ... | --weights CHECKPOINT] [--batch-sizes N ...] "
+        "[--img-size SIZE ...] [--FLAG VALUE ...]",
         description="Measure forward passes, or with --train or --memory those, of every backend by turns in one "
         "process, with the same weights. No backend gets a result if its outputs differ from our plain network's.",
     )  # fmt: skip
     bench.add_argument("--full", action="store_true", help="the whole set that `make bench` measures, in about 35 "
                        "minutes on two cores, instead of what the flags of networks and sizes say")  # fmt: skip
-    bench.add_argument("--models", nargs="+", metavar="NAME", default=["twins_svt_small"], help="networks, by any name")
+    bench.add_argument("--models", nargs="+", metavar="NAME", help="networks, by any name (default: twins_svt_small)")
+    bench.add_argument("--weights", metavar="CHECKPOINT", help="forward passes of this classifier instead; timm takes "
+                       "part where its network of that name has the same parameters")  # fmt: skip
     bench.add_argument("--batch-sizes", "-b", nargs="+", type=_at_least(int, 1), metavar="N", default=[1, 16],
                        help="images a call")  # fmt: skip
-    bench.add_argument("--img-size", "--imgsz", nargs="+", type=_image_size, metavar="SIZE", default=[(224, 224)],
-                       help="pixels: a side, or HEIGHTxWIDTH")  # fmt: skip
+    bench.add_argument("--img-size", "--imgsz", nargs="+", type=_image_size, metavar="SIZE",
+                       help="pixels: a side, or HEIGHTxWIDTH (default: 224, or the checkpoint's own)")  # fmt: skip
     bench.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES),
                        help="precisions of those backends that support them")  # fmt: skip
     bench.add_argument("--against", nargs="+", choices=(*PEERS, "none"), metavar="PEER", default=list(PEERS),
@@ -87,8 +90,9 @@ def measure(args: argparse.Namespace) -> bool:
 
     if args.amp and args.workload != "training":
         raise TwinsError("--amp is for training steps; add --train")
+    _check_weights(args)
     try:
-        networks = [model_name(name) for name in args.models]
+        networks = [model_name(name) for name in args.models or ["twins_svt_small"]]
     except TwinsError as error:
         raise TwinsError(f"--models: {error}") from error
     if args.device == "cuda":
@@ -107,9 +111,33 @@ def _cases(args: argparse.Namespace, networks: list[str]) -> list[Case]:
         return data_cases(DATA_SIZES)
     if args.full:
         return [*full_set(against), _accuracy_case(None, against)]
+    if args.weights:
+        return _checkpoint_cases(args, against)
     train = args.workload == "training"
     backends = choose_training(against, args.amp) if train else choose_backends(args.dtype, against)
-    return every_case(args.workload, networks, args.img_size, args.batch_sizes, backends)
+    return every_case(args.workload, networks, args.img_size or [(224, 224)], args.batch_sizes, backends)
+
+
+def _check_weights(args: argparse.Namespace) -> None:
+    """Raises TwinsError for flags of another workload or network beside --weights."""
+    others = {
+        "--models": args.models,
+        "--full": args.full,
+        "--accuracy": args.accuracy,
+        "--device cuda": args.device == "cuda",
+        **{flag: args.workload == name for flag, name, _ in WORKLOADS},
+    }
+    if args.weights and (flag := next((flag for flag, given in others.items() if given), None)):
+        raise TwinsError(f"--weights measures the forward passes of a checkpoint's classifier: leave {flag} out")
+
+
+def _checkpoint_cases(args: argparse.Namespace, against: list[str]) -> list[Case]:
+    from ..bench.networks import classifier_size  # which imports torch
+
+    own_size = classifier_size(args.weights)
+    backends = choose_backends(args.dtype, against)
+    path = args.weights if Path(args.weights).name != args.weights else f"./{args.weights}"  # none of the six names
+    return every_case("classifier", [path], args.img_size or [own_size], args.batch_sizes, backends)
 
 
 def _accuracy_case(weights: Path | None, against: list[str]) -> Case:
