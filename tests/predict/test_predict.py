@@ -33,8 +33,8 @@ from twins.data.palette import class_colours
 from twins.heads import sliding_window
 from twins.heads.sliding_window import class_probabilities
 from twins.plots.masks import draw_mask
+from twins.predict import computed, load_predictor
 from twins.predict import folder as loop
-from twins.predict import load_predictor, predictors
 from twins.predict.predictors import DetectPredictor, SegmentPredictor
 from twins.predict.sources import ImageFile, find_images, image_ids, output_names
 from twins.predict.writers import ClassifyWriter, DetectWriter
@@ -304,7 +304,7 @@ def test_the_command_line_has_the_engine_too(tmp_path: Path, monkeypatch: pytest
         frozen.append(dtype)
         return twins.freeze(model, dtype, release)
 
-    monkeypatch.setattr(predictors, "freeze", spy)
+    monkeypatch.setattr(computed, "freeze", spy)
     tables = []
     for flags in ((), ("--dtype", "fp32")):
         argv = (tmp_path / "a.png", "--weights", weights, "--out", tmp_path / "out", "--no-draw", "--exist-ok", *flags)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 import torch
@@ -19,44 +19,19 @@ from ..data.classify.transforms import eval_transform
 from ..data.images import USUAL_READING, ImageReading, UnreadableImageError, read_image
 from ..data.masks.transforms import mask_eval_transform
 from ..data.pixel_values import as_bytes
-from ..distributed.world import choose_device
 from ..errors import TwinsError, nearest
 from ..heads.detection import DETECTORS, SURE
 from ..heads.segmentation import SEGMENTERS
 from ..heads.sliding_window import best_class, slide_logits
-from ..native import DTYPES, freeze
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
 from ..recipes import NETWORK_OF_TASK, TASKS, DetectRecipe, Recipe, SegmentRecipe, fields_of, recipe_class
 from ..recipes.values import folder_name
 from ..zoo import create_model, model_name
+from .computed import Computed
 from .predictions import Classified, Detected, Segmented
 
 ImageSource = str | os.PathLike | Image.Image | np.ndarray
 Prediction = TypeVar("Prediction")
-
-
-class Computed(NamedTuple):
-    """Where a network computes, and by what: PyTorch, or the CPU engine in one of its dtypes."""
-
-    device: torch.device
-    dtype: str | None  # of `freeze`; None: PyTorch computes
-
-    @classmethod
-    def by(cls, device: str, dtype: str | None) -> Computed:
-        """As `load_predictor` takes them. Raises TwinsError for what is not there, or does not go together."""
-        if dtype is None:
-            return cls(choose_device(device), None)
-        if dtype not in DTYPES:
-            raise TwinsError(f"--dtype must be one of {', '.join(DTYPES)}, not {dtype!r}{nearest(dtype, DTYPES)}")
-        if device not in ("auto", "cpu"):
-            raise TwinsError(f"--device {device}: the engine of --dtype {dtype} is for the CPU; leave one of them out")
-        return cls(torch.device("cpu"), dtype)
-
-    def ready(self, model: nn.Module) -> nn.Module:
-        """The network in evaluation mode, there; the engine takes its weights."""
-        if self.dtype is None:
-            return model.to(self.device).eval()
-        return freeze(model, self.dtype, release=True)
 
 
 class Predictor(Generic[Prediction]):
