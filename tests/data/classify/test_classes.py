@@ -53,6 +53,13 @@ def test_empty_folders_of_classes_are_told_and_left_out_of_training(tmp_path: Pa
     assert set(every.labels) == {0, 2}
 
 
+def test_an_empty_class_that_the_network_does_not_know_is_no_matter_in_evaluation(tmp_path: Path) -> None:
+    _, val = open_both(folders(tmp_path, ant=4, bee=0, cat=4), evaluation_only=True, val_split=0.25)
+    assert val.classes == ("ant", "bee", "cat")
+    met = labelled_for_network(val, ("cat", "ant"), str(tmp_path))
+    assert (met.classes, [met.classes[label] for label in met.labels]) == (("cat", "ant"), ["ant", "cat"])
+
+
 def test_validation_images_of_an_empty_class_are_refused(tmp_path: Path) -> None:
     folders(tmp_path / "train", ant=4, bee=0, cat=4)
     folders(tmp_path / "val", ant=1, bee=1)

@@ -57,15 +57,23 @@ class LabelledImages(DataPart):
             raise UnreadableImageError(f"{self.name(index)}: {error}") from error
 
     def relabelled(self, classes: tuple[str, ...]) -> LabelledImages:
-        """The same images, their labels as indices into `classes`. Raises TwinsError for a class that is not there."""
-        for name in self.classes:
-            if name not in classes:
+        """The same images, their labels as indices into `classes`.
+
+        Raises TwinsError for an image of a class that is not there; a class without images may be missing.
+        """
+        label_of = {name: label for label, name in enumerate(classes)}
+        for name in self.classes_with_images:
+            if name not in label_of:
                 raise TwinsError(
                     f"class {name!r} of the data is not among the {len(classes)} that the network knows, "
                     f"{a_few(classes[:4], len(classes))}{nearest(name, classes)}"
                 )
-        new_label = [classes.index(name) for name in self.classes]
-        return replace(self, labels=[new_label[label] for label in self.labels], classes=classes)
+        return replace(self, labels=[label_of[self.classes[label]] for label in self.labels], classes=classes)
+
+    @property
+    def classes_with_images(self) -> tuple[str, ...]:
+        """The names of the classes that occur, in order."""
+        return tuple(self.classes[label] for label in sorted(set(self.labels)))
 
     def subset(self, indices: Sequence[int]) -> LabelledImages:
         """The images at these indices, in this order."""

@@ -32,12 +32,13 @@ def labelled_for_network(images: LabelledImages, network: Sequence[str], source:
     unnamed = theirs == numbered(len(theirs))
     if unnamed and len(ours) == len(theirs):
         return images
-    if set(ours) <= set(theirs):
+    occurring = images.classes_with_images
+    if set(occurring) <= set(theirs):
         return images.relabelled(theirs)
     if ours == numbered(len(ours)) and len(ours) <= len(theirs):
         return replace(images, classes=theirs)
     if unnamed:
-        if len(theirs) != IMAGENET or not all(map(_may_be_wordnet, ours)):
+        if len(theirs) != IMAGENET or not all(map(_may_be_wordnet, occurring)):
             raise TwinsError(
                 f"{source}: has {len(ours)} classes, {a_few(ours[:4], len(ours))}; the network tells {len(theirs)} "
                 "apart and does not name them: pass --classes FILE with their names in its order, one a line"
