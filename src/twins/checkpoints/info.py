@@ -166,12 +166,12 @@ def identify(checkpoint: Mapping[str, Any]) -> str | None:
 
     Decided by widths, depths and the kind of attention; None, too, where a file of the first stages fits several.
     """
-    return _variant_of(public_names(state_dict_of(checkpoint)))
+    return variant_of(public_names(state_dict_of(checkpoint)))
 
 
 def identify_head(checkpoint: Mapping[str, Any]) -> DenseHead | None:
     """The head of the segmenter or detector that a checkpoint or state dict of any dialect holds, or None."""
-    return _head_of(public_names(state_dict_of(checkpoint)))
+    return head_of(public_names(state_dict_of(checkpoint)))
 
 
 class DenseHead(NamedTuple):
@@ -211,12 +211,12 @@ def _preprocessing_of(facts: Mapping[str, Any], source: str) -> Preprocessing | 
 
 def _facts_of_weights(weights: Mapping[str, Tensor], dialect: Dialect) -> dict[str, Any]:
     """What a `meta` of ours would say of the published network that has these weights."""
-    head, classifier, stem = _head_of(weights), weights.get("head.weight"), weights.get("patch_embeds.0.proj.weight")
+    head, classifier, stem = head_of(weights), weights.get("head.weight"), weights.get("patch_embeds.0.proj.weight")
     in_chans = stem.shape[1] if stem is not None and stem.ndim == 4 else 3
     settings: dict[str, Any] = {"in_chans": in_chans}
     if dialect.norm_eps != TWINS.norm_eps:
         settings["norm_eps"] = dialect.norm_eps
-    facts: dict[str, Any] = {"name": _variant_of(weights), "create_model": settings}
+    facts: dict[str, Any] = {"name": variant_of(weights), "create_model": settings}
     if head is not None:
         task = head.task
         facts["head"] = head.kind
@@ -245,8 +245,8 @@ def _class_names_of_others(meta: Mapping[str, Any], facts: Mapping[str, Any]) ->
     return {"classes": names} if "head" in facts and len(names) == facts["create_model"]["num_classes"] else {}
 
 
-def _variant_of(weights: Mapping[str, Tensor]) -> str | None:
-    """The network with these widths, depths and kind of attention, by public names."""
+def variant_of(weights: Mapping[str, Tensor]) -> str | None:
+    """Which of the six networks has these widths, depths and kind of attention, or None; `weights` by public names."""
     widths: list[tuple[int, ...]] = []
     depths: list[int] = []
     while (bias := weights.get(f"pos_block.{len(widths)}.proj.0.bias")) is not None:
@@ -274,8 +274,8 @@ _KINDS_OF_HEADS = {
 _MASK_HEAD = "roi_head.mask_head.conv_logits.weight"
 
 
-def _head_of(weights: Mapping[str, Tensor]) -> DenseHead | None:
-    """The head that has parameters of these public names and shapes."""
+def head_of(weights: Mapping[str, Tensor]) -> DenseHead | None:
+    """The head of a segmenter or detector with these parameters, or None; `weights` are by public names."""
     shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
     kind = next((kind for key, kind in _KINDS_OF_HEADS.items() if key in shapes), None)
     match kind, shapes:
@@ -297,7 +297,7 @@ def variant_like(checkpoint: Mapping[str, Any], weights: Mapping[str, Tensor]) -
     `weights` are by public names.
     """
     name = _meta_of(checkpoint).get("name")
-    variant = _variant_of(weights)
+    variant = variant_of(weights)
     if variant is not None or name not in VARIANTS:
         return variant
     blocks = {key.rpartition(".norm1.")[0]: tensor for key, tensor in weights.items() if key.endswith(".norm1.weight")}

@@ -32,15 +32,16 @@ PUBLIC = Dialect("public names")
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|model|backbone)\.")
 
 _OPENMMLAB_NAMES = (
-    (r"^(patch_embeds\.\d+)\.projection\.", r"\1.proj."),
-    (r"^(?:layers|stages)\.(\d+\.\d+)\.", r"blocks.\1."),
-    (r"^(blocks\.\d+\.\d+)\.attn\.attn\.out_proj\.", r"\1.attn.proj."),
-    (r"^(blocks\.\d+\.\d+)\.ffn\.layers\.0\.0\.", r"\1.mlp.fc1."),
-    (r"^(blocks\.\d+\.\d+)\.ffn\.layers\.1\.", r"\1.mlp.fc2."),
-    (r"^position_encodings\.(\d+)\.proj\.(?:0\.)?", r"pos_block.\1.proj.0."),
-    (r"^norm_after_stage(\d+)\.", r"norm_list.\1."),
-    (r"^head\.fc\.", "head."),
+    (re.compile(r"^(patch_embeds\.\d+)\.projection\."), r"\1.proj."),
+    (re.compile(r"^(?:layers|stages)\.(\d+\.\d+)\."), r"blocks.\1."),
+    (re.compile(r"^(blocks\.\d+\.\d+)\.attn\.attn\.out_proj\."), r"\1.attn.proj."),
+    (re.compile(r"^(blocks\.\d+\.\d+)\.ffn\.layers\.0\.0\."), r"\1.mlp.fc1."),
+    (re.compile(r"^(blocks\.\d+\.\d+)\.ffn\.layers\.1\."), r"\1.mlp.fc2."),
+    (re.compile(r"^position_encodings\.(\d+)\.proj\.(?:0\.)?"), r"pos_block.\1.proj.0."),
+    (re.compile(r"^norm_after_stage(\d+)\."), r"norm_list.\1."),
+    (re.compile(r"^head\.fc\."), "head."),
 )
+_FINAL_NORM = (re.compile(r"^norm_after_stage3\."), "norm.")
 _JOINED_QKV = re.compile(r"(blocks\.\d+\.\d+\.attn)\.attn\.in_proj_(weight|bias)")
 
 HEADS = {"norm", "head", "decode_head", "auxiliary_head", "neck", "bbox_head", "rpn_head", "roi_head"}
@@ -69,13 +70,13 @@ def public_names(state: Mapping[str, Tensor], source: str = "the given dictionar
     renames = list(_OPENMMLAB_NAMES)
     # mmpretrain's classifiers write their final norm as a norm after the last stage, as a rule without the others.
     if any("head.fc." in key for key in state) or not any("norm_after_stage0." in key for key in state):
-        renames.insert(0, (r"^norm_after_stage3\.", "norm."))
+        renames.insert(0, _FINAL_NORM)
     public: dict[str, Tensor] = {}
     name_of: dict[str, str] = {}
     for name, tensor in state.items():
         key = without_wrappers(name)
         for pattern, replacement in renames:
-            key = re.sub(pattern, replacement, key)
+            key = pattern.sub(replacement, key)
         if tensor.ndim and (joined := _JOINED_QKV.fullmatch(key)) and not is_bloated(tensor):
             q, k, v = tensor.tensor_split(3)
             renamed = {f"{joined[1]}.q.{joined[2]}": q, f"{joined[1]}.kv.{joined[2]}": torch.cat([k, v])}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..class_names import numbered
 from ..errors import TwinsError
 from .files import name_of
-from .info import CheckpointInfo, describe, identify, identify_head, variant_like
+from .info import CheckpointInfo, describe, head_of, variant_like, variant_of
 from .keys import HEADS, OPENMMLAB, dialect_of, is_bloated, part_of, public_names, without_wrappers
 from .per_class import PER_CLASS, ClassMap
 from .read import read_checkpoint
@@ -169,7 +169,7 @@ class _Fit(NamedTuple):
         return LoadReport(
             source=self.source,
             dialect=dialect,
-            variant=identify(self.weights),
+            variant=variant_of(self.weights),
             matched=tuple(self.own_names[key] for key, (_, rule) in self.fitted.items() if rule is None),
             missing=self.missing,
             unexpected=self.unexpected,
@@ -256,12 +256,12 @@ def _refusal(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], unexpecte
         if key in weights and _fit(key, weights[key], own[key])[0] is None and not PER_CLASS.search(key)
     ]
     problems += [f"{key} is in the file only" for key in unexpected if key.startswith(_TRUNK)]
-    theirs, ours = identify(weights), identify(own)
+    theirs, ours = variant_of(weights), variant_of(own)
     if problems and theirs and theirs != ours:
         this = f"a {ours}" if ours else "none of the six networks"
         return f"holds {theirs} weights, this model is {this}: create it as {theirs}"
     # A head of another kind shares no name with this one: it would pass for a head that the file lacks.
-    their_head, our_head = identify_head(weights), identify_head(own)
+    their_head, our_head = head_of(weights), head_of(own)
     if their_head and our_head and their_head[:2] != our_head[:2]:
         return f"holds {their_head}, this model is {our_head}: create it alike, or load the file into its backbone"
     if not problems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -34,4 +35,4 @@ def _all_finite(tensor: Tensor) -> bool:
     if tensor.is_meta or not tensor.is_floating_point():
         return True
     # A finite sum has finite terms, and takes no memory; only one that overflows needs a closer look.
-    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
+    return isfinite(tensor.sum(dtype=torch.float32).item()) or bool(tensor.isfinite().all())

@@ -194,6 +194,8 @@ def _is_average(words: tuple[str, ...]) -> bool:
 def _behind(prefix: str, prefixes: list[str], state: Mapping[str, Any]) -> dict[str, Any]:
     """One network's tensors, without the prefix, and what is no network's."""
     foreign = _foreign(prefix)
+    if not foreign and len(prefixes) == 1:  # as a rule
+        return dict(state)
     named: dict[str, Any] = {}
     for key, item in state.items():
         owner = max((p for p in prefixes if key.startswith(p)), key=len, default=None)
