@@ -138,7 +138,10 @@ def _json(file: Path) -> Any:
 
 
 def _each(file: Path, content: Any, kind: str, read: Callable[[Row], T]) -> list[T]:
-    """What `read` returns for each entry of the list `kind`; a ValueError of its becomes a TwinsError naming it."""
+    """What `read` returns for each entry of the list `kind`; a ValueError of its becomes a TwinsError naming it.
+
+    Entries that have been read are taken out of `content`, so that a million are not in memory twice.
+    """
     entries = content.get(kind) if isinstance(content, dict) else None
     if not isinstance(entries, list):
         raise TwinsError(f"{file}: no list {kind!r} there; expected COCO's annotations of objects, instances_*.json")
@@ -148,6 +151,7 @@ def _each(file: Path, content: Any, kind: str, read: Callable[[Row], T]) -> list
             if not isinstance(entry, dict):
                 raise ValueError(f"is {shortened(entry)}; expected an object with fields, {_EXAMPLES[kind]}")
             found.append(read(entry))
+            entries[index] = None
         except ValueError as error:
             its_id = f" (id {_unquoted(entry['id'])})" if isinstance(entry, dict) and "id" in entry else ""
             raise TwinsError(f"{file}: {kind}[{index}]{its_id}: {error}") from error

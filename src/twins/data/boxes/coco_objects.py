@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from ..images import readable_size, width_x_height
 from .coco_fields import Id
 from .coco_file import Annotation, CocoImage, Listing, listing_errors, listing_warnings, own_numbers
 from .dataset import BoxedImages, ObjectTable
-from .polygons import bounded_polygon
-from .segmentations import Segmentations, area_of, box_of
+from .polygons import bounded_polygon, may_be_unbounded
+from .segmentations import Segmentations, WrittenSegmentation, area_of, box_of
 
 
 def boxed_images(
@@ -68,24 +69,17 @@ def _object_table(
 
     `image_of` has each annotation's index into `sizes`, in ascending order.
     """
-    boxes, areas, segmentations = [], [], Segmentations()
-    for annotation, image in zip(annotations, image_of, strict=True):
-        segmentation, size = annotation.segmentation, sizes[image]
-        if isinstance(segmentation, dict) and size and segmentation["size"] != list(size):
-            raise TwinsError(
-                f"{file}: annotation {annotation.id}: segmentation of {width_x_height(segmentation['size'])} pixels in "
-                f"an image of {width_x_height(size)}; annotate images in the size that they have"
-            )
-        if isinstance(segmentation, list) and size:
-            segmentation = _bounded(file, annotation, segmentation, size)
+    boxes, areas, segmentations = [], [], _segmentations(file, annotations, image_of, sizes)
+    for row, annotation in enumerate(annotations):
         box, area = annotation.box, annotation.area
-        if box is None:
-            box = box_of(segmentation, size) if segmentation and size else [0.0] * 4
-        if area is None:
-            area = area_of(segmentation, size) if segmentation and size else max(box[2], 0) * max(box[3], 0)
+        if box is None or area is None:
+            segmentation, size = segmentations[row], sizes[image_of[row]]
+            if box is None:
+                box = box_of(segmentation, size) if segmentation and size else [0.0] * 4
+            if area is None:
+                area = area_of(segmentation, size) if segmentation and size else max(box[2], 0) * max(box[3], 0)
         boxes.append(box)
         areas.append(area)
-        segmentations.append(segmentation)
     return ObjectTable(
         boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
         labels=np.array(labels, dtype=np.int64),
@@ -96,9 +90,37 @@ def _object_table(
     )
 
 
-def _bounded(
-    file: Path, annotation: Annotation, polygons: Sequence[Sequence[float]], size: Size
-) -> Sequence[Sequence[float]]:
+def _segmentations(
+    file: Path, annotations: Sequence[Annotation], image_of: Sequence[int], sizes: Sequence[Size | None]
+) -> Segmentations:
+    """Those of all annotations, with polygons that are bounded: see `bounded_polygon`.
+
+    As a rule without a look at each polygon in Python: there are millions.
+    """
+    written = [annotation.segmentation for annotation in annotations]
+    segmentations = Segmentations(written)
+    for row, rle in segmentations.rles.items():
+        _check_rle(file, annotations[row], rle, sizes[image_of[row]])
+    reach = segmentations.reach()
+    margins = np.array([max(size) if size else np.nan for size in sizes])[np.array(image_of, dtype=np.int64)]
+    unbounded = may_be_unbounded(reach.numbers, reach.lowest, reach.highest, margins[reach.owner])
+    for row in dict.fromkeys(reach.owner[unbounded].tolist()):
+        written[row] = _bounded(file, annotations[row], sizes[image_of[row]])
+    return Segmentations(written) if unbounded.any() else segmentations
+
+
+def _check_rle(file: Path, annotation: Annotation, rle: dict[str, Any], size: Size | None) -> None:
+    if size and rle["size"] != list(size):
+        raise TwinsError(
+            f"{file}: annotation {annotation.id}: segmentation of {width_x_height(rle['size'])} pixels in an image of "
+            f"{width_x_height(size)}; annotate images in the size that they have"
+        )
+
+
+def _bounded(file: Path, annotation: Annotation, size: Size | None) -> WrittenSegmentation | None:
+    polygons = annotation.segmentation
+    if size is None or not isinstance(polygons, list):
+        return polygons
     try:
         return [bounded_polygon(polygon, size) for polygon in polygons]
     except ValueError as error:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import dist
+from typing import Any
 
 from ...preprocessing import Size
 
 FARTHEST = 2.0**31  # pixels: beyond, numbers stand for nothing
 LONGEST = 2.0**23  # pixels along all edges, of which the library keeps 40 bytes each
+
+
+def may_be_unbounded(numbers: Any, lowest: Any, highest: Any, margin: Any) -> Any:
+    """Whether `bounded_polygon` has anything to do with a polygon, or of many with which, (N,) bool.
+
+    It has so many `numbers`, two a point, from `lowest` to `highest`; `margin` is the longer side of its image.
+    """
+    return (lowest < -margin) | (highest > 2 * margin) | (numbers * 3 * margin > LONGEST)
 
 
 def bounded_polygon(polygon: Sequence[float], size: Size) -> Sequence[float]:

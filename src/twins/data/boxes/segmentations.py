@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from reprlib import repr as shortened
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -77,18 +77,29 @@ def _mask_library() -> Any:
     return need("faster_coco_eval.core.mask", extra="detect")
 
 
+class PolygonReach(NamedTuple):
+    """Of each of P polygons, how far its numbers go."""
+
+    owner: np.ndarray  # (P,) int64: the index of its object
+    numbers: np.ndarray  # (P,) int64: how many there are, two for each point
+    lowest: np.ndarray  # (P,) float64, on either axis
+    highest: np.ndarray  # (P,) float64
+
+
 class Segmentations(Sequence[Segmentation | None]):
-    """A segmentation, or None, for each object; starts empty.
+    """A segmentation, or None, for each object.
 
     A million objects in a few long arrays: processes that load data share these without copying them, which they
     cannot do with a million small ones, since whoever looks at those counts references in them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, segmentations: Iterable[WrittenSegmentation | None] = ()) -> None:
         self._numbers = array("d")  # of all polygons
         self._polygons = array("q", [0])  # where each begins, and the last one ends, among the numbers
         self._objects = array("q", [0])  # where those of each object begin, and of the last one end, among the polygons
         self._rles: dict[int, dict[str, Any]] = {}
+        for segmentation in segmentations:
+            self.append(segmentation)
 
     def append(self, segmentation: WrittenSegmentation | None) -> None:
         if isinstance(segmentation, dict):
@@ -107,6 +118,19 @@ class Segmentations(Sequence[Segmentation | None]):
         polygons = np.diff(np.frombuffer(self._objects, dtype=np.int64)) > 0
         polygons[list(self._rles)] = True
         return polygons
+
+    @property
+    def rles(self) -> Mapping[int, dict[str, Any]]:
+        """Those in run-length code, by the index of their object."""
+        return self._rles
+
+    def reach(self) -> PolygonReach:
+        """Of all the polygons, in the order of their objects; each must have numbers."""
+        starts, numbers = np.frombuffer(self._polygons, dtype=np.int64), np.frombuffer(self._numbers)
+        lowest, highest = (extreme.reduceat(numbers, starts[:-1]) for extreme in (np.minimum, np.maximum))
+        ends = np.frombuffer(self._objects, dtype=np.int64)[1:]
+        owner = np.searchsorted(ends, np.arange(len(starts) - 1), side="right")
+        return PolygonReach(owner, starts[1:] - starts[:-1], lowest, highest)
 
     def __getitem__(self, index: int) -> Segmentation | None:  # type: ignore[override]  # one at a time
         first, end = self._objects[index], self._objects[index + 1]
