@@ -12,6 +12,7 @@ from ...preprocessing import Size
 from ..annotation_errors import FEW, Examples, ExamplesByKind
 from .box_formats import in_other_formats
 from .dataset import LEAST_SIDE, BoxedImages, Objects, corners_of, learnable
+from .polygons import extents_of_points
 
 # Kinds, in the order in which they are given.
 EMPTY = "images without objects"
@@ -94,11 +95,13 @@ def find_odd_objects(images: BoxedImages, index: int, size: Size) -> tuple[Examp
     reaching = some_area & (np.abs(corners_of(objects.boxes) - inside) > 1).any(axis=1)
 
     segmented = ordinary & np.array([segmentation is not None for segmentation in objects.segmentations], dtype=bool)
-    extents = np.zeros((len(objects), 4))
-    extents[segmented] = images.masks(index, np.flatnonzero(segmented), size).extents
+    extents = _extents(images, index, objects, segmented, inside, size)
     no_pixel = segmented & (extents[:, 2] == 0)
     compared = segmented & some_area & ~no_pixel
-    disagreeing = compared & ~_agree(inside, extents)
+    formats = in_other_formats(objects.boxes, images.box_format, size)
+    otherwise = np.stack(list(formats.values()))  # (formats, N, 4)
+    agree = _agree(np.concatenate([inside[None], otherwise]), extents)  # (1 + formats, N)
+    disagreeing = compared & ~agree[0]
 
     odd = {
         CROWDS: objects.crowd,
@@ -114,25 +117,45 @@ def find_odd_objects(images: BoxedImages, index: int, size: Size) -> tuple[Examp
     if not len(objects):
         kinds[EMPTY] = Examples.one(images.name(index))
 
-    formats = in_other_formats(objects.boxes, images.box_format, size)
-    otherwise = np.stack(list(formats.values()))  # (formats, N, 4)
-    lie_inside, agree = _lie_inside(otherwise, size), _agree(otherwise, extents)
+    lie_inside = _lie_inside(otherwise, size)
 
     def wrong(which: np.ndarray, seen: np.ndarray, right: np.ndarray) -> WrongBoxes:
-        fitting = Counter(dict(zip(formats, right[:, seen].sum(axis=1).tolist(), strict=True)))
+        fitting = Counter(dict(zip(formats, (right @ seen.astype(np.int64)).tolist(), strict=True)))
         return WrongBoxes(int(seen.sum()), _examples(images, index, which), fitting)
 
     return kinds, WrongBoxesByKind(
         {
             NO_AREA: wrong(odd[NO_AREA], ordinary, lie_inside),
             REACHING: wrong(reaching, some_area, lie_inside),
-            DISAGREEING: wrong(disagreeing, compared, agree),
+            DISAGREEING: wrong(disagreeing, compared, agree[1:]),
         }
     )
 
 
+def _extents(
+    images: BoxedImages, index: int, objects: Objects, which: np.ndarray, boxes: np.ndarray, size: Size
+) -> np.ndarray:
+    """(N, 4): x0, y0, x1, y1 around the pixels of some objects' segmentations, zeros for others and without a pixel.
+
+    Of polygons that surely have pixels, and whose points agree with their box, around the points: most are not
+    rasterised. `which` are those looked at, (N,) bool, `boxes` (N, 4) x0, y0, x1, y1.
+    """
+    extents, closer = np.zeros((len(objects), 4)), which.copy()
+    polygons = {at: s for at, s in enumerate(objects.segmentations) if which[at] and s and not isinstance(s, dict)}
+    if polygons:
+        around, have_pixels = extents_of_points(list(polygons.values()))
+        within = ((around >= 0) & (around <= np.array([size[1], size[0]] * 2))).all(axis=1)
+        extents[list(polygons)] = around
+        closer[list(polygons)] = ~(have_pixels & within & _agree(boxes[list(polygons)], around))
+    if closer.any():
+        extents[closer] = images.masks(index, np.flatnonzero(closer), size).extents
+    return extents
+
+
 def _examples(images: BoxedImages, index: int, which: np.ndarray) -> Examples:
     positions = np.flatnonzero(which)
+    if not len(positions):  # as a rule
+        return Examples()
     return Examples(len(positions), tuple(images.object_name(index, position) for position in positions[:FEW]))
 
 

@@ -1,10 +1,12 @@
-"""Polygons that would take gigabytes to rasterise: points far outside of the image, and edges without end."""
+"""Polygons by their points alone: how far they reach, and which would take gigabytes to rasterise."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import dist
 from typing import Any
+
+import numpy as np
 
 from ...preprocessing import Size
 
@@ -35,6 +37,27 @@ def bounded_polygon(polygon: Sequence[float], size: Size) -> Sequence[float]:
     if len(polygon) * 3 * margin > LONGEST and (length := _length(polygon)) > LONGEST:
         raise ValueError(f"a polygon of {len(polygon) // 2} points whose edges are {length:.3g} pixels long")
     return polygon
+
+
+def extents_of_points(objects: Sequence[Sequence[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Of N objects' polygons, x, y, x, y ...: (N, 4) x0, y0, x1, y1 around their points, and which surely have pixels.
+
+    A region of more pixels than its outline is long has the centre of one inside (Jarnik); twice that allows for points
+    that are rounded. It must go around but once: what goes around twice is not inside.
+    """
+    polygons = [polygon for object in objects for polygon in object]
+    starts = np.cumsum([0, *(len(polygon) // 2 for polygon in polygons[:-1])])
+    points = np.concatenate(polygons).reshape(-1, 2)
+    following = np.empty_like(points)
+    following[:-1] = points[1:]
+    following[np.append(starts[1:], len(points)) - 1] = points[starts]
+    length = np.add.reduceat(np.abs(following - points), starts).sum(axis=1)  # along the axes: no shorter
+    area = np.abs(np.add.reduceat(points[:, 0] * following[:, 1] - points[:, 1] * following[:, 0], starts)) / 2
+    lowest, highest = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
+    have_pixels = (area > 2 * length) & (length < 3 * (highest - lowest).sum(axis=1))
+    first = np.cumsum([0, *(len(object) for object in objects[:-1])])
+    extents = np.hstack([np.minimum.reduceat(lowest, first), np.maximum.reduceat(highest, first)])
+    return extents, np.logical_or.reduceat(have_pixels, first)
 
 
 def _near(polygon: Sequence[float], margin: float) -> list[float]:
