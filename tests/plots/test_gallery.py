@@ -20,6 +20,13 @@ def test_by_hand() -> None:
     assert arrange([], 20) == []
 
 
+def test_images_of_one_shape_are_of_one_size() -> None:
+    """Six pairs of 4:3 fill three lines alike, and not four of one and two pairs by turns."""
+    positions = arrange([[(120, 160)] * 2] * 6, 20)
+    assert [row[0].top for row in positions] == [top for line in range(3) for top in [20 + line * (294 + GAP + 20)] * 2]
+    assert {(p.width, p.height) for row in positions for p in row} == {(392, 294)}
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_lines_are_full_and_images_keep_their_proportions(seed: int) -> None:
     random = np.random.default_rng(seed)

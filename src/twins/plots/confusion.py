@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 from torch import Tensor
 
@@ -41,7 +42,7 @@ def draw_confusion(
     if result is None:
         title = f"confusion matrix, {_accuracy(int(confusion.diagonal().sum()), int(confusion.sum()))}"
     else:
-        title = f"confusion matrix\n{result}"
+        title = f"confusion matrix\n{fill(result, width=int(11 * (side + 1)))}"  # letters an inch
     figure.suptitle(title, fontsize=11, color=INK)
     save_figure(figure, path)
 

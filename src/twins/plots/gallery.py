@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log
 from typing import NamedTuple
 
 from ..preprocessing import Size
@@ -47,9 +48,14 @@ def arrange(groups: Sequence[Sequence[Size]], headroom: int) -> list[list[Positi
 
 
 def _lines(groups: Sequence[Sequence[Size]]) -> list[list[Sequence[Size]]]:
-    """Groups in as many lines as give images a height of about HEIGHT, of widths as even as their order allows."""
+    """Groups in as many lines as bring the images of each nearest to HEIGHT."""
+    choices = [_in_lines(groups, count) for count in range(1, len(groups) + 1)]
+    return min(choices, key=_unevenness, default=[])
+
+
+def _in_lines(groups: Sequence[Sequence[Size]], count: int) -> list[list[Sequence[Size]]]:
+    """Groups in so many lines, of widths as even as their order allows."""
     total = sum(map(_width, groups))
-    count = max(round(total * HEIGHT / WIDTH), 1)
     lines: dict[int, list[Sequence[Size]]] = {}
     before = 0.0
     for group in groups:
@@ -57,6 +63,11 @@ def _lines(groups: Sequence[Sequence[Size]]) -> list[list[Sequence[Size]]]:
         lines.setdefault(int(count * middle / total), []).append(group)
         before += _width(group)
     return list(lines.values())
+
+
+def _unevenness(lines: list[list[Sequence[Size]]]) -> float:
+    """By what factor the images of a line are higher or lower than HEIGHT at most, as a logarithm."""
+    return max(abs(log(WIDTH / sum(map(_width, line)) / HEIGHT)) for line in lines)
 
 
 def _width(group: Sequence[Size]) -> float:
