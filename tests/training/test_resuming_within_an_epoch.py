@@ -14,6 +14,7 @@ import torch
 
 from helpers.ranks import run_ranks
 from helpers.runs import StopAfter, leave_plots_out, log_of
+from twins.checkpoints.info import describe, read_info
 from twins.data.sampling import SampleKey, TrainingSampler
 from twins.errors import TwinsError
 from twins.recipes import ClassifyRecipe
@@ -184,6 +185,21 @@ def test_with_the_same_settings_nothing_is_said_to_change(
     assert "going on in epoch 0 after 18 of 36 images" in lines
     lr = "learning rate 1.50e-03 now, 1.67e-04 at the end of epoch 1; its peak is 2.00e-03, it was 1.00e-03"
     assert lr in lines
+
+
+def test_an_epoch_that_goes_on_in_another_order_is_told(
+    tiny_recipe: ClassifyRecipe, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = stopped_run(tiny_recipe, monkeypatch, 2)
+    fit(tiny_recipe.replace(seed=5), folder=checkpoint.parent, resume=checkpoint)
+    line = "this epoch began with {} and goes on in another order: it sees some images twice and others not"
+    assert line.format("--seed 0") in capsys.readouterr().out.splitlines()
+
+    state = read_info(checkpoint).checkpoint
+    assert state["training_images"] == 36
+    held = {**state, "training_images": 30, "epoch": -1, "step": 2, "samples": 12, "global_batch": 6}
+    fit(tiny_recipe, folder=checkpoint.parent, resume=describe(held, str(checkpoint)))
+    assert line.format("30 training images") in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize("batch", [6, 18])

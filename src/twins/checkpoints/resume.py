@@ -39,6 +39,7 @@ class TrainingState:
     step: int = 0
     samples: int = 0
     global_batch: int = 0  # images an update; 0: nobody says
+    training_images: int = 0  # of the whole data set; 0: nobody says
     totals: dict[str, float] = field(default_factory=dict)  # of an interrupted epoch, as EpochTotals packs them
     best: dict[str, Any] = field(default_factory=dict)  # metric, value, epoch
 
@@ -63,6 +64,7 @@ class TrainingState:
             "step": self.step,
             "samples": self.samples,
             "global_batch": self.global_batch,
+            "training_images": self.training_images,
             "totals": dict(self.totals),
             "best": dict(self.best),
             "rng": _generators(),
@@ -98,6 +100,7 @@ class TrainingState:
                 f"{source}: stopped within epoch {self.epoch} without saying how many of its images it had seen; "
                 "pass it as --weights"
             )
+        self.training_images = checkpoint.get("training_images", 0)
         self.global_batch = checkpoint.get("global_batch") or (self.samples // self.step if self.step else 0)
         if "rng" in checkpoint:
             _restore_generators(checkpoint["rng"])

@@ -97,6 +97,7 @@ _FIELDS_OF_TRAINING = {
     "step": _whole_number(0),
     "samples": _whole_number(0),
     "global_batch": _whole_number(0),
+    "training_images": _whole_number(0),
     "optimizer": _Field("the state of an optimiser, with `state` and `param_groups`", _is_optimizer_state),
     "scaler": _table(),
     "totals": _table(_is_number, "sums by name"),

@@ -28,6 +28,7 @@ def describe_resumption(
     lrs = _learning_rates_left(state, RestOfEpoch.of(sampler, state), recipe)
     lines = [
         f"{where}, now {now} images an update instead of {before}" if changed else where,
+        *_in_another_order(state, sampler, trained_by),
         _in_words(lrs, recipe) + _peak(recipe, _number(trained_by, "lr"), changed),
     ]
     longer = recipe.epochs > (_number(trained_by, "epochs") or recipe.epochs)
@@ -35,6 +36,15 @@ def describe_resumption(
         best = folder / "checkpoint_best.pth"
         lines.append(f"that is near the schedule's end; to start it afresh, start a new run with --weights {best}")
     return lines
+
+
+def _in_another_order(state: TrainingState, sampler: TrainingSampler, trained_by: Mapping[str, Any]) -> list[str]:
+    """The line of an epoch whose rest is of another shuffle than its beginning; none of others."""
+    images, seed = state.training_images or sampler.count, trained_by.get("seed", sampler.seed)
+    if not state.step or (images, seed) == (sampler.count, sampler.seed):
+        return []
+    what = f"--seed {seed}" if images == sampler.count else f"{images} training images"
+    return [f"this epoch began with {what} and goes on in another order: it sees some images twice and others not"]
 
 
 def _in_words(lrs: Sequence[float], recipe: Recipe) -> str:

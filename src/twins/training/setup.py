@@ -86,7 +86,7 @@ def set_up(
         rest = RestOfEpoch.of(sampler, state)
         optim.position(recipe, state.schedule, state.epoch, rest.start, rest.whole)
         resumption = describe_resumption(state, sampler, recipe, (info and info.recipe) or {}, path)
-    state.global_batch = sampler.global_batch
+    state.global_batch, state.training_images = sampler.global_batch, sampler.count
     network: Any = wrap_ddp(model, world)
 
     setup = Setup(
