@@ -116,6 +116,9 @@ class Drawn:
     def draw(self, folder: Path) -> None:
         self.drawn.append(self.metric)
 
+    def findings(self) -> list[str]:
+        return [f"the best is {self.metric}"]
+
 
 def test_plots_are_drawn_of_the_best_epoch_and_not_twice_a_minute(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -132,7 +135,7 @@ def test_plots_are_drawn_of_the_best_epoch_and_not_twice_a_minute(
     assert drawn == [1.0]
     plots.draw()
     plots.draw()
-    assert drawn == [1.0, 3.0]
+    assert (drawn, plots.findings) == ([1.0, 3.0], ["the best is 3.0"])
     now += 60
     task.metric = 4.0
     plots.of_better_epoch(task)

@@ -16,7 +16,7 @@ def write_per_class(path: Path, classes: Sequence[str], columns: Mapping[str, Te
     a metric that is not defined.
     """
     rows = zip(classes, *(column.tolist() for column in columns.values()), strict=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         table = csv.writer(file)
         table.writerow(["class", *columns])
         table.writerows([name, *map(_cell, values)] for name, *values in rows)

@@ -209,7 +209,7 @@ class Classification:
 
     def _list(self, mistakes: Sequence[Prediction], path: Path) -> None:
         """A table of them, for a spreadsheet."""
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             table = csv.writer(file)
             table.writerow(["file", "truth", "predicted", "confidence"])
             for p in mistakes:
