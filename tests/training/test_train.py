@@ -28,7 +28,8 @@ def test_a_checkpoint_holds_plain_types_alone_and_tells_of_itself(tiny_recipe: C
     folder = fit(tiny_recipe).folder
     checkpoint = torch.load(folder / "checkpoint.pth", weights_only=True)
     assert set(checkpoint) == {"format", "model", "model_ema", "optimizer", "lr_scheduler", "scaler", "epoch", "step",
-                               "samples", "global_batch", "totals", "best", "rng", "args", "meta"}  # fmt: skip
+                               "samples", "global_batch", "training_images", "totals", "best", "rng", "args",
+                               "meta"}  # fmt: skip
     assert (checkpoint["epoch"], checkpoint["step"]) == (1, 0)
     meta = checkpoint["meta"]
     assert meta["classes"] == ["ant", "bee", "cat"]
