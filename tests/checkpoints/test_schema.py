@@ -61,6 +61,20 @@ def test_dense_networks_need_a_head() -> None:
         describe(checkpoint, "odd.pth")
 
 
+@pytest.mark.parametrize(("task", "name", "value", "holds"), [
+    ("segment", "head_drop", None, "has no `head_drop`"),
+    ("segment", "head_drop", "x", "head_drop holds 'x', not a number from 0 to 1"),
+    ("segment", "channels", 1.5, "channels holds 1.5, not a whole number from 1 up"),
+    ("detect", "box_channels", True, "box_channels holds True, not a whole number from 1 up"),
+    ("detect", "proposals", None, "has no `proposals`"),
+])  # fmt: skip
+def test_settings_of_a_head_are_numbers(task: str, name: str, value: Any, holds: str) -> None:
+    checkpoint = checkpoint_of(task)
+    checkpoint["meta"]["create_model"] |= {name: value}
+    with pytest.raises(TwinsError, match=f"^odd.pth: meta.create_model: {holds}"):
+        describe(checkpoint, "odd.pth")
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_odd_fields_never_lead_to_anything_but_one_line(task: str, tmp_path: Path) -> None:
     """Those that pass are described; those that do not are a TwinsError of one line that names the file."""

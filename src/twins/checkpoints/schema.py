@@ -90,7 +90,11 @@ _FIELDS_OF_META = {
     "split": _Field("the names of validation images, `val`, and a count of all `images`", _is_split),
 }
 
-_COUNTS = {"num_classes": _whole_number(0), "in_chans": _whole_number(1)}  # among the keywords of a network
+# Among the keywords of a network; `channels` may be None, for those that are published.
+_SETTINGS = {"num_classes": _whole_number(0)} | dict.fromkeys(
+    ("in_chans", "channels", "box_channels", "proposals", "rpn_samples", "box_samples"), _whole_number(1)
+)
+_SETTINGS["head_drop"] = _Field("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
 
 _FIELDS_OF_TRAINING = {
     "epoch": _whole_number(-1),
@@ -112,7 +116,10 @@ def check_meta(meta: Mapping[str, Any], weights: Mapping[str, Tensor], source: s
     _check(meta, _FIELDS_OF_META, f"{source}: meta", required=("create_model",))
     task, settings = meta.get("task"), meta["create_model"]
     _check(
-        settings, _COUNTS, f"{source}: meta.create_model", required=tuple(name for name in _COUNTS if name in settings)
+        settings,
+        _SETTINGS,
+        f"{source}: meta.create_model",
+        required=tuple(name for name in _SETTINGS if name in settings),
     )
     if task in HEADS and (meta.get("head") or meta.get("detector")) not in HEADS[task]:
         raise TwinsError(f"{source}: meta names no head ({' or '.join(HEADS[task])}), which a network to {task} has")
