@@ -19,7 +19,7 @@ import twins
 from helpers.command_line import refusal
 from helpers.runs import StopAfter, assert_same, log_of, weights_of
 from helpers.tiny import TINY
-from twins.checkpoints.info import identify_head
+from twins.checkpoints.info import read_info
 from twins.cli import main
 from twins.data.loading import Batch
 from twins.errors import TwinsError
@@ -86,8 +86,9 @@ def test_published_weights_load_as_they_are(detector: str, tmp_path: Path) -> No
     state = {name: torch.randn_like(tensor) for name, tensor in source.state_dict().items()}
     unused = {"backbone.norm.weight": torch.ones(32), "backbone.head.bias": torch.zeros(1000)}
     torch.save({"state_dict": {**state, **unused}, "meta": {"epoch": 12}}, tmp_path / "theirs.pth")
-    head = identify_head(twins.read_checkpoint(tmp_path / "theirs.pth"))
-    assert head == (detector, 16, 3, detector == "mask_rcnn")
+    info = read_info(tmp_path / "theirs.pth")
+    assert (info.head, info.create_model["channels"], info.create_model["num_classes"]) == (detector, 16, 3)
+    assert info.create_model.get("masks", False) == (detector == "mask_rcnn")
     model = build("twins_svt_small", num_classes=3, channels=16, weights=tmp_path / "theirs.pth", **TINY)
     assert_same(model.state_dict(), state)
     assert set(model.load_report.unused) == {"norm.weight", "head.bias"}

@@ -246,23 +246,16 @@ def always_springer(tmp_path: Path) -> str:
     return str(tmp_path / "theirs.pth")
 
 
+def flags_of(weights: str, data: str) -> tuple[str, ...]:
+    return ("--weights", weights, "--data", data, "--device", "cpu", "--img-size", "32", "--model", "svt_small")
+
+
 def test_a_subset_of_imagenet_is_met_by_wordnet_ids(
     always_springer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = folders_of(tmp_path / "data", "n15075141", "n02102040", "n01440764")
     (tmp_path / "data" / "n01443537").mkdir()
-    flags = (
-        "--weights",
-        always_springer,
-        "--data",
-        data,
-        "--device",
-        "cpu",
-        "--img-size",
-        "32",
-        "--model",
-        "svt_small",
-    )
+    flags = flags_of(always_springer, data)
     assert main(["eval", *flags, "--output", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out
     assert "1 class folders without images: n01443537" in out
@@ -278,18 +271,7 @@ def test_eval_takes_the_names_of_a_networks_classes(
     always_springer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = folders_of(tmp_path / "data", "springer", "tench")
-    flags = (
-        "--weights",
-        always_springer,
-        "--data",
-        data,
-        "--device",
-        "cpu",
-        "--img-size",
-        "32",
-        "--model",
-        "svt_small",
-    )
+    flags = flags_of(always_springer, data)
     assert main(["eval", *flags]) == 2
     assert "pass --classes FILE with their names in its order, one a line" in capsys.readouterr().err
     names = tmp_path / "names.txt"

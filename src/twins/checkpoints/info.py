@@ -24,7 +24,7 @@ from .coco_classes import COCO
 from .files import name_of
 from .keys import TWINS, Dialect, dialect_of, is_bloated, public_names
 from .read import read_checkpoint
-from .schema import check_meta
+from .schema import HEADS, check_meta
 from .weights import find_weights, state_dict_of
 
 _PREPROCESSING: dict[str, type[Preprocessing]] = {
@@ -169,11 +169,6 @@ def identify(checkpoint: Mapping[str, Any]) -> str | None:
     return variant_of(public_names(state_dict_of(checkpoint)))
 
 
-def identify_head(checkpoint: Mapping[str, Any]) -> DenseHead | None:
-    """The head of the segmenter or detector that a checkpoint or state dict of any dialect holds, or None."""
-    return head_of(public_names(state_dict_of(checkpoint)))
-
-
 class DenseHead(NamedTuple):
     """Which head a segmenter or detector has, its width, and how many classes it tells apart."""
 
@@ -184,7 +179,7 @@ class DenseHead(NamedTuple):
 
     @property
     def task(self) -> str:
-        return "segment" if self.kind in ("upernet", "semantic_fpn") else "detect"
+        return next(task for task, kinds in HEADS.items() if self.kind in kinds)
 
     def __str__(self) -> str:
         return f"{self.kind} with {self.channels} channels"

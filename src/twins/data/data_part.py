@@ -28,6 +28,11 @@ class DataPart(ABC):
     def subset(self, indices: Sequence[int]) -> Self:
         """The images at these indices, in this order."""
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether the images are numbered, and not files."""
+        return False
+
     def of_part(self, part: str, split: Split | None = None) -> Self:
         """The same images, known as this part of the data."""
         return replace(self, part=part, split=split)

@@ -16,8 +16,9 @@ _START = 4096  # bytes by which files of one size are told apart before they are
 def same_in_both(training: Sequence[Path], validation: Sequence[Path]) -> Examples:
     """How many validation files have a copy in training, and the first few as "validation file = training file".
 
-    Files that cannot be read have none.
+    Files that cannot be read have none, nor those of which the training images have the very file, whose name says so.
     """
+    trained_on = set(training)
     by_size: dict[int, list[Path]] = defaultdict(list)
     for path in training:
         by_size[_size(path)].append(path)
@@ -25,7 +26,7 @@ def same_in_both(training: Sequence[Path], validation: Sequence[Path]) -> Exampl
     found = Examples()
     for path in validation:
         size = _size(path)
-        if size <= 0 or size not in by_size:
+        if size <= 0 or size not in by_size or path in trained_on:
             continue
         if size not in by_start:
             by_start[size] = defaultdict(list)

@@ -12,18 +12,22 @@ from ..errors import TwinsError
 from .file_walk import is_clutter, walk_files
 
 # What folders, files and keys of each part are called, in any case; of several that are there the first one is taken.
-NAMES_OF_PARTS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+NAMES_OF_PARTS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
 PARTS = tuple(NAMES_OF_PARTS)
 _IN_WORDS = {"train": "training", "val": "validation", "test": "test"}
 
-_PART_OF_WORD = {name: part for part, names in NAMES_OF_PARTS.items() for name in names}
+PART_OF_WORD = {name: part for part, names in NAMES_OF_PARTS.items() for name in names}
 _SAY_NOTHING = {"", "set", "data", "split", "images", "image", "imgs"}  # beside such a name
 
 
 def part_of(name: str) -> str | None:
     """The part that is plainly called so, "train", "val" or "test", or None: "Validation", "test2017", "train_set"."""
     words = _words(name)
-    return _the_one_part(words) if all(w in _PART_OF_WORD or w in _SAY_NOTHING for w in words) else None
+    return _the_one_part(words) if all(w in PART_OF_WORD or w in _SAY_NOTHING for w in words) else None
 
 
 def part_named_in(name: str) -> str | None:
@@ -32,7 +36,7 @@ def part_named_in(name: str) -> str | None:
 
 
 def _the_one_part(words: Iterable[str]) -> str | None:
-    named = {_PART_OF_WORD[word] for word in words if word in _PART_OF_WORD}
+    named = {PART_OF_WORD[word] for word in words if word in PART_OF_WORD}
     return named.pop() if len(named) == 1 else None
 
 
@@ -72,7 +76,7 @@ def folders_in(folder: Path) -> list[Path]:
 
 def usual_names_first(name: str) -> tuple[int, str]:
     """A key to sort names by: `val` before `valid`, and both before others."""
-    usual = list(_PART_OF_WORD)
+    usual = list(PART_OF_WORD)
     return usual.index(name.lower()) if name.lower() in usual else len(usual), name
 
 

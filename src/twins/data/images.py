@@ -177,10 +177,6 @@ class ImageFiles(DataPart):
     def __len__(self) -> int:
         return len(self.images)
 
-    @property
-    def in_memory(self) -> bool:
-        return False
-
     def name(self, index: int) -> str:
         """The image's file, for messages."""
         return str(self.images[index])

@@ -29,8 +29,8 @@ def locate_files(names: Sequence[str], folders: Sequence[Path]) -> LocatedFiles 
     """
     for left_out, shorter in enumerate(_without_first_parts(names)):
         if files := files_below(shorter, folders):
-            told = f"no {quoted(names[0])} here: files are found by the end of their names, as {quoted(files[0])}"
-            return LocatedFiles(files, told if left_out else None)
+            warning = f"no {quoted(names[0])} here: files are found by the end of their names, as {quoted(files[0])}"
+            return LocatedFiles(files, warning if left_out else None)
     return None
 
 

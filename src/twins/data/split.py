@@ -83,18 +83,20 @@ def split_parts(
         measured = None if train is None else train.of_part(part)
     if measured is None:
         raise missing_part(recipe.data, part, ("val",) if part == "train" else ())
-    return train, measured
+    if train is None or evaluation_only:
+        return train, measured
+    return train, measured.warned(*_in_both_parts(train, measured))
 
 
 def _with_val_split_off(train: Images, recipe: Recipe, labels: Sequence[int] | None) -> tuple[Images, Images]:
     names = _names_below(data_home(recipe.data), train)
-    told = _as_remembered(train, names, recipe) or _drawn(train, names, recipe, labels)
-    if not len(told[1]):
+    parts = _as_remembered(train, names, recipe) or _drawn(train, names, recipe, labels)
+    if not len(parts[1]):
         raise TwinsError(
             f"{recipe.data}: no validation image can be split off from {len(train)} images; add val/ or raise "
             "--val-split"
         )
-    return told
+    return parts
 
 
 def _drawn(images: Images, names: Sequence[str], recipe: Recipe, labels: Sequence[int] | None) -> tuple[Images, Images]:
@@ -134,8 +136,10 @@ def _changes(split: Split, images: int, gone: int) -> Iterator[str]:
         yield f"{-added} training images are gone"
 
 
-def in_both_parts(train: DataPart, val: DataPart) -> tuple[str, ...]:
+def _in_both_parts(train: DataPart, val: DataPart) -> tuple[str, ...]:
     """The warning of validation images that are training images as well, if there are any."""
+    if train.in_memory:  # images of both are numbered from 0
+        return ()
     trained_on = {train.name(index) for index in range(len(train))}
     both = [name for index in range(len(val)) if (name := val.name(index)) in trained_on]
     return (f"images that are in training as well: {a_few(both[:FEW], len(both), '; ')}",) if both else ()

@@ -26,7 +26,6 @@ from ..data.folders import images_in_words
 from ..data.loading import Batch, ImageDataset
 from ..data.randomness import keyed_randomness
 from ..data.sampling import evenly
-from ..data.split import in_both_parts
 from ..distributed.collectives import all_gather_object
 from ..errors import TwinsError
 from ..metrics.classification import ClassificationMetrics
@@ -80,8 +79,6 @@ class Classification:
             self.columns = tuple(column for column in Classification.columns if column[0] != "acc5")
         parts = [val] if train is None or evaluation_only else [train, val]
         self.notes += dict.fromkeys(warning for part in parts for warning in part.warnings)  # both may be of one folder
-        if train is not None and not evaluation_only and not val.in_memory:
-            self.notes += in_both_parts(train, val)
         if train is not None and not evaluation_only:
             self.class_weights = _class_weights(self.recipe.class_weights, train)
         if self._turbo(val):

@@ -26,6 +26,7 @@ from twins.data.boxes.odd_objects import _repeated
 from twins.data.boxes.segmentations import Segmentation, compressed_rle, rle_of
 from twins.data.check_results import TRAINING, VALIDATION, CheckedPart, raise_first_error
 from twins.data.checks import tally_images
+from twins.data.split import split_parts
 from twins.errors import TwinsError
 from twins.recipes import DetectRecipe
 
@@ -329,7 +330,8 @@ def test_images_that_are_there_twice(tmp_path: Path) -> None:
     images = boxed(tmp_path, *rows)
     assert check_boxes({TRAINING: images}, RECIPE)[TRAINING].warnings == ()
     twice = images.subset([0, 2, 0])
-    found = check_boxes({TRAINING: twice, VALIDATION: images.subset([1, 2])}, RECIPE)
+    train, val = split_parts(twice, images.subset([1, 2]), RECIPE, evaluation_only=False)
+    found = check_boxes({TRAINING: train, VALIDATION: val}, RECIPE)
     assert found[TRAINING].warnings == (f"images that are listed more than once: {images.name(0)}",)
     assert found[VALIDATION].warnings == (f"images that are in training as well: {images.name(2)}",)
 

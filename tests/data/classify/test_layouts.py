@@ -80,10 +80,10 @@ def test_split_depends_on_seed_and_names_alone(tmp_path: Path) -> None:
 
 def test_labels_may_count_other_classes() -> None:
     images = LabelledImages([Path("a.jpg"), Path("b.jpg")], [1, 0], ("ant", "bee"))
-    relabelled = images.relabelled(("bee", "cat", "ant"))
+    relabelled = images.relabelled(("bee", "cat", "ant"), "data")
     assert (relabelled.labels, relabelled.classes) == ([0, 2], ("bee", "cat", "ant"))
-    with pytest.raises(TwinsError, match="class 'bee' of the data is not among the 2 that the network knows"):
-        images.relabelled(("ant", "cat"))
+    with pytest.raises(TwinsError, match="^data: class 'bee' is none of the 2 that the network knows"):
+        images.relabelled(("ant", "cat"), "data")
 
 
 def test_split_leaves_every_class_something_to_train_on() -> None:

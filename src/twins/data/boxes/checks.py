@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
 from ...recipes import DetectRecipe
 from ..annotation_errors import FEW, a_few
-from ..check_results import TRAINING, VALIDATION, CheckedPart, DatasetStatistics, ImageSizes, Tally, dataset_statistics
+from ..check_results import CheckedPart, DatasetStatistics, ImageSizes, Tally, dataset_statistics
 from ..checks import file_errors, file_warnings, missing_classes, tally_over_ranks, unusual_images
 from .dataset import BoxedImages, learnable
 from .odd_objects import KINDS, NO_MASKS, NO_SEGMENTATION, WrongBoxesByKind, find_odd_objects
@@ -53,10 +53,6 @@ def check_boxes(
             FEW_IMAGES if decode else FEW_HEADERS,
         )
         checked[part] = checked_boxes(images, tally, recipe.bad_images == "skip")
-    if both := _in_both(parts):
-        warning = f"images that are in training as well: {a_few(both[:FEW], len(both), '; ')}"
-        val = checked[VALIDATION]
-        checked[VALIDATION] = replace(val, warnings=(*val.warnings, warning))
     return checked
 
 
@@ -79,12 +75,6 @@ def _cells(tally: BoxTally, label: int) -> tuple[str, str, str]:
     by_area = tally.by_area(label)
     count = sum(by_area)
     return str(count), str(tally.images[label]), "/".join(f"{100 * some / max(count, 1):.0f}" for some in by_area)
-
-
-def _in_both(parts: Mapping[str, BoxedImages]) -> list[str]:
-    """Files that are in training and in validation: metrics of these say nothing."""
-    train, val = (parts[part].images if part in parts else () for part in (TRAINING, VALIDATION))
-    return sorted(map(str, set(train) & set(val)))
 
 
 def checked_boxes(images: BoxedImages, tally: BoxTally, skip_unreadable: bool = False) -> CheckedPart[BoxTally]:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...errors import TwinsError, nearest
-from ..annotation_errors import a_few
+from ...class_names import indices_by_name
 from ..data_part import DataPart
 from ..images import USUAL_READING, ImageReading, UnreadableImageError, read_image
 from ..pixel_values import as_bytes
@@ -56,19 +55,14 @@ class LabelledImages(DataPart):
         except ValueError as error:
             raise UnreadableImageError(f"{self.name(index)}: {error}") from error
 
-    def relabelled(self, classes: tuple[str, ...]) -> LabelledImages:
+    def relabelled(self, classes: tuple[str, ...], source: str) -> LabelledImages:
         """The same images, their labels as indices into `classes`.
 
-        Raises TwinsError for an image of a class that is not there; a class without images may be missing.
+        Raises TwinsError, naming `source`, for an image of a class that is not there; one without images may be.
         """
-        label_of = {name: label for label, name in enumerate(classes)}
-        for name in self.classes_with_images:
-            if name not in label_of:
-                raise TwinsError(
-                    f"class {name!r} of the data is not among the {len(classes)} that the network knows, "
-                    f"{a_few(classes[:4], len(classes))}{nearest(name, classes)}"
-                )
-        return replace(self, labels=[label_of[self.classes[label]] for label in self.labels], classes=classes)
+        names = self.classes_with_images
+        index_of = dict(zip(names, indices_by_name(names, classes, source), strict=True))
+        return replace(self, labels=[index_of[self.classes[label]] for label in self.labels], classes=classes)
 
     @property
     def classes_with_images(self) -> tuple[str, ...]:

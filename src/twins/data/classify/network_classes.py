@@ -34,7 +34,7 @@ def labelled_for_network(images: LabelledImages, network: Sequence[str], source:
         return images
     occurring = images.classes_with_images
     if set(occurring) <= set(theirs):
-        return images.relabelled(theirs)
+        return images.relabelled(theirs, source)
     if ours == numbered(len(ours)) and len(ours) <= len(theirs):
         return replace(images, classes=theirs)
     if unnamed:
@@ -44,7 +44,7 @@ def labelled_for_network(images: LabelledImages, network: Sequence[str], source:
                 "apart and does not name them: pass --classes FILE with their names in its order, one a line"
             )
         theirs = tuple(need("timm.data", extra="train").ImageNetInfo("imagenet-1k").label_names())
-    return images.relabelled(theirs)
+    return images.relabelled(theirs, source)
 
 
 def _may_be_wordnet(name: str) -> bool:

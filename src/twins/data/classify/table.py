@@ -10,15 +10,13 @@ from typing import NamedTuple
 from ...class_names import read_names
 from ...errors import TwinsError
 from ..annotation_errors import FEW, a_few
-from ..folders import NAMES_OF_PARTS
+from ..folders import NAMES_OF_PARTS, PART_OF_WORD, folders_in, part_folders
 from .dataset import LabelledImages
 from .listed_images import ImagesBelow
 from .table_rows import Row, read_rows
 
 SUFFIXES = (".csv", ".tsv")
-# What tables, folders and cells call each part of the data.
-_PARTS = {**NAMES_OF_PARTS, "val": (*NAMES_OF_PARTS["val"], "dev")}
-_PART_OF = {name: part for part, names in _PARTS.items() for name in names}
+_PART_OF_WORD = {**PART_OF_WORD, "dev": "val"}  # in tables alone: COCO calls test images "test-dev"
 _ANY_PART = ("label", "labels", "annotations", "classes", "metadata", "data", "groundtruth")
 _NUMBER = re.compile(r"\d+(\.0*)?")
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpg", "photos")
@@ -46,22 +44,21 @@ def find_tables(root: Path) -> dict[str, list[Path]]:
     if root.is_file():
         return {"": [root]} if root.suffix.lower() in SUFFIXES else {}
     tables: dict[str, list[Path]] = {}
-    folders = [("", root), *((_PART_OF.get(p.name.lower(), ""), p) for p in sorted(root.glob("*")) if p.is_dir())]
-    for part_of_folder, folder in folders:
-        if folder is root or part_of_folder:
-            for path in sorted(folder.glob("*")):
-                part = _part_of_table(path)
-                if part is not None:
-                    tables.setdefault(part or part_of_folder, []).append(path)
+    for part_of_folder, folder in {"": root, **part_folders(root).parts}.items():
+        for path in sorted(folder.glob("*")):
+            part = _part_of_table(path)
+            if part is not None:
+                tables.setdefault(part or part_of_folder, []).append(path)
     return tables
 
 
 def holds_class_folders(root: Path) -> bool:
     """Whether images lie in folders that are called neither as parts nor as images are, as those of classes are not."""
-    parts = [root, *(root / name for name in ("train", "training", "Train", "Training"))]
-    folders = [path for part in parts if part.is_dir() for path in part.iterdir() if path.is_dir()]
-    words = [set(re.findall(r"[a-z]+", path.name.lower())) for path in folders if not path.name.startswith((".", "_"))]
-    return sum(not w & {*_PART_OF, *_IMAGE_FOLDERS, "annotations", "labels"} for w in words) > 1
+    folders = folders_in(root)
+    if train := part_folders(root).parts.get("train"):
+        folders += folders_in(train)
+    words = [set(re.findall(r"[a-z]+", path.name.lower())) for path in folders if not path.name.startswith("_")]
+    return sum(not w & {*_PART_OF_WORD, *_IMAGE_FOLDERS, "annotations", "labels"} for w in words) > 1
 
 
 def read_parts(root: Path, wanted: Sequence[str]) -> dict[str, LabelledImages]:
@@ -76,7 +73,7 @@ def read_parts(root: Path, wanted: Sequence[str]) -> dict[str, LabelledImages]:
             f"{root}: no table of labels; expected train.csv or labels.csv with columns `file` and `label`"
         )
     below = ImagesBelow(root if root.is_dir() else root.parent)
-    rows: dict[str, list[Row]] = {part: [] for part in _PARTS}
+    rows: dict[str, list[Row]] = {part: [] for part in NAMES_OF_PARTS}
     warnings: list[str] = [f"{path}: not read, beside other tables" for path in _unused(tables, chosen)]
     for part, paths in chosen.items():
         for path in paths:
@@ -84,7 +81,7 @@ def read_parts(root: Path, wanted: Sequence[str]) -> dict[str, LabelledImages]:
             warnings += table.warnings
             for row in table.rows:
                 rows[_part_of_row(row, part)].append(row)
-    listed = {part: _locate(below, rows[part], part) for part in _PARTS if rows[part]}
+    listed = {part: _locate(below, rows[part], part) for part in NAMES_OF_PARTS if rows[part]}
     unlisted = below.beside(path for part in listed.values() for path in part.images)
     if unlisted:
         names = a_few([path.name for path in unlisted[:FEW]], len(unlisted))
@@ -97,8 +94,8 @@ def _part_of_table(path: Path) -> str | None:
     if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
         return None
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", path.stem).lower())
-    parts = {_PART_OF[word] for word in words if word in _PART_OF}
-    if len(parts) > 1 or not words or not all(word in (*_PART_OF, *_ANY_PART, "set") for word in words):
+    parts = {_PART_OF_WORD[word] for word in words if word in _PART_OF_WORD}
+    if len(parts) > 1 or not words or not all(word in (*_PART_OF_WORD, *_ANY_PART, "set") for word in words):
         return None
     return parts.pop() if parts else ""
 
@@ -111,14 +108,15 @@ def _unused(tables: dict[str, list[Path]], chosen: dict[str, list[Path]]) -> lis
 def _part_of_row(row: Row, part_of_table: str) -> str:
     if not row.part:
         return part_of_table
-    if row.part.lower() not in _PART_OF:
+    part = _PART_OF_WORD.get(row.part.lower())
+    if part is None:
         raise TwinsError(f"{row.line}: no such part as {row.part!r}; parts are train, val and test")
-    return _PART_OF[row.part.lower()]
+    return part
 
 
 def _locate(below: ImagesBelow, rows: Sequence[Row], part: str) -> Listed:
     """Each image once. Raises TwinsError for one with two labels, and where none is there."""
-    likely = (*_PARTS[part], *_IMAGE_FOLDERS)
+    likely = (*NAMES_OF_PARTS[part], *_IMAGE_FOLDERS)
     first: dict[Path, Row] = {}
     missing, unlabelled, again = [], [], []
     for row in rows:
@@ -170,8 +168,8 @@ def _labelled(root: Path, parts: dict[str, Listed], warnings: Sequence[str]) -> 
             if label not in known:
                 some = a_few(names[:8], len(names))
                 raise TwinsError(f"{row.line}: class {label!r} is not among the classes trained on ({some})")
-        lines = (*warnings, *part.warnings, *_in_both(root, part.images, result))
-        result[name] = LabelledImages(part.images, [known[label] for label in labels], names, lines)
+        labelled = [known[label] for label in labels]
+        result[name] = LabelledImages(part.images, labelled, names, (*warnings, *part.warnings))
     return result
 
 
@@ -183,10 +181,3 @@ def _classes(root: Path, labels: Sequence[str], in_numbers: bool) -> tuple[dict[
         return {str(index): index for index in range(len(names))}, names
     classes = sorted(set(labels), key=int if in_numbers else None)
     return {label: index for index, label in enumerate(classes)}, tuple(classes)
-
-
-def _in_both(root: Path, images: Sequence[Path], others: dict[str, LabelledImages]) -> tuple[str, ...]:
-    """The warning of images that another part has as well."""
-    seen = {path for other in others.values() for path in other.images}
-    both = [path.name for path in images if path in seen]
-    return (f"{root}: {len(both)} images are in two parts: {a_few(both[:FEW], len(both))}",) if both else ()

@@ -27,7 +27,7 @@ from ..folders import (
 )
 from ..image_sets import by_image_sets, image_set_lists
 from ..images import read_as
-from ..split import in_both_parts, split_parts
+from ..split import split_parts
 from ..synthetic_scenes import write_masked_scenes
 from .class_table import ClassTable, find_class_table
 from .dataset import MaskedImages
@@ -174,7 +174,5 @@ def open_masked(recipe: SegmentRecipe, evaluation_only: bool = False) -> tuple[M
     train, val = split_parts(*read_mask_folders(recipe, part), recipe, evaluation_only)
     if train is not None and not evaluation_only and val.split is not None:  # both from one folder
         val = replace(val, warnings=tuple(line for line in val.warnings if line not in train.warnings))
-    if train is not None and not evaluation_only:
-        val = val.warned(*in_both_parts(train, val))
     left_out = left_out_beside([*(train.images if train else ()), *val.images])
     return read_as(recipe, train), read_as(recipe, replace(val, warnings=(*val.warnings, *left_out)))
