@@ -30,7 +30,7 @@ LAYERS = (
     ("metrics", "plots"),
     ("tasks",),
     ("predict", "training"),
-    ("bench",),
+    ("bench", "hub"),
     ("commands",),
     ("cli",),
     ("__init__",),

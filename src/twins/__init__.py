@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .errors import TwinsError
     from .heads.detection import mask_rcnn, retinanet
     from .heads.segmentation import Segmenter, semantic_fpn, upernet
+    from .hub.saving import save_pretrained
     from .model import Twins, TwinsBackbone
     from .native import freeze
     from .predict.predictors import load as load
@@ -42,6 +43,7 @@ __all__ = [
     "mask_rcnn",
     "read_checkpoint",
     "retinanet",
+    "save_pretrained",
     "semantic_fpn",
     "upernet",
 ]
@@ -63,6 +65,7 @@ _MODULE_OF = {
     "mask_rcnn": "heads.detection",
     "read_checkpoint": "checkpoints.read",
     "retinanet": "heads.detection",
+    "save_pretrained": "hub.saving",
     "semantic_fpn": "heads.segmentation",
     "upernet": "heads.segmentation",
 }

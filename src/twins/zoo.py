@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .checkpoints.files import SUFFIXES
+from .checkpoints.info import CheckpointInfo, read_info
 from .checkpoints.load import load_weights
 from .errors import TwinsError, nearest
 from .model import VARIANTS, Stages, Twins, TwinsBackbone
@@ -39,32 +40,34 @@ def list_models() -> list[str]:
 
 
 def create_model(
-    name: str,
-    num_classes: int = 1000,
-    in_chans: int = 3,
+    name: str | None = None,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
     drop_path_rate: float = 0.0,
-    window_padding: str = "mask",
+    window_padding: str | None = None,
     weights: str | Path | None = None,
     features_only: bool = False,
     out_indices: Sequence[int] = (0, 1, 2, 3),
     stage_norms: bool = False,
     **architecture: Any,
 ) -> Twins | TwinsBackbone:
-    """Make one of the six networks by name or alias.
+    """Make one of the six networks by name or alias, or the one that weights are of.
 
     Parameters
     ----------
     name:
         As `list_models` has it, or as the original, timm or the paper call it: "alt_gvt_small", "Twins-SVT-S" ...
+        None: the network that `weights` say they are of, a folder of `save_pretrained`'s or timm's or a checkpoint of
+        a run; the settings below are then as they say too, where they are None or not given.
     num_classes:
-        Width of the classifier's head; 0 for pooled features.
+        Width of the classifier's head; 0 for pooled features. By default 1000.
     in_chans:
-        Channels of the images.
+        Channels of the images. By default 3.
     drop_path_rate:
         Stochastic depth: the rate at the last block, in [0, 1); it grows linearly from 0 at the first.
     window_padding:
-        What windows do at the border of a map that they do not divide: "mask" (exact), "zero" (as detectors and timm)
-        or "mask-both" (as segmenters); see docs/networks.md. PCPVT has no windows.
+        What windows do at the border of a map that they do not divide: "mask" (exact, the default), "zero" (as
+        detectors and timm) or "mask-both" (as segmenters); see docs/networks.md. PCPVT has no windows.
     weights:
         A checkpoint to load, in any dialect `load_weights` reads, or "timm" for timm's copy of the published ImageNet
         weights. The report is kept as `model.load_report`.
@@ -78,17 +81,27 @@ def create_model(
     A network in training mode: (B, in_chans, H, W) float images of any size -> (B, num_classes) logits, or, of a
     backbone, a list of (B, C, h, w) maps.
 
-    Raises TwinsError for an unknown name, for values that make no network, and for weights that do not fit.
+    Raises TwinsError for an unknown name, for values that make no network, and for weights that do not fit; without a
+    name also for weights that say nothing of their network, or are of a segmenter or detector and no backbone is asked
+    for.
     """
+    source: str | Path | CheckpointInfo | None = weights
+    if name is None:
+        source = info = _info_of_network(weights, features_only)
+        name, stated = str(info.model), info.create_model
+        num_classes = stated.get("num_classes") if num_classes is None else num_classes
+        in_chans = stated.get("in_chans") if in_chans is None else in_chans
+        window_padding = info.window_padding if window_padding is None else window_padding
+        architecture = info.architecture | architecture
     if name.endswith(SUFFIXES) or "/" in name or "\\" in name:
         raise TwinsError(
             f"{name} is no network's name: pass a file as weights=..., or load a trained network whole, with its "
             f"classes, by twins.load({name!r})"
         )
     settings = VARIANTS[model_name(name)]._asdict() | {
-        "in_chans": in_chans,
+        "in_chans": 3 if in_chans is None else in_chans,
         "drop_path_rate": drop_path_rate,
-        "window_padding": window_padding,
+        "window_padding": window_padding or "mask",
         **architecture,
     }
     if not features_only and (stage_norms or tuple(out_indices) != (0, 1, 2, 3)):
@@ -103,12 +116,30 @@ def create_model(
         if features_only:
             model = TwinsBackbone(out_indices=out_indices, stage_norms=stage_norms, **settings)
         else:
-            model = Twins(num_classes=num_classes, **settings)
+            model = Twins(num_classes=1000 if num_classes is None else num_classes, **settings)
     except (TypeError, ValueError) as error:
         raise TwinsError(f"{name}: {error}") from error
-    if weights is not None:
-        model.load_report = load_weights(model, weights)
+    if source is not None:
+        model.load_report = load_weights(model, source)
     return model
+
+
+def _info_of_network(weights: str | Path | None, features_only: bool) -> CheckpointInfo:
+    """What weights are that are to say which network they are of. Raises TwinsError where they do not."""
+    if weights is None:
+        raise TwinsError(
+            "create_model needs a name, one of list_models(), or weights that say which network they are of"
+        )
+    info = read_info(weights)
+    if info.model is None:
+        raise TwinsError(
+            f"{info.source}: does not say which network it is (there is no config.json): pass its name too"
+        )
+    if info.head is not None and not features_only:
+        raise TwinsError(
+            f"{info.source}: holds a {info.head}: twins.load(...) makes it whole, features_only=True its backbone alone"
+        )
+    return info
 
 
 class PublishedSegmenter(NamedTuple):

@@ -11,6 +11,8 @@ from ..errors import TwinsError
 
 SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".safetensors")
 INDEX = ".index.json"  # as model.safetensors.index.json and pytorch_model.bin.index.json end
+CONFIG = "config.json"  # of a model folder, as the Hugging Face hub has them; see `model_folder`
+WEIGHTS_BESIDE_CONFIG = ("model.safetensors", "pytorch_model.bin")  # what they are called there, the better one first
 
 
 def locate(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
@@ -70,6 +72,8 @@ def _only_checkpoint(folder: Path) -> Path:
         )
     indices = [name for name in names if name.endswith(INDEX)]
     found = indices or [name for name in names if name.endswith(SUFFIXES) and not name.startswith(".")]
+    if CONFIG in names:  # the hub's folders hold the same weights in several formats
+        found = [name for name in WEIGHTS_BESIDE_CONFIG if name in names][:1] or found
     if len(found) == 1:
         return folder / found[0]
     if not found:

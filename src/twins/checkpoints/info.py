@@ -130,8 +130,12 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
     stored = {} if found is None else found.tensors
     dialect = dialect_of(checkpoint, stored)
     ours, meta = dialect is TWINS, _meta_of(checkpoint)
-    if ours and "create_model" in meta:
-        check_meta(meta, {name: tensor for name, tensor in stored.items() if not is_bloated(tensor)}, source)
+    config_file = checkpoint.get("config_file")
+    if (ours or config_file) and "create_model" in meta:
+        held = {name: tensor for name, tensor in stored.items() if not is_bloated(tensor)}
+        check_meta(meta, held, config_file or source)
+        if config_file:
+            _check_sizes(meta["create_model"], public_names(held, source), config_file, source)
         facts = meta
     else:
         seen = _facts_of_weights(public_names(stored, source), dialect)
@@ -159,6 +163,17 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
         has_ema=bool(state_dict_of(checkpoint, ema=True)),
         split=facts.get("split"),
     )
+
+
+def _check_sizes(settings: Mapping[str, Any], weights: Mapping[str, Tensor], config_file: str, source: str) -> None:
+    """Raises TwinsError where a config.json and the weights beside it are of two networks."""
+    of_weights = _facts_of_weights(weights, TWINS)["create_model"]
+    for name in ("num_classes", "in_chans", "channels"):
+        stated, found = settings.get(name), of_weights.get(name)
+        if stated is not None and found is not None and stated != found:
+            raise TwinsError(
+                f"{config_file}: says {name}={stated}, but {source} holds weights for {found}: copy both anew"
+            )
 
 
 def identify(checkpoint: Mapping[str, Any]) -> str | None:
@@ -224,11 +239,11 @@ def _facts_of_weights(weights: Mapping[str, Tensor], dialect: Dialect) -> dict[s
     else:
         return facts
     settings["window_padding"] = _PUBLISHED_PADDING[task]
-    normal = {"mean": _for_channels(IMAGENET_MEAN, in_chans), "std": _for_channels(IMAGENET_STD, in_chans)}
+    normal = {"mean": for_channels(IMAGENET_MEAN, in_chans), "std": for_channels(IMAGENET_STD, in_chans)}
     return {**facts, "task": task, "preprocessing": _PREPROCESSING[task]().to_dict() | normal}
 
 
-def _for_channels(values: tuple[float, ...], in_chans: int) -> tuple[float, ...]:
+def for_channels(values: tuple[float, ...], in_chans: int) -> tuple[float, ...]:
     """One number a channel: as they are for colour images, else their mean for each channel, as timm has it."""
     return values if in_chans == len(values) else (sum(values) / len(values),) * in_chans
 

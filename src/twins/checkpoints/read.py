@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import TwinsError
 from .files import INDEX, locate, shards_of
+from .model_folder import stated_beside
 from .torch_files import LEGACY_START, UNREADABLE, FileContent, NotTorchSaveError, read_archive, read_legacy
 from .weights import holds_tensors, part_of_checkpoint, state_dict_of
 
@@ -30,6 +31,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     The content decides the format, whatever the name is. A safetensors file is returned as {"model": state dict,
     "metadata": its strings}; an index of several files (`*.index.json`) as {"model": all their tensors}. A folder
     stands for the one checkpoint in it. `FILE#KEY` means what stands under that key alone, as {"state_dict": ...}.
+    Where the file is in a folder as the Hugging Face hub has them, `meta` is what its config.json says, and
+    `config_file` its path; see `model_folder`.
 
     Tensors, NumPy's arrays (as tensors) and numbers, plain types, paths and an argparse.Namespace are read. Objects of
     any other class are stubs: dictionaries with their attributes, whose `name` is the class's.
@@ -40,8 +43,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     file, key = locate(path)
     content = _read_index(file) if file.name.endswith(INDEX) else _read_file(file)
     if key is not None:
-        content = part_of_checkpoint(content, key, str(file))
-    return content
+        return part_of_checkpoint(content, key, str(file))
+    stated = stated_beside(file)
+    return {**content, **stated} if stated else content
 
 
 def _read_index(index: Path) -> dict[str, Any]:
