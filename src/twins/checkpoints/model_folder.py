@@ -97,7 +97,7 @@ def _meta_of_timm(config: Mapping[str, Any], name: str, file: Path) -> dict[str,
         return meta
     stated = {k: _tuples(preprocessing[k]) for k in ("crop_pct", "mean", "std") if preprocessing.get(k) is not None}
     meta |= {"task": "classify", "preprocessing": {"img_size": _square_or_rectangle(sides), **stated}}
-    names = _class_names(config.get("label_names", preprocessing.get("label_names")))
+    names = _class_names(config.get("label_names", preprocessing.get("label_names")), file)
     return meta if names is None else {**meta, "classes": names}
 
 
@@ -127,11 +127,14 @@ def _square_or_rectangle(sides: Sequence[int]) -> int | tuple[int, ...]:
     return sides[0] if sides[0] == sides[1] else tuple(sides)
 
 
-def _class_names(label_names: Any) -> Any:
-    """One name for each class, in order; timm also writes them as a dictionary of the classes' numbers."""
-    if isinstance(label_names, Mapping):
-        return tuple(label_names[key] for key in sorted(label_names, key=lambda key: int(key)))
-    return _tuples(label_names)
+def _class_names(label_names: Any, file: Path) -> Any:
+    """One name for each class, in order; timm also writes them as a dictionary by the classes' numbers."""
+    if not isinstance(label_names, Mapping):
+        return _tuples(label_names)
+    numbers = [str(label) for label in range(len(label_names))]
+    if {*label_names} != {*numbers}:
+        raise TwinsError(f"{file}: label_names does not name the classes from 0 to {len(label_names) - 1}")
+    return tuple(label_names[number] for number in numbers)
 
 
 def _tuples(value: Any) -> Any:

@@ -140,9 +140,12 @@ def _registered(info: CheckpointInfo, name: str) -> list[str]:
 
 
 def _images(info: CheckpointInfo) -> str:
+    from ..data.classify.transforms import SMALL  # needs torchvision, so not before it is used
+
     match info.preprocessing:
-        case ClassifyPreprocessing(crop_pct=share) as ready:
-            height, width = ready.size
+        case ClassifyPreprocessing(size=(height, width)) if max(height, width) <= SMALL:
+            how = f"resized to {height}x{width} pixels"
+        case ClassifyPreprocessing(size=(height, width), crop_pct=share):
             how = f"resized (bicubic) so that the middle {height}x{width} pixels are {share:g} of it, and cropped"
         case SegmentPreprocessing(resize=(longest, shortest)):
             how = f"resized (bilinear) to a short side of {shortest} pixels, a long side of {longest} at most"

@@ -45,8 +45,11 @@ def versions() -> dict[str, str]:
 
 def _for_timm(info: CheckpointInfo, license_name: str) -> dict[str, Any]:
     """The fields by which timm makes a classifier and its images."""
+    from ..data.classify.transforms import SMALL  # needs torchvision, so not before it is used
+
     ready = info.preprocessing
     assert isinstance(ready, ClassifyPreprocessing)
+    is_small = max(ready.size) <= SMALL  # then nothing is cropped
     return {
         "global_pool": "avg",
         "model_args": model_args(info),
@@ -55,8 +58,8 @@ def _for_timm(info: CheckpointInfo, license_name: str) -> dict[str, Any]:
             "input_size": [len(ready.mean), *ready.size],
             "fixed_input_size": False,  # any size runs; timm's network checks a size only if it is told one
             "interpolation": "bicubic",
-            "crop_pct": ready.crop_pct,
-            "crop_mode": "center",
+            "crop_pct": 1.0 if is_small else ready.crop_pct,
+            "crop_mode": "squash" if is_small else "center",
             "mean": list(ready.mean),
             "std": list(ready.std),
             "num_classes": info.create_model["num_classes"],

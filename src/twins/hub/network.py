@@ -116,14 +116,16 @@ def _sr_ratio(stage: list[Any], published: int) -> int:
 
 
 def _nearest_variant(settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The one of the six from which a network departs least, and its keywords in which it departs."""
+    """The one of the six, with or without windows alike, from which a network departs least, and where it departs."""
     usual = {"sr_ratios": SR_RATIOS, "norm_eps": 1e-6}
 
     def departures(name: str) -> dict[str, Any]:
         published = {**VARIANTS[name]._asdict(), **usual}
         return {key: value for key, value in settings.items() if key not in published or value != published[key]}
 
-    name = min(VARIANTS, key=lambda name: len(departures(name)))
+    has_windows = settings["window_size"] is not None
+    alike = [name for name, variant in VARIANTS.items() if (variant.window_size is not None) == has_windows]
+    name = min(alike, key=lambda name: len(departures(name)))
     return name, departures(name)
 
 
