@@ -92,6 +92,7 @@ def create_model(
         num_classes = stated.get("num_classes") if num_classes is None else num_classes
         in_chans = stated.get("in_chans") if in_chans is None else in_chans
         window_padding = info.window_padding if window_padding is None else window_padding
+        stage_norms = stage_norms or (features_only and _has_stage_norms(info))
         architecture = info.architecture | architecture
     if name.endswith(SUFFIXES) or "/" in name or "\\" in name:
         raise TwinsError(
@@ -140,6 +141,12 @@ def _info_of_network(weights: str | Path | None, features_only: bool) -> Checkpo
             f"{info.source}: holds a {info.head}: twins.load(...) makes it whole, features_only=True its backbone alone"
         )
     return info
+
+
+def _has_stage_norms(info: CheckpointInfo) -> bool:
+    """Whether the backbone under a head has them; as a rule SVT's do."""
+    has_windows = VARIANTS[str(info.model)].window_size is not None
+    return info.head is not None and bool(info.create_model.get("stage_norms", has_windows))
 
 
 class PublishedSegmenter(NamedTuple):

@@ -12,6 +12,7 @@ import torch
 from timm.models import save_for_hf
 
 import twins
+import twins.timm
 from helpers.command_line import refusal
 from helpers.tiny import TINY
 from twins.checkpoints.info import read_info
@@ -74,6 +75,16 @@ def test_timms_folder_of_a_pickle_alone_and_timms_first_format(of_timm: tuple[Pa
     assert read_info(folder).classes == ("x", "y", "z")
 
 
+@torch.no_grad()
+def test_our_network_that_timm_made_and_wrote(tmp_path: Path):
+    """Under its original name, which `import twins.timm` registers."""
+    theirs = timm.create_model("alt_gvt_small", num_classes=3, window_padding="mask-both", window_size=4, **TINY)
+    save_for_hf(randomised(theirs), tmp_path / "timm")
+    ours, images = twins.create_model(weights=tmp_path / "timm").eval(), torch.randn(1, 3, 50, 64)
+    assert torch.equal(ours(images), theirs(images))
+    assert read_info(tmp_path / "timm").window_padding == "mask-both"
+
+
 def test_window_sizes_of_timm(of_timm: tuple[Path, Any]):
     folder, _ = of_timm
     arguments = json.loads((folder / "config.json").read_text())["model_args"]
@@ -121,11 +132,14 @@ def test_networks_that_weights_alone_do_not_tell(tmp_path: Path):
     torch.save(twins.create_model("twins_svt_small", **TINY).state_dict(), tmp_path / "bare.pth")
     with pytest.raises(TwinsError, match=r"bare.pth: does not say which network it is \(there is no config.json\)"):
         twins.create_model(weights=tmp_path / "bare.pth")
-    twins.save_pretrained(twins.upernet("twins_svt_small", num_classes=2, channels=8, **TINY), tmp_path / "upernet")
+    segmenter = twins.upernet("twins_svt_small", num_classes=2, channels=8, **TINY)
+    twins.save_pretrained(segmenter, tmp_path / "upernet")
     with pytest.raises(TwinsError, match="holds a upernet: twins.load"):
         twins.create_model(weights=tmp_path / "upernet")
-    backbone = twins.create_model(weights=tmp_path / "upernet", features_only=True, stage_norms=True)
+    backbone, images = twins.create_model(weights=tmp_path / "upernet", features_only=True), torch.randn(1, 3, 50, 61)
     assert backbone.load_report.missing == ()
+    for ours, of_segmenter in zip(backbone(images), segmenter.backbone(images), strict=True):
+        assert torch.equal(ours, of_segmenter)  # with the norms after its stages
 
 
 def test_a_config_of_another_program_is_none(of_ours: tuple[Path, Any]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,8 @@ import twins.timm
 from helpers.tiny import TINY
 from twins.checkpoints.info import read_info
 from twins.errors import TwinsError
-from twins.hub.saving import save_hub_folder
 from twins.hub.timm_network import reading_of
 from twins.preprocessing import ClassifyPreprocessing, DetectPreprocessing
-from twins.recipes import ClassifyRecipe
-from twins.training.loop import fit
 
 NAMES = ("ant", "bee", "cat")
 
@@ -90,6 +86,14 @@ def test_where_timms_network_computes_something_else_is_said(
     assert (apart(theirs, model, 50, 61) < 1e-5) == same_elsewhere
 
 
+def test_a_network_that_timm_cannot_make(tmp_path: Path):
+    """Windows of one token: timm means global attention by them."""
+    (_, note, *_) = twins.save_pretrained(small(window_size=1), tmp_path / "net", NAMES)
+    assert note.startswith("timm's twins_svt_small has no such attention (window_size=1): it cannot load it")
+    with pytest.raises(RuntimeError, match="Missing key"):
+        of_timm(tmp_path / "net")
+
+
 @pytest.mark.parametrize(
     ("name", "original"), [("twins_svt_small", "alt_gvt_small"), ("twins_pcpvt_small", "pcpvt_small")]
 )
@@ -143,49 +147,7 @@ def test_segmenters_and_detectors_come_back_whole(kind: str, tmp_path: Path):
         of_timm(tmp_path / "net")
 
 
-# ---- what is known of a run
-
-
-def test_the_metrics_of_a_run_at_the_epoch_of_its_weights(tiny_recipe: ClassifyRecipe, tmp_path: Path):
-    run = fit(tiny_recipe.replace(model_ema=True)).folder
-    log = [json.loads(line) for line in (run / "log.txt").read_text().splitlines()]
-    for name, epoch in (("checkpoint.pth", 1), ("checkpoint_best.pth", None)):
-        said = save_hub_folder(run / name, tmp_path / name, license="mit")
-        info = read_info(tmp_path / name)
-        best = read_info(run / name).checkpoint["epoch"] if epoch is None else epoch
-        accuracy = log[best]["val_acc1"]
-        card = ModelCard.load(tmp_path / name / "README.md")
-        (result, *_) = card.data.eval_results
-        assert (result.metric_type, result.metric_value) == ("accuracy", pytest.approx(accuracy, abs=1e-3))
-        assert (result.task_type, result.dataset_name, result.dataset_split) == (
-            "image-classification",
-            "images",
-            "validation",
-        )
-        assert (
-            f"Measured by the training run at the end of epoch {best}, on 15 validation images of images." in card.text
-        )
-        assert card.data.license == "mit"
-        assert [line.split()[0] for line in said] == ["wrote", "timm's"]
-        average = torch.load(run / name, weights_only=True)["model_ema"]
-        assert torch.equal(twins.load(tmp_path / name).model.state_dict()["head.weight"], average["head.weight"])
-        assert not info.has_ema
-    config = (tmp_path / "checkpoint.pth/config.json").read_text()
-    assert str(tmp_path) not in config  # no path of this machine
-    recipe = json.loads(config)["twins"]["meta"]["recipe"]
-    assert (recipe["data"], recipe["epochs"], recipe["img_size"]) == ("images", 2, 32)
-
-
-def test_without_the_log_a_checkpoint_knows_its_best_epoch(tiny_recipe: ClassifyRecipe, tmp_path: Path):
-    run = fit(tiny_recipe.replace(epochs=1)).folder
-    (run / "log.txt").unlink()
-    save_hub_folder(run / "checkpoint.pth", tmp_path / "net")
-    best = json.loads((run / "summary.json").read_text())["best"]["value"]
-    (result,) = ModelCard.load(tmp_path / "net/README.md").data.eval_results
-    assert result.metric_value == pytest.approx(best, abs=1e-3)
-    save_hub_folder(tmp_path / "net", tmp_path / "copy")  # what was known stays known
-    (result,) = ModelCard.load(tmp_path / "copy/README.md").data.eval_results
-    assert result.metric_value == pytest.approx(best, abs=1e-3)
+# ---- the card
 
 
 def test_what_is_not_known_is_said_once(tmp_path: Path):

@@ -19,7 +19,7 @@ def locate(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
     """(the file, the key behind `#` of what is meant in it) of a path as users write it.
 
     Raises TwinsError for what is not there, for what is no regular file, and for a folder that does not have exactly
-    one checkpoint in it.
+    one checkpoint in it; beside a config.json the same weights may be in several files.
     """
     text, key = os.fspath(path), None
     file = Path(text).expanduser()

@@ -46,13 +46,14 @@ _ARCHITECTURE = {"embed_dims", "num_heads", "mlp_ratios", "depths", "sr_ratios",
 class CheckpointInfo:
     """A checkpoint together with everything that it takes to make its network and to run it on images.
 
-    A checkpoint of ours tells this itself, in `meta`. Others are known by the names and shapes of their weights, and
-    are held to be published ones: of ImageNet, ADE20K or COCO, by their head.
+    A checkpoint of ours tells this itself, in `meta`, and so does the config.json of a model folder, ours or timm's.
+    Others are known by the names and shapes of their weights, and are held to be published ones: of ImageNet, ADE20K or
+    COCO, by their head.
     """
 
     source: str  # the file, as messages name it
     checkpoint: Mapping[str, Any] = field(repr=False, compare=False)  # all of it, as `read_checkpoint` gave it
-    ours: bool  # written by a run of this package
+    ours: bool  # written by this package
     dialect: str  # "public names", "dense", "OpenMMLab" or "twins"
     task: str | None  # "classify", "segment" or "detect"; None for a backbone without a head
     model: str | None  # which of the six networks; None where that cannot be told

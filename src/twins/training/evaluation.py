@@ -133,9 +133,10 @@ def recipe_of_checkpoint(
 
 
 def _run_of(info: CheckpointInfo) -> str:
-    """What a checkpoint is called: its run's folder if it is one of a run, else its file."""
+    """What a checkpoint is called: its folder if it is one of a run or in a model folder, else its file."""
     path = Path(info.source).resolve()
-    return path.parent.name if path.stem.startswith("checkpoint") else path.stem
+    in_folder = path.stem.startswith("checkpoint") or "config_file" in info.checkpoint
+    return path.parent.name if in_folder else path.stem
 
 
 def with_conventions(recipe: Recipe, info: CheckpointInfo) -> Recipe:
