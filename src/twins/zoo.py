@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from .checkpoints.files import SUFFIXES
 from .checkpoints.info import CheckpointInfo, read_info
 from .checkpoints.load import load_weights
+from .checkpoints.timm_copy import TIMM
 from .errors import TwinsError, nearest
 from .model import VARIANTS, Stages, Twins, TwinsBackbone
 from .model_names import model_name
@@ -102,7 +103,7 @@ def create_model(
     settings = VARIANTS[model_name(name)]._asdict() | {
         "in_chans": 3 if in_chans is None else in_chans,
         "drop_path_rate": drop_path_rate,
-        "window_padding": window_padding or "mask",
+        "window_padding": "mask" if window_padding is None else window_padding,
         **architecture,
     }
     if not features_only and (stage_norms or tuple(out_indices) != (0, 1, 2, 3)):
@@ -127,7 +128,7 @@ def create_model(
 
 def _info_of_network(weights: str | Path | None, features_only: bool) -> CheckpointInfo:
     """What weights are that are to say which network they are of. Raises TwinsError where they do not."""
-    if weights is None:
+    if weights is None or weights == TIMM:
         raise TwinsError(
             "create_model needs a name, one of list_models(), or weights that say which network they are of"
         )

@@ -128,7 +128,7 @@ def test_a_run_of_ours_says_its_network_too(tmp_path: Path):
 
 def test_networks_that_weights_alone_do_not_tell(tmp_path: Path):
     with pytest.raises(TwinsError, match="create_model needs a name"):
-        twins.create_model()
+        twins.create_model(weights="timm")
     torch.save(twins.create_model("twins_svt_small", **TINY).state_dict(), tmp_path / "bare.pth")
     with pytest.raises(TwinsError, match=r"bare.pth: does not say which network it is \(there is no config.json\)"):
         twins.create_model(weights=tmp_path / "bare.pth")
