@@ -76,7 +76,7 @@ class Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
-            choices = [str(choice) for choice in action.choices]
+            choices = ["none" if choice is None else str(choice) for choice in action.choices]
             hint = nearest(str(value), choices)
             raise argparse.ArgumentError(action, f"invalid choice: {value!r}{hint}; there is {', '.join(choices)}")
 

@@ -18,6 +18,7 @@ from twins.recipes import ClassifyRecipe
 from twins.training.best_plots import BestPlots
 from twins.training.loop import fit
 from twins.training.run_folder import RunFolder, new_run_folder, newest_unfinished
+from twins.training.trackers.tracking import Tracking
 
 
 def test_a_run_leaves_everything_behind(tiny_recipe: ClassifyRecipe) -> None:
@@ -110,6 +111,8 @@ def test_curves_of_a_short_run_have_whole_epochs(monkeypatch: pytest.MonkeyPatch
 class Drawn:
     """A task that has been evaluated, and counts what it draws."""
 
+    plots = ()
+
     def __init__(self, drawn: list[float]) -> None:
         self.metric, self.drawn = 0.0, drawn
 
@@ -127,10 +130,11 @@ def test_plots_are_drawn_of_the_best_epoch_and_not_twice_a_minute(
     monkeypatch.setattr("time.monotonic", lambda: now)
     drawn: list[float] = []
     task: Any = Drawn(drawn)
-    plots = BestPlots(RunFolder(tmp_path))
+    folder = RunFolder(tmp_path)
+    plots = BestPlots(folder, Tracking({}, folder))
     for metric in (1.0, 2.0, 3.0):
         task.metric = metric
-        plots.of_better_epoch(task)
+        plots.of_better_epoch(task, step=0)
     task.metric = 2.5  # a worse epoch
     assert drawn == [1.0]
     plots.draw()
@@ -138,7 +142,8 @@ def test_plots_are_drawn_of_the_best_epoch_and_not_twice_a_minute(
     assert (drawn, plots.findings) == ([1.0, 3.0], ["the best is 3.0"])
     now += 60
     task.metric = 4.0
-    plots.of_better_epoch(task)
+    plots.of_better_epoch(task, step=0)
     assert drawn == [1.0, 3.0, 4.0]
-    BestPlots(RunFolder(tmp_path, main=False)).of_better_epoch(task)  # another rank's
+    other = RunFolder(tmp_path, main=False)
+    BestPlots(other, Tracking({}, other)).of_better_epoch(task, step=0)  # another rank's
     assert drawn == [1.0, 3.0, 4.0]

@@ -48,7 +48,8 @@ def add_flag(group: Any, cls: type[Recipe], field: dataclasses.Field[Any], help_
         elif takes_one_or_several(hint):
             settings |= {"nargs": "+", "action": _OneOrSeveral}
         if field.metadata["choices"]:
-            settings["choices"] = field.metadata["choices"]
+            settings["choices"] = [*field.metadata["choices"], *([None] if optional else [])]
+            settings["metavar"] = f"{{{','.join('none' if one is None else one for one in settings['choices'])}}}"
         else:
             settings["metavar"] = {int: "N", float: "X"}.get(kind, "NAME" if "name" in field.name else "VALUE")
     group.add_argument(*_spellings(field), **settings)

@@ -67,6 +67,11 @@ class Recipe:
         within=(0, 1024), commands=TRAIN_EVAL_DATA,
     )  # fmt: skip
 
+    track: tuple[str, ...] | None = flag(
+        None, "send metrics, plots and settings to these experiment trackers as well; none: to none", group="run",
+        choices=("tensorboard", "wandb", "mlflow", "trackio"),
+    )  # fmt: skip
+
     model: str = flag(
         "twins_svt_small", "a network, by any name that `twins info` lists", group="model", check=model_name,
         commands=TRAIN_EVAL,

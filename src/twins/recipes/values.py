@@ -59,9 +59,11 @@ def check_value(field: dataclasses.Field[Any], hint: Any, value: Any) -> None:
     if value is None:
         return
     (least, most), choices, check = (field.metadata[key] for key in ("within", "choices", "check"))
-    if choices and value not in choices:
-        raise TwinsError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-    for number in (value if isinstance(value, tuple) else [value]) if (least, most) != ANY else ():
+    values = value if isinstance(value, tuple) else (value,)
+    for one in values if choices else ():
+        if one not in choices:
+            raise TwinsError(f"{name} must be one of {', '.join(choices)}, not {one!r}")
+    for number in values if (least, most) != ANY else ():
         if not least <= number <= most:
             span = f"{least} or more" if most == math.inf else f"between {least} and {most}"
             raise TwinsError(f"{name} must be {span}, not {number!r}")

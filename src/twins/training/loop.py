@@ -23,7 +23,7 @@ from ..errors import TwinsError
 from ..progress import Progress
 from ..recipes import Recipe
 from . import optim
-from .best_plots import BestPlots
+from .best_plots import FIRST_BATCH, BestPlots
 from .interruption import interruptible
 from .malloc_settings import freed_memory_kept
 from .mixed_precision import autocast
@@ -32,6 +32,8 @@ from .run_log import Announce, announce_epoch, conclude, epoch_record, introduce
 from .setup import Setup, set_up
 from .step_log import StepLog
 from .totals import EpochTotals, totals_dtype
+from .trackers.base import Status
+from .trackers.tracking import metrics_of_epoch
 from .update_report import UpdatePosition, UpdateReport
 from .validation import validate
 
@@ -64,7 +66,8 @@ def fit(
     with init_distributed(recipe.device) as world, interruptible() as interrupted, freed_memory_kept(world.device):
         try:
             setup, state = set_up(recipe.resolve(world.size), world, folder, resume, start_epoch, val_prefix)
-            finished = run_epochs(setup, state, interrupted, announce)
+            introduce(setup, state)
+            finished = run_tracked(setup, state, interrupted, announce)
         except torch.OutOfMemoryError as error:
             raise TwinsError(
                 f"out of memory on {world.device}: try half the --batch-size with twice the --grad-accum-steps, "
@@ -73,13 +76,26 @@ def fit(
     return Outcome(setup.folder.path, state.best, finished)
 
 
+def run_tracked(setup: Setup, state: TrainingState, interrupted: threading.Event, announce: Announce) -> bool:
+    """`run_epochs` beside the recipe's trackers, which learn how it ended."""
+    updates = setup.sampler.batches_left()
+    setup.tracking.start(setup.recipe, state.epoch * updates + state.step, afresh=not setup.resumption)
+    status: Status = "failed"
+    try:
+        finished = run_epochs(setup, state, interrupted, announce)
+        status = "finished" if finished else "interrupted"
+    finally:
+        setup.tracking.finish(status)
+    return finished
+
+
 def run_epochs(setup: Setup, state: TrainingState, interrupted: threading.Event, announce: Announce) -> bool:
     """Train and validate until the recipe's last epoch, or an early stop; False if the run was interrupted."""
-    introduce(setup, state)
     recipe, device = setup.recipe, setup.world.device
     started, first = time.time(), state.epoch
     log = StepLog(setup)
-    plots = BestPlots(setup.folder)
+    plots = BestPlots(setup.folder, setup.tracking)
+    updates = setup.sampler.batches_left()  # of a whole epoch
     for epoch in range(first, recipe.epochs):
         epoch_started = time.time()
         totals = EpochTotals.begin(optim.current_lr(state.optimizer), device, saved=state.totals)
@@ -91,11 +107,12 @@ def run_epochs(setup: Setup, state: TrainingState, interrupted: threading.Event,
             return False
         metrics = validate(setup.task, state.evaluated_model, setup.val, recipe, setup.world, setup.unreadable)
         if close_epoch(setup, state, metrics):
-            plots.of_better_epoch(setup.task)
+            plots.of_better_epoch(setup.task, step=state.epoch * updates)
         now = time.time()
         left = (now - started) / (epoch + 1 - first) * (recipe.epochs - epoch - 1)
         record = epoch_record(setup, state, totals, metrics, now - epoch_started, left)
         setup.folder.log(record)
+        setup.tracking.log(state.epoch * updates, metrics_of_epoch(record, setup.folder.val_prefix))
         announce(setup.folder, setup.task, record, state)
         if recipe.patience is not None and epoch - state.best["epoch"] >= recipe.patience:
             setup.folder.say(f"stopping early: nothing better for {recipe.patience} epochs")
@@ -156,6 +173,7 @@ def next_batch(setup: Setup, batches: Iterator[Batch], epoch: int, update: int, 
     batch = setup.task.mix(batch.to(setup.world.device), epoch, update, setup.world.rank, part)
     if epoch == update == part == 0 and setup.world.is_main:
         setup.task.draw_batch(batch, setup.folder.path)
+        setup.tracking.images(0, (FIRST_BATCH,))
     return batch
 
 

@@ -28,6 +28,7 @@ from .remembered_split import known_split
 from .rest_of_epoch import RestOfEpoch
 from .resumption import describe_resumption
 from .run_folder import RunFolder, new_run_folder, provenance
+from .trackers.tracking import Tracking, make_trackers
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Setup:
     network: Any  # the state's model as an update calls it: within DistributedDataParallel, compiled
     frozen: list[nn.Module]  # parts of the model that are not trained
     folder: RunFolder
+    tracking: Tracking
     provenance: dict[str, Any]
     resumption: tuple[str, ...]  # what there is to say of where it goes on
 
@@ -58,6 +60,7 @@ def set_up(
     val_prefix: str,
 ) -> tuple[Setup, TrainingState]:
     """Data, network, optimiser, schedule and folder, fresh or as a checkpoint left them. `fit` says what it raises."""
+    trackers = make_trackers(recipe.track)
     info = None if resume is None else read_training_checkpoint(resume)
 
     task = make_task(recipe if info is None else recipe.replace(split=known_split(info)))
@@ -81,6 +84,7 @@ def set_up(
     if state.epoch >= recipe.epochs:
         raise TwinsError(f"{state.epoch} epochs are done and --epochs is {recipe.epochs}: pass a larger --epochs")
     path = from_main(folder or new_run_folder(recipe))
+    run_folder = RunFolder(path, main=world.is_main, val_prefix=val_prefix)
     resumption: list[str] = []
     if state.epoch or state.step:
         rest = RestOfEpoch.of(sampler, state)
@@ -100,7 +104,8 @@ def set_up(
         batches=batches,
         network=torch.compile(network) if recipe.torchcompile else network,
         frozen=frozen,
-        folder=RunFolder(path, main=world.is_main, val_prefix=val_prefix),
+        folder=run_folder,
+        tracking=Tracking(trackers, run_folder),
         provenance=provenance(),
         resumption=tuple(resumption),
     )

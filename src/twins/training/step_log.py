@@ -12,6 +12,7 @@ from ..progress import clock, per_second, rounded_speed
 from .running_time import forecast
 from .setup import Setup
 from .totals import EpochTotals
+from .trackers.tracking import metrics_of_updates
 
 # In seconds.
 FIRST_LINE = 5  # an epoch of a small network takes less
@@ -53,7 +54,9 @@ class StepLog:
         if step % self.setup.recipe.log_interval == 0:
             loss, speed = self.rows.end(totals)
             row = {"epoch": epoch, "step": step, "train_loss": loss, "train_lr": lr}
-            self.setup.folder.add_row("steps.csv", row | {"images_per_second": rounded_speed(speed)})
+            row["images_per_second"] = rounded_speed(speed)
+            self.setup.folder.add_row("steps.csv", row)
+            self.setup.tracking.log(epoch * self.updates.stop + step, metrics_of_updates(row))
         if self.prints and now > self.line_due:
             self.line_due = now + NEXT_LINES
             loss, speed = self.lines.end(totals)
