@@ -11,6 +11,7 @@ import torch
 import twins
 from helpers.foreign import BUILDERS, shrink, written_by
 from twins.checkpoints.info import CheckpointInfo, describe, read_info
+from twins.checkpoints.published_names import imagenet_names, imagenet_wordnet_ids, published_classes
 from twins.checkpoints.read import read_checkpoint
 from twins.errors import TwinsError
 from twins.preprocessing import IMAGENET_MEAN, ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
@@ -64,15 +65,51 @@ def test_channels_and_a_missing_mask_head_are_seen() -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_names_of_classes_are_the_files_own_or_cocos() -> None:
+def test_names_of_classes_are_the_files_own_or_of_the_published_data_set() -> None:
     coco = describe(BUILDERS["retinanet"]("svt_small").state_dict(), "coco.pth")
     assert (coco.classes[11], coco.category_ids[11], coco.classes_named) == ("stop sign", 13, False)
+    ade20k = describe(BUILDERS["upernet"]("svt_small", num_classes=150).state_dict(), "ade20k.pth")
+    assert (ade20k.classes[0], ade20k.classes[149], len(set(ade20k.classes))) == ("wall", "flag", 150)
     segmenter = BUILDERS["semantic_fpn"]("svt_small", num_classes=2)
     for meta in ({"CLASSES": ["sky", "sea"]}, {"dataset_meta": {"classes": ("sky", "sea")}}):
         named = describe(written_by("dense", segmenter, meta=meta), "named.pth")
         assert (named.classes, named.classes_named) == (("sky", "sea"), True)
     other = describe(written_by("dense", segmenter, meta={"CLASSES": ["sky"]}), "other.pth")
     assert (other.classes, other.classes_named) == (("0", "1"), False)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("dialect", ["public names", "OpenMMLab"])
+def test_a_published_classifier_names_imagenets_classes(dialect: str) -> None:
+    network = twins.create_model("twins_svt_small", num_classes=1000)
+    info = describe(written_by(dialect, network, meta={"CLASSES": ["tench, Tinca tinca"] * 1000}), "theirs.pth")
+    assert (info.dialect, info.classes_named, len(set(info.classes))) == (dialect, False, 1000)
+    assert [info.classes[i] for i in (0, 134, 207, 517, 999)] == [
+        "tench", "crane bird", "golden retriever", "crane", "toilet tissue"
+    ]  # fmt: skip
+    assert info.category_ids[:2] == (1, 2)
+
+
+@pytest.mark.usefixtures("small")
+def test_an_own_network_without_names_stays_without() -> None:
+    weights = twins.create_model("twins_svt_small", num_classes=1000).state_dict()
+    meta = {"task": "classify", "name": "twins_svt_small", "create_model": {"num_classes": 1000}}
+    info = describe({"format": "twins-1", "model": weights, "meta": meta}, "ours.pth")
+    assert (info.ours, info.classes[207]) == (True, "207")
+
+
+@pytest.mark.parametrize(("task", "count"), [("classify", 1000), ("segment", 150), ("detect", 80)])
+def test_the_names_of_a_data_set_are_as_many_as_its_classes(task: str, count: int) -> None:
+    assert len(set(published_classes(task, count).values())) == count
+    assert published_classes(task, count + 1) == {}
+
+
+def test_imagenets_ids_and_names_are_those_of_timm_and_torchvision() -> None:
+    from timm.data import ImageNetInfo
+    from torchvision.models import ResNet18_Weights
+
+    assert imagenet_wordnet_ids() == tuple(ImageNetInfo("imagenet-1k").label_names())
+    assert imagenet_names() == tuple(ResNet18_Weights.IMAGENET1K_V1.meta["categories"])
 
 
 def test_what_is_unknown_is_none() -> None:

@@ -343,6 +343,22 @@ def test_published_classifiers_are_known_by_their_weights(
         torch.testing.assert_close(prediction.probabilities, network.eval()(view[None]).softmax(dim=1)[0])
 
 
+def test_published_classifiers_name_what_they_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shrink(monkeypatch, "twins_svt_small")
+    network = twins.create_model("twins_svt_small", num_classes=1000)
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.copy_(10.0 * (torch.arange(1000) == 207))
+    torch.save(network.state_dict(), tmp_path / "alt_gvt_small.pth")
+    saved(tmp_path / "a.png", 40, 40)
+    out = tmp_path / "out"
+    assert predict("--weights", tmp_path / "alt_gvt_small.pth", tmp_path / "a.png", "--out", out) == 0
+    assert "golden retriever 95.7 %" in capsys.readouterr().out
+    assert (out / "predictions.csv").read_text(encoding="utf-8").splitlines()[1].split(",")[1] == "golden retriever"
+
+
 def test_published_segmenters_and_detectors_are_known_by_their_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

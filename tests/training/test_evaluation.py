@@ -262,9 +262,17 @@ def test_a_subset_of_imagenet_is_met_by_wordnet_ids(
     assert "Acc@1 33.33" in out
     (folder,) = (tmp_path / "runs" / "classify").iterdir()
     table = (folder / "mistakes.csv").read_text().splitlines()
-    assert [line.split(",")[1:3] for line in table[1:]] == [["n01440764", "n02102040"]] * 2 + [
-        ["n15075141", "n02102040"]
+    assert [line.split(",")[1:3] for line in table[1:]] == [["tench", "English springer"]] * 2 + [
+        ["toilet tissue", "English springer"]
     ] * 2
+
+
+def test_a_subset_of_imagenet_is_met_by_readable_names(
+    always_springer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = folders_of(tmp_path / "data", "English springer", "crane bird", "crane")
+    assert main(["eval", *flags_of(always_springer, data), "--output", str(tmp_path / "runs")]) == 0
+    assert "Acc@1 33.33" in capsys.readouterr().out
 
 
 def test_eval_takes_the_names_of_a_networks_classes(
@@ -273,7 +281,9 @@ def test_eval_takes_the_names_of_a_networks_classes(
     data = folders_of(tmp_path / "data", "springer", "tench")
     flags = flags_of(always_springer, data)
     assert main(["eval", *flags]) == 2
-    assert "pass --classes FILE with their names in its order, one a line" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "class 'springer' is none of the 1000 that the network knows" in error
+    assert "if its classes are not ImageNet's, pass --classes FILE with their names in its order, one a line" in error
     names = tmp_path / "names.txt"
     names.write_text("".join({0: "tench", 217: "springer"}.get(i, f"class {i}") + "\n" for i in range(1000)))
     assert main(["eval", *flags, "--classes", str(names), "--output", str(tmp_path / "runs")]) == 0

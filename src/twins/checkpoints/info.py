@@ -20,9 +20,9 @@ from ..preprocessing import (
     Preprocessing,
     SegmentPreprocessing,
 )
-from .coco_classes import COCO
 from .files import name_of
 from .keys import TWINS, Dialect, dialect_of, is_bloated, public_names
+from .published_names import published_classes
 from .read import read_checkpoint
 from .schema import HEADS, check_meta
 from .weights import find_weights, state_dict_of
@@ -145,7 +145,7 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
     count = settings.get("num_classes", 0)
     if count > max(_MANY_CLASSES, *(tensor.numel() for tensor in stored.values() if not is_bloated(tensor)), 0):
         raise TwinsError(f"{source}: claims {count} classes, more than it has weights")
-    published = COCO if task == "detect" and count == len(COCO) and not ours else {}
+    published = {} if ours else published_classes(task, count)
     named = tuple(facts.get("classes") or ())
     return CheckpointInfo(
         source=source,

@@ -52,7 +52,7 @@ def evaluate_checkpoint(
     with init_distributed(recipe.device) as world:
         task = make_task(recipe.replace(weights=None), _classes_to_meet(info, recipe.task))
         _, val = task.datasets(evaluation_only=True)
-        if info.classes_named and task.classes == numbered(len(info.classes)):
+        if task.classes == numbered(len(info.classes)):
             task.classes = info.classes  # the data has no names
         model = task.build()
         report = load_whole(model, info, ema)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers.image_files import write_image
+from twins.checkpoints.published_names import imagenet_names, imagenet_wordnet_ids
 from twins.data.classify.dataset import LabelledImages
 from twins.data.classify.layouts import open_labelled
 from twins.data.classify.network_classes import labelled_for_network
@@ -89,15 +90,27 @@ def test_classes_are_met_by_name_in_any_order_and_number() -> None:
         labelled_for_network(images("act"), ("ant", "cat"), "here")
 
 
-def test_wordnet_ids_are_imagenets_where_a_network_has_1000_classes_without_names() -> None:
-    network = tuple(map(str, range(1000)))
-    met = labelled_for_network(images(TENCH, SPRINGER, TISSUE), network, "here")
-    assert met.labels == [0, 217, 999]
-    assert (len(met.classes), met.classes[217]) == (1000, SPRINGER)
+UNNAMED = tuple(map(str, range(1000)))
+
+
+@pytest.mark.parametrize("network", [UNNAMED, imagenet_names()], ids=["unnamed", "published"])
+def test_wordnet_ids_are_imagenets(network: tuple[str, ...]) -> None:
+    met = labelled_for_network(images(TISSUE, SPRINGER, TENCH), network, "here")
+    assert met.labels == [999, 217, 0]
+    assert (len(met.classes), met.classes[217]) == (1000, "English springer")
     with pytest.raises(TwinsError, match="class 'n00000001' is none of the 1000"):
         labelled_for_network(images(TENCH, "n00000001"), network, "here")
-    every = images(*met.classes)
-    assert labelled_for_network(every, network, "here") is every
+    every = labelled_for_network(images(*imagenet_wordnet_ids()), network, "here")
+    assert list(every.labels) == list(range(1000))
+
+
+def test_as_many_classes_as_imagenet_has_are_in_its_order_unless_one_has_a_name_of_it() -> None:
+    others = [f"{label:03d}.{name}" for label, name in enumerate(imagenet_names())]
+    every = images(*others)
+    assert labelled_for_network(every, imagenet_names(), "here") is every
+    others[134] = "goldfish"
+    with pytest.raises(TwinsError, match="class '000.tench' is none of the 1000"):
+        labelled_for_network(images(*others), imagenet_names(), "here")
 
 
 def test_numbers_stand_for_the_classes_in_order() -> None:
@@ -114,4 +127,6 @@ def test_numbers_stand_for_the_classes_in_order() -> None:
 def test_classes_that_cannot_be_told_need_names() -> None:
     message = r"here: has 2 classes, cat, dog; the network tells 1000 apart .*: pass --classes FILE"
     with pytest.raises(TwinsError, match=message):
-        labelled_for_network(images("cat", "dog"), tuple(map(str, range(1000))), "here")
+        labelled_for_network(images("cat", "dog"), UNNAMED, "here")
+    with pytest.raises(TwinsError, match=r"'dog' is none of the 1000 .* \(did you mean .*; if its classes are not Im"):
+        labelled_for_network(images("tench", "dog"), imagenet_names(), "here")

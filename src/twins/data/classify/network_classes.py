@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ...checkpoints.published_names import imagenet_names, imagenet_wordnet_ids
 from ...class_names import numbered
 from ...errors import TwinsError
-from ...optional_dependencies import need
 from ..annotation_errors import a_few
 from .dataset import LabelledImages
-
-IMAGENET = 1000  # classes; published networks have them in the order of their WordNet ids
 
 
 def labelled_for_network(images: LabelledImages, network: Sequence[str], source: str) -> LabelledImages:
@@ -25,8 +23,9 @@ def labelled_for_network(images: LabelledImages, network: Sequence[str], source:
         The data, as messages name it.
 
     Classes are the same where their names are. Where one side has numbers for names, both are in the same order; and
-    as many unnamed classes as ImageNet has are known by their WordNet ids. Raises TwinsError for classes that the
-    network does not know, or that cannot be told.
+    ImageNet's classes are known by their WordNet ids as well, those of a network with as many unnamed ones too. As many
+    classes as ImageNet has, none under a name of it, are taken to be in its order. Raises TwinsError for classes that
+    the network does not know, or that cannot be told.
     """
     ours, theirs = images.classes, tuple(network)
     unnamed = theirs == numbered(len(theirs))
@@ -37,14 +36,28 @@ def labelled_for_network(images: LabelledImages, network: Sequence[str], source:
         return images.relabelled(theirs, source)
     if ours == numbered(len(ours)) and len(ours) <= len(theirs):
         return replace(images, classes=theirs)
+    if _may_be_imagenet(theirs):
+        if all(map(_may_be_wordnet, occurring)):
+            return replace(images.relabelled(imagenet_wordnet_ids(), source), classes=imagenet_names())
+        if len(ours) == len(theirs) and not set(occurring) & set(theirs):
+            return images
     if unnamed:
-        if len(theirs) != IMAGENET or not all(map(_may_be_wordnet, occurring)):
-            raise TwinsError(
-                f"{source}: has {len(ours)} classes, {a_few(ours[:4], len(ours))}; the network tells {len(theirs)} "
-                "apart and does not name them: pass --classes FILE with their names in its order, one a line"
-            )
-        theirs = tuple(need("timm.data", extra="train").ImageNetInfo("imagenet-1k").label_names())
-    return images.relabelled(theirs, source)
+        raise TwinsError(
+            f"{source}: has {len(ours)} classes, {a_few(ours[:4], len(ours))}; the network tells {len(theirs)} "
+            "apart and does not name them: pass --classes FILE with their names in its order, one a line"
+        )
+    try:
+        return images.relabelled(theirs, source)
+    except TwinsError as error:
+        if theirs != imagenet_names():
+            raise
+        raise TwinsError(
+            f"{error}; if its classes are not ImageNet's, pass --classes FILE with their names in its order, one a line"
+        ) from error
+
+
+def _may_be_imagenet(network: tuple[str, ...]) -> bool:
+    return len(network) == 1000 and network in (numbered(1000), imagenet_names())
 
 
 def _may_be_wordnet(name: str) -> bool:
