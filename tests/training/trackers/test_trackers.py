@@ -97,13 +97,30 @@ def test_tensorboard_hides_what_a_crashed_run_logged_later(tmp_path: Path) -> No
     assert [(event.step, event.value) for event in events.Scalars("val/acc1")] == [(6, 1.0), (12, 3.0)]
 
 
+@pytest.fixture
+def wandb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """The package, to which nobody has logged in."""
+    package = pytest.importorskip("wandb")
+    for variable in ("HOME", "NETRC", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    yield package
+    package.teardown()
+
+
+def test_wandb_does_not_ask_for_a_login(wandb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    tracker = make_trackers(["wandb"])["wandb"]
+    tracker.start(TrackedRun("a", tmp_path, {}))
+    assert tracker.notice.startswith("not logged in (`wandb login` does), so offline; wandb sync ")
+    tracker.finish("finished")
+    assert len(list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))) == 1
+
+
 @pytest.mark.usefixtures("small_plots")
 def test_wandb_without_a_login_stays_offline(
-    tiny_recipe: ClassifyRecipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    wandb: Any, tiny_recipe: ClassifyRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wandb = pytest.importorskip("wandb")
-    for variable in ("HOME", "NETRC", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
-        monkeypatch.setenv(variable, str(tmp_path / "home"))  # where no login is kept
     # Its service writes all out when its process ends; before, it may lose a run of an id that it has just closed.
     folder = run_in_two_parts(tiny_recipe, "wandb", monkeypatch, between=wandb.teardown)
     wandb.teardown()
@@ -120,6 +137,7 @@ def test_wandb_without_a_login_stays_offline(
     assert (settings["model"], settings["lr"], settings["patience"]) == ("twins_svt_small", 1e-3, 5)
     assert [record.exit.exit_code for record in records if record.HasField("exit")] == [130, 0]
     assert "wandb: not logged in (`wandb login` does), so offline; wandb sync" in (folder / "console.txt").read_text()
+    assert os.environ["WANDB_ERROR_REPORTING"] == "false"
 
 
 def wandb_records(path: Path) -> Iterator[Any]:

@@ -23,11 +23,11 @@ class Wandb(Tracker):
         prefer_environment(WANDB_ERROR_REPORTING="false")  # before its import
         self.package = need("wandb", extra="wandb")
         self.run: Any = None
-        self.logged_in = False
+        self.lacks_login = False
 
     def start(self, run: TrackedRun) -> str:
-        mode_is_set = "WANDB_MODE" in os.environ
-        self.logged_in = mode_is_set or self.package.login(prompt=False)
+        if self.package.setup().settings.mode in ("online", "shared"):
+            self.lacks_login = not self.package.login(prompt=False)
         self.run = self.package.init(
             project=_unless_set("WANDB_PROJECT", PROJECT),
             name=_unless_set("WANDB_NAME", run.name),
@@ -35,7 +35,7 @@ class Wandb(Tracker):
             config=run.recipe,
             id=run.id,
             resume=None if run.id is None else "allow",
-            mode=None if self.logged_in else "offline",
+            mode="offline" if self.lacks_login else None,
             allow_val_change=True,  # flags that were given on resuming
         )
         self.run.define_metric("*", step_metric="update")  # its own step may not go back, as after a crash
@@ -45,7 +45,7 @@ class Wandb(Tracker):
     def notice(self) -> str:
         if not self.run.offline:
             return str(self.run.url)
-        why = "" if self.logged_in else "not logged in (`wandb login` does), so offline; "
+        why = "not logged in (`wandb login` does), so offline; " if self.lacks_login else ""
         return f"{why}wandb sync {self.run.settings.sync_dir}"
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
