@@ -30,7 +30,7 @@ LAYERS = (
     ("metrics", "plots"),
     ("tasks",),
     ("predict", "training"),
-    ("bench", "hub"),
+    ("bench", "explain", "hub"),
     ("commands",),
     ("cli",),
     ("__init__",),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .checkpoints.read import read_checkpoint
     from .cuda_graphs import graphed
     from .errors import TwinsError
+    from .explain.attention import attention_maps
+    from .explain.cam import grad_cam
     from .heads.detection import mask_rcnn, retinanet
     from .heads.segmentation import Segmenter, semantic_fpn, upernet
     from .hub.saving import save_pretrained
@@ -34,8 +36,10 @@ __all__ = [
     "Twins",
     "TwinsBackbone",
     "TwinsError",
+    "attention_maps",
     "create_model",
     "freeze",
+    "grad_cam",
     "graphed",
     "identify",
     "list_models",
@@ -55,8 +59,10 @@ _MODULE_OF = {
     "Twins": "model",
     "TwinsBackbone": "model",
     "TwinsError": "errors",
+    "attention_maps": "explain.attention",
     "create_model": "zoo",
     "freeze": "native",
+    "grad_cam": "explain.cam",
     "graphed": "cuda_graphs",
     "identify": "checkpoints.info",
     "list_models": "zoo",
@@ -77,6 +83,7 @@ _SUBMODULES = (
     "cuda_graphs",
     "distributed",
     "errors",
+    "explain",
     "heads",
     "model",
     "native",
