@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import Field
 from pathlib import Path
 from typing import Any
 
+from ..errors import TwinsError, nearest
 from ..recipes import NETWORK_OF_TASK, TASKS, Recipe, fields_of, recipe_class
 from ..shown_text import shown
 from .recipe_flags import add_flag, given
+
+EXPLANATIONS = ("gradcam", "layercam", "attention")
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -27,6 +31,14 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--exist-ok", action="store_true", help="write to the folder even if something is in it")
     parser.add_argument("--draw", action=argparse.BooleanOptionalAction, default=True,
                         help="draw on the images, beside the data")  # fmt: skip
+    parser.add_argument("--explain", nargs="?", const="gradcam", type=_explanation, metavar="KIND",
+                        help="draw what each prediction rests on, as explain/NAME.png: gradcam (if no KIND is named), "
+                        "layercam, or attention; name images before it")  # fmt: skip
+    parser.add_argument("--explain-class", metavar="NAME", help="explain this class (default: what is predicted)")
+    parser.add_argument("--explain-at", type=_pixel, metavar="X,Y", help="explain from this pixel, counted from 0 at "
+                        "the top left: its attention, a segmenter's class there, a detection around it")  # fmt: skip
+    parser.add_argument("--explain-stage", type=int, metavar="N", help="the stage whose map gradcam and layercam take, "
+                        "0 to 3: the earlier, the finer (default: the last)")  # fmt: skip
     parser.add_argument("--bad-images", choices=("stop", "skip"), default="stop",
                         help="an unreadable image: stop, or skip and count it")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto (the best there is), cuda, cuda:N, mps or cpu")
@@ -64,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     for task in TASKS:
         settings |= given(args, recipe_class(task), "predict")
     Recipe.check_field("device", args.device)
+    _check_explanation(args)
     if args.model is not None:
         Recipe.check_field("model", args.model)
     from ..predict import find_images, load_predictor, read_names, write_predictions  # heavy, so after the checks
@@ -75,5 +88,43 @@ def run(args: argparse.Namespace) -> int:
     classes = read_names(Path(args.classes)) if args.classes else None
     predictor = load_predictor(args.weights, args.device, args.ema, args.model, classes, args.dtype, **settings)
     out = Path(args.out) if args.out else free_folder(Path("runs", "predict"), predictor.name)
-    write_predictions(predictor, images, out, args.draw, args.bad_images, args.exist_ok)
+    explainer = None if args.explain is None else _explainer(args, predictor, images, out / "explain")
+    write_predictions(predictor, images, out, args.draw, args.bad_images, args.exist_ok, explainer)
     return 0
+
+
+def _explanation(text: str) -> str:
+    if text not in EXPLANATIONS:
+        known = ", ".join(EXPLANATIONS)
+        raise argparse.ArgumentTypeError(
+            f"there is {known}, not {text!r}{nearest(text, EXPLANATIONS)}; images stand before it"
+        )
+    return text
+
+
+def _pixel(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+),(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"two whole numbers are needed, X,Y as in 120,45, not {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _check_explanation(args: argparse.Namespace) -> None:
+    """Raises TwinsError for flags of an explanation that do not go with the others."""
+    if args.explain is None:
+        for name in ("explain_class", "explain_at", "explain_stage"):
+            if getattr(args, name) is not None:
+                raise TwinsError(f"--{name.replace('_', '-')} says what to explain: give --explain with it")
+    elif args.dtype is not None:
+        raise TwinsError(
+            f"--explain looks into the network, which the engine of --dtype {args.dtype} hides: leave out one of them"
+        )
+
+
+def _explainer(args: argparse.Namespace, predictor: Any, images: Any, folder: Path) -> Any:
+    """What draws the explanation of each prediction. Raises TwinsError for one that this network cannot have."""
+    from ..explain.sheets import Question, SheetWriter
+
+    stage = -1 if args.explain_stage is None else args.explain_stage
+    question = Question(args.explain, args.explain_class, args.explain_at, stage)
+    return SheetWriter(predictor, images, folder, question)

@@ -19,8 +19,11 @@ def new_figure(width: float, height: float) -> Any:
     return need("matplotlib.figure", extra="train").Figure((width, height), layout="constrained")
 
 
-def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure, whatever its texts hold: they are no formulas, and come in fonts that have their characters."""
+def save_figure(figure: Any, path: Path, dpi: int = 90) -> None:
+    """Write a figure, whatever its texts hold: they are no formulas, and come in fonts that have their characters.
+
+    `dpi` is its pixels an inch.
+    """
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             axis.get_ticklabels()  # which lets the ticks have their texts, else only found as they are drawn
@@ -32,7 +35,7 @@ def save_figure(figure: Any, path: Path) -> None:
         text.set_fontfamily(fonts)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)  # `families` has said it in one line
-        figure.savefig(path, dpi=90)
+        figure.savefig(path, dpi=dpi)
 
 
 def hide_axes(axes: Any) -> None:

@@ -16,7 +16,7 @@ from ..progress import Progress
 from ..shown_text import shown
 from .predictors import Predictor
 from .sources import ImageFile
-from .writers import make_writer, many
+from .writers import Writer, make_writer, many
 
 T = TypeVar("T")
 
@@ -30,6 +30,7 @@ def write_predictions(
     draw: bool = True,
     bad_images: str = "stop",
     exist_ok: bool = False,
+    explainer: Writer | None = None,
 ) -> None:
     """Predict images, write the predictions to a folder, and print a summary. An interruption leaves what was found.
 
@@ -47,6 +48,8 @@ def write_predictions(
         An unreadable image: "stop", or "skip" and count it.
     exist_ok:
         Write into the folder even if something is in it.
+    explainer:
+        Is given each prediction as well, to explain it.
 
     Raises TwinsError for a folder that cannot be written to, or is not empty unless `exist_ok`; where no image can be
     read; and for one that cannot unless `bad_images` is "skip".
@@ -65,6 +68,8 @@ def write_predictions(
             predictions = predictor([image for _, image in some])
             for (index, image), prediction in zip(some, predictions, strict=True):
                 writer.add(index, image, prediction)
+                if explainer is not None:
+                    explainer.add(index, image, prediction)
                 done += 1
                 if len(files) <= FEW_IMAGES:
                     print(shown(f"{files[index].name}: {prediction}"), flush=True)
@@ -79,6 +84,9 @@ def write_predictions(
             images = many(len(files), "image")
             images = images if done == len(files) else f"{done} of {images}"
             print(shown(f"{images}, {seconds / done:.3f} s each: {writer.summary()}"))
+            if explainer is not None:
+                explainer.finish()
+                print(shown(explainer.summary()))
         if unreadable:
             bad = many(len(unreadable), "unreadable image")
             print(shown(f"left out {bad}: {a_few(unreadable[:FEW], len(unreadable), '; ')}"))

@@ -31,11 +31,25 @@ def eval_transform(preprocessing: ClassifyPreprocessing) -> Transform:
     """
     height, width = preprocessing.size
     if max(height, width) > SMALL:
-        covered = int(height / preprocessing.crop_pct), int(width / preprocessing.crop_pct)
-        steps = [_Covering(covered), transforms.CenterCrop((height, width))]
+        steps = [_Covering(_covered(preprocessing)), transforms.CenterCrop((height, width))]
     else:
         steps = [_Fit((height, width))]
     return transforms.Compose([*steps, _Normalised(preprocessing)])
+
+
+def seen_part(preprocessing: ClassifyPreprocessing, size: Size) -> tuple[Size, Size]:
+    """To what size `eval_transform` resizes an image of `size`, and where in that its crop begins, (top, left)."""
+    height, width = preprocessing.size
+    if max(height, width) <= SMALL:
+        return (height, width), (0, 0)
+    resized = covering_size(size, _covered(preprocessing))
+    return resized, (round((resized[0] - height) / 2), round((resized[1] - width) / 2))
+
+
+def _covered(preprocessing: ClassifyPreprocessing) -> Size:
+    """What a resized image covers at least, (height, width), before its middle is cut out."""
+    height, width = preprocessing.size
+    return int(height / preprocessing.crop_pct), int(width / preprocessing.crop_pct)
 
 
 def train_transform(recipe: ClassifyRecipe, turbo: bool = False) -> Transform:
