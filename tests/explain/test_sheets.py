@@ -15,8 +15,10 @@ import twins
 from helpers.command_line import refusal
 from helpers.tiny import TINY
 from twins.cli import main
+from twins.commands.predict import EXPLANATIONS
 from twins.explain import sheets
-from twins.explain.sheets import Question, SheetWriter
+from twins.explain.question import KINDS, Question
+from twins.explain.sheets import SheetWriter
 from twins.explain.views import view_of
 from twins.plots import heat_maps
 from twins.plots.heat_maps import HeatMap, draw_heat_maps
@@ -211,6 +213,10 @@ def test_what_cannot_be_explained_takes_one_line_and_nothing_is_written(
     argv = ("predict", "--weights", str(weights), str(photos), "--out", str(out), "--device", "cpu", *flags)
     assert message in refusal(capsys, *argv)
     assert not out.exists()
+
+
+def test_the_command_line_knows_every_kind_before_it_loads_anything() -> None:
+    assert set(EXPLANATIONS) == set(KINDS)
 
 
 def test_the_engine_hides_what_it_computes(tmp_path: Path) -> None:

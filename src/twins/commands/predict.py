@@ -123,7 +123,8 @@ def _check_explanation(args: argparse.Namespace) -> None:
 
 def _explainer(args: argparse.Namespace, predictor: Any, images: Any, folder: Path) -> Any:
     """What draws the explanation of each prediction. Raises TwinsError for one that this network cannot have."""
-    from ..explain.sheets import Question, SheetWriter
+    from ..explain.question import Question
+    from ..explain.sheets import SheetWriter
 
     stage = -1 if args.explain_stage is None else args.explain_stage
     question = Question(args.explain, args.explain_class, args.explain_at, stage)
