@@ -260,6 +260,8 @@ def test_the_largest_value_of_each_map_has_the_last_colour(tmp_path: Path) -> No
 def test_a_map_of_zeros_and_unusual_shapes_are_drawn(tmp_path: Path) -> None:
     zero = HeatMap(("nothing",), torch.zeros(1, 1), (5, 300), box=torch.tensor([0.0, 0.0, 9.0, 3.0]))
     region = HeatMap(("a region",), torch.rand(5, 300), region=torch.rand(5, 300) > 0.5)
-    draw_heat_maps(torch.rand(3, 5, 300), ("flat",), [[zero, region]], (0, 299), tmp_path / "a.png", "x" * 200)
+    draw_heat_maps(
+        torch.rand(3, 5, 300), ("flat",), [[zero, region], [zero]], (0, 299), tmp_path / "a.png", "long " * 90
+    )
     with Image.open(tmp_path / "a.png") as drawn:
-        assert drawn.size == (1395, 253)
+        assert drawn.size == (1395, int(150 * (2 * (0.2 * 2.1 + 0.4) + 0.45)))

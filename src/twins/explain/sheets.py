@@ -15,6 +15,7 @@ from ..data.images import size_of, width_x_height
 from ..heads.detection.detector import Detector
 from ..heads.segmentation import Segmenter
 from ..plots.heat_maps import HeatMap, draw_heat_maps
+from ..plots.lettering import shortened
 from ..predict import ImageFile, Predictor
 from ..predict.predictors import SegmentPredictor
 from ..predict.sources import output_names
@@ -28,6 +29,7 @@ from .scores import Pixel
 from .subjects import Subject, classifier_subjects, detector_subjects, segmenter_subjects
 from .views import View, view_of
 
+NAME = 50  # letters of a file's name in a headline
 FINE = 4  # cells along a side of a map, below which a heat map says little
 TITLES = {"gradcam": "Grad-CAM", "layercam": "LayerCAM"}
 
@@ -64,7 +66,7 @@ class SheetWriter:
             return
         titles = ("the network's input", f"{width_x_height(view.network_size)} pixels")
         with atomic_file(self.folder / self.names[index], fsync=False) as path:
-            draw_heat_maps(view.shown, titles, rows, point, path, f"{name}: {prediction}")
+            draw_heat_maps(view.shown, titles, rows, point, path, f"{shortened(str(name), NAME)}: {prediction}")
         self.drawn += 1
 
     def finish(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -19,6 +20,7 @@ STRENGTH = 0.6  # of a heat map over the image,
 DARKEST = 0.3  # which is grey beneath, and no darker than this
 DPI = 150
 LETTERS = 30  # of a title over an image
+HEADLINE = 110  # letters, whole words of them
 MARK = "#00ffd0"  # of pixels and outlines: a colour that the heat maps have not
 
 
@@ -55,7 +57,7 @@ def draw_heat_maps(
         (row, column) of a pixel that is marked by a cross in each.
     """
     height, width = image.shape[1:]
-    cell_height = CELL_WIDTH * min(max(height / width, 0.4), 1.6)
+    cell_height = CELL_WIDTH * min(max(height / width, 0.2), 1.6)
     figure = new_figure(COLUMNS * CELL_WIDTH + 0.9, len(rows) * (cell_height + 0.4) + 0.45)
     cells = figure.subplots(len(rows), COLUMNS, squeeze=False)
     for cell in cells.flatten():
@@ -68,7 +70,7 @@ def draw_heat_maps(
             _mark(cell, point)
     _mark(cells[0, 0], point)
     _colour_bar(figure, cells)
-    figure.suptitle(shortened(headline, 100), fontsize=10, color=INK)
+    figure.suptitle(shorten(headline, HEADLINE, placeholder=" \u2026"), fontsize=10, color=INK)
     save_figure(figure, path, DPI)
 
 
