@@ -28,7 +28,7 @@ LAYERS = (
     ("heads", "recipes"),
     ("data", "native"),
     ("metrics", "plots"),
-    ("tasks",),
+    ("report", "tasks"),
     ("predict", "training"),
     ("bench", "explain", "hub"),
     ("commands",),

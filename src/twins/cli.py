@@ -27,6 +27,7 @@ COMMANDS = {
     "predict": "predictions of a trained network for images, drawn and as data",
     "data": "look through a folder of images before training on it",
     "bench": "speed and memory on this machine, beside timm, ONNX Runtime and OpenVINO",
+    "compare": "several runs on one page: metrics, curves, settings, classes",
     "info": "the six networks: parameters, FLOPs, published accuracy",
 }
 OTHER_NAMES = {"--pretrained": "--weights", "--checkpoint": "--weights", "--ckpt": "--weights"}  # in other programs

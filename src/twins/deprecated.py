@@ -37,7 +37,6 @@ MODULES: dict[str, tuple[str, ...]] = {
     "neck": ("heads.fpn",),
     "optim": ("training.optim",),
     "overlays": ("plots.boxes", "plots.masks", "plots.lettering"),
-    "report": ("plots.curves", "plots.confusion", "plots.image_grid", "plots.masks", "plots.class_bars"),
     "resizing": ("preprocessing",),
     "run": ("training.run_folder",),
     "segmentation": ("heads.segmentation",),
@@ -86,6 +85,7 @@ LEFT: dict[str, tuple[str, ...]] = {
     "data.masks": ("data.masks.dataset", "data.masks.decoding"),
     "metrics": ("metrics.classification", "metrics.segmentation"),
     "predict": ("predict", "class_names"),
+    "report": ("plots.curves", "plots.confusion", "plots.image_grid", "plots.masks", "plots.class_bars"),
     "zoo": ("zoo", "model_names"),
 }  # fmt: skip
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -47,3 +49,13 @@ def threshold_curve(images: Iterable[tuple[CocoDetections, Objects, Matches]], l
     found, true = (len(of) - np.searchsorted(of, threshold, side="right") for of in (of_all, of_right))
     precision = np.divide(true, found, out=np.ones(len(threshold)), where=found > 0)
     return ScoreThresholds(threshold, precision, true / objects)
+
+
+def write_thresholds(path: Path, thresholds: ScoreThresholds) -> None:
+    """Write a CSV file with a row for each threshold: precision, recall and F1, from 0 to 1."""
+    columns = (thresholds.threshold, thresholds.precision, thresholds.recall, thresholds.f1)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["threshold", "precision", "recall", "F1"])
+        for threshold, *values in zip(*(column.tolist() for column in columns), strict=True):
+            table.writerow([f"{threshold:.2f}", *(f"{value:.5f}" for value in values)])

@@ -36,13 +36,18 @@ class SegmentationMetrics:
         self.images = torch.tensor(0)
         self.device = device
 
-    def update(self, prediction: Tensor, truth: Tensor) -> None:
-        """Count an image: (H, W) classes each, of any integer type; pixels whose truth is IGNORED are left out."""
+    def update(self, prediction: Tensor, truth: Tensor) -> Tensor:
+        """Count an image: (H, W) classes each, of any integer type; pixels whose truth is IGNORED are left out.
+
+        Returns the image's own confusion, (classes, classes) int64 on the device, [truth, prediction].
+        """
         truth = truth.to(self.device)
         labelled = truth != IGNORED
         cells = truth[labelled].long() * self.classes + prediction.to(self.device)[labelled].long()
-        self.confusion += cells.bincount(minlength=self.classes**2).view(self.classes, self.classes)
+        confusion = cells.bincount(minlength=self.classes**2).view(self.classes, self.classes)
+        self.confusion += confusion
         self.images += 1
+        return confusion
 
     def reduce(self) -> None:
         """Add up what all ranks counted; each of them must ask."""

@@ -86,7 +86,12 @@ def draw_detections(
     shown = detections["scores"] >= min_score
     boxes, labels, scores = (detections[name][shown].cpu() for name in ("boxes", "labels", "scores"))
     masks = detections["masks"][shown, 0].cpu() if "masks" in detections else None
-    boxed = Boxed(image, boxes, labels, scores, masks)
+    return draw_objects(Boxed(image, boxes, labels, scores, masks), classes)
+
+
+def draw_objects(boxed: Boxed, classes: Sequence[str]) -> Image.Image:
+    """A copy of the image, in colour, with its objects marked; enlarged if it is so small that names would cover it."""
+    image = boxed.image
     scale = ENLARGED / max(image.size) if max(image.size) < LEGIBLE else 1
     width, height = (max(round(scale * side), 1) for side in image.size)
     return _marked_at(boxed, Position(0, 0, width, height), classes)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.transforms.functional import to_pil_image
 
 from ..checkpoints.load import load_weights
 from ..data.check_results import TRAINING, VALIDATION, DatasetStatistics
@@ -29,12 +30,14 @@ from ..data.sampling import evenly
 from ..distributed.collectives import all_gather_object
 from ..errors import TwinsError
 from ..metrics.classification import ClassificationMetrics
+from ..metrics.confusion_table import write_confusion
 from ..metrics.per_class_table import write_per_class
 from ..model import Twins, TwinsBackbone
 from ..optional_dependencies import need
 from ..plots.confusion import draw_commonest_confusions, draw_confusion
 from ..plots.image_grid import draw_image_grid
 from ..plots.lettering import shortened
+from ..plots.worst_mistakes import WorstMistake, write_worst_mistakes
 from ..recipes import ClassifyRecipe, Split, one_number_a_class
 from ..zoo import create_model, model_name
 
@@ -173,24 +176,27 @@ class Classification:
 
     def draw(self, folder: Path) -> None:
         """Of the last evaluation: what was confused, the most confident mistakes, drawn and listed, and all classes."""
+        cells = Counter((p.truth, p.label) for p in self.predictions)
+        write_confusion(folder / "confusion.csv", cells, self.classes, "images")
         if len(self.metrics.confusion):
             draw_confusion(self.metrics.confusion, self.classes, folder / "confusion.png")
         else:
-            cells = Counter((p.truth, p.label) for p in self.predictions)
             draw_commonest_confusions(cells, self.classes, folder / "confusion.png")
         mistakes = sorted((p for p in self.predictions if p.label != p.truth), key=lambda p: -p.confidence)
         self._list(mistakes, folder / "mistakes.csv")
         right = [p for p in self.predictions if p.label == p.truth]
         shown = [*mistakes[:16], *right][:32]
         views = [self.val.at(p.image) for p in shown]
-        images = torch.stack([view.image for view in views if view.image is not None])
+        images = self.preprocessing.denormalise(torch.stack([view.image for view in views if view.image is not None]))
         draw_image_grid(
-            self.preprocessing.denormalise(images),
+            images,
             [self._title(p) for p in shown],
             folder / "predictions.png",
             f"{images_in_words(self.part)}: mistakes first, most confident first",
             wrong=[p.label != p.truth for p in shown],
         )
+        worst = [self._worst(p, image) for p, image in zip(mistakes[:16], images, strict=False)]
+        write_worst_mistakes(folder, worst)
         count, right_count = self.metrics.per_class
         columns = {"images": count, "right": right_count, "accuracy": 100 * right_count.double() / count}
         write_per_class(folder / "per_class.csv", self.classes, columns)
@@ -203,6 +209,11 @@ class Classification:
         mistake = () if p.label == p.truth else (f"not {self.classes[p.truth]}",)
         file = "/".join(Path(self.val.images.name(p.image)).parts[-2:])
         return f"{shortened(self.classes[p.label], 17)}, {100 * p.confidence:.0f} %", *mistake, file
+
+    def _worst(self, p: Prediction, image: Tensor) -> WorstMistake:
+        """A mistake, with its image as the network saw it, (C, H, W) in [0, 1]."""
+        caption = f"{self.classes[p.label]} {100 * p.confidence:.0f} %, not {self.classes[p.truth]}"
+        return WorstMistake(to_pil_image(image.clamp(0, 1)).save, self.val.images.name(p.image), caption)
 
     def _list(self, mistakes: Sequence[Prediction], path: Path) -> None:
         """A table of them, for a spreadsheet."""

@@ -22,6 +22,7 @@ from ..data.loading import Batch, ImageDataset
 from ..data.palette import object_colours
 from ..errors import TwinsError
 from ..heads.detection import DETECTORS, SURE, Detector
+from ..metrics.confusion_table import cells_of, write_confusion
 from ..metrics.detection import DetectionMetrics
 from ..metrics.detection_mistakes import (
     Mistake,
@@ -30,11 +31,13 @@ from ..metrics.detection_mistakes import (
     worst_images,
     write_mistakes,
 )
-from ..plots.boxes import Boxed, draw_boxes
+from ..metrics.score_thresholds import write_thresholds
+from ..plots.boxes import Boxed, draw_boxes, draw_objects
 from ..plots.confusion import draw_confusion
 from ..plots.lettering import shortened
 from ..plots.outlines import MISTAKES
 from ..plots.thresholds import draw_thresholds
+from ..plots.worst_mistakes import WorstMistake, write_worst_mistakes
 from ..recipes import DetectRecipe
 from .dense_prediction import SHOWN, DensePrediction, by_part
 
@@ -157,6 +160,7 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
         if thresholds is not None:
             min_score = float(thresholds.threshold[thresholds.best])
             curves = {"precision": thresholds.precision, "recall": thresholds.recall, "F1": thresholds.f1}
+            write_thresholds(folder / "thresholds.csv", thresholds)
             draw_thresholds(thresholds.threshold, curves, thresholds.best, "F1", folder / "thresholds.png")
         mistakes = self.metrics.mistakes(min_score)
         objects = self.metrics.per_class().objects
@@ -164,9 +168,13 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
         result = f"{int(objects.sum())} objects in all: {counts['missed']} missed, {counts['confused']} confused; "
         result += f"{counts['false']} false detections; scores above {min_score:.2f}"
         write_mistakes(folder / "mistakes.csv", worst_first(mistakes), self.truth.name, self.classes)
-        rows = [[self._with_mistakes(of_image)] for of_image in worst_images(mistakes, SHOWN)]
-        draw_boxes(rows, self.classes, folder / "mistakes.png", f"worst images first; {result}", MISTAKES)
+        worst = [self._with_mistakes(of_image) for of_image in worst_images(mistakes, SHOWN)]
+        write_worst_mistakes(folder, [self._worst(boxed) for boxed in worst])
+        rows, headline = [[boxed] for boxed in worst], f"worst images first; {result}"
+        draw_boxes(rows, self.classes, folder / "mistakes.png", headline, MISTAKES)
         confusion = confusion_with_background(mistakes, objects)
+        classes = (*self.classes, "(background)")
+        write_confusion(folder / "confusion.csv", cells_of(confusion), classes, "objects")
         draw_confusion(confusion, (*self.classes, "background"), folder / "confusion.png", "objects", result)
 
     def findings(self) -> list[str]:
@@ -193,6 +201,11 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
             texts=[self._text(mistake) for mistake in mistakes],
             styles=[MISTAKES[mistake.kind] for mistake in mistakes],
         )
+
+    def _worst(self, boxed: Boxed) -> WorstMistake:
+        """An image with its mistakes marked, whose title is its name and how many there are of which kind."""
+        name, _, kinds = boxed.title.rpartition(": ")
+        return WorstMistake(draw_objects(boxed, self.classes).save, name, kinds)
 
     def _text(self, mistake: Mistake) -> str:
         """What is written at it: the class of what is missed, of what is false with its score, and both if confused."""

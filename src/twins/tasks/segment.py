@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,11 +23,14 @@ from ..data.palette import class_colours
 from ..errors import TwinsError
 from ..heads.segmentation import SEGMENTERS, Segmenter
 from ..heads.sliding_window import class_probabilities
+from ..metrics.confusion_table import cells_of, write_confusion
 from ..metrics.segmentation import SegmentationMetrics
+from ..metrics.segmentation_mistakes import ImageMistakes, WorstMasks, write_image_mistakes
 from ..plots.lettering import shortened
 from ..plots.masks import Masked, draw_masks
+from ..plots.worst_mistakes import WorstMistake, write_worst_mistakes
 from ..recipes import SegmentRecipe, one_number_a_class
-from .dense_prediction import DensePrediction, by_part
+from .dense_prediction import SHOWN, DensePrediction, by_part
 
 
 class Segmentation(DensePrediction[MaskedImages, Tensor, Masked]):
@@ -33,7 +38,7 @@ class Segmentation(DensePrediction[MaskedImages, Tensor, Masked]):
 
     best_metric = "miou"
     columns: tuple[tuple[str, str, int], ...] = (("miou", "mIoU", 2), ("macc", "mAcc", 2), ("aacc", "aAcc", 2))
-    plots: tuple[str, ...] = ("predictions.png", "iou.png", "train_batch.png")
+    plots: tuple[str, ...] = ("predictions.png", "iou.png", "train_batch.png", "mistakes.csv")
     predictions_headline = "image, truth and prediction"
     class_metric = "IoU"
     class_colours = staticmethod(class_colours)
@@ -115,12 +120,20 @@ class Segmentation(DensePrediction[MaskedImages, Tensor, Masked]):
     def new_metrics(self, device: torch.device) -> SegmentationMetrics:
         return SegmentationMetrics(len(self.classes), device)
 
+    def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> Iterator[tuple[str, float]]:
+        """As in all dense predictions; remembers the images with the largest share of wrong pixels as well."""
+        self.worst = WorstMasks(SHOWN)
+        metrics = list(super().evaluate(model, batches))
+        self.worst.gather()
+        yield from metrics
+
     def evaluate_image(self, model: nn.Module, image: Sequence[Tensor], annotation: Tensor, index: int) -> Tensor:
         """`image` is the image's views, one for each of the recipe's test scales."""
         r = self.recipe
         size = (annotation.shape[0], annotation.shape[1])
         mask = class_probabilities(model, image, size, r.slide, r.slide_stride, r.test_flip).argmax(dim=0)
-        self.metrics.update(mask, annotation)
+        confusion = self.metrics.update(mask, annotation)
+        self.worst.add(ImageMistakes.of(index, confusion), mask)
         return mask
 
     def shown_part(self, prediction: Tensor) -> Tensor:
@@ -137,6 +150,19 @@ class Segmentation(DensePrediction[MaskedImages, Tensor, Masked]):
         image = F.interpolate(self.displayed(views[0])[None], size=truth.shape, mode="bilinear")[0]
         return Masked(image, {"truth": truth, "prediction": prediction})
 
+    def draw(self, folder: Path) -> None:
+        """Beside what all dense predictions have: what is taken for what, and the images with most wrong pixels."""
+        super().draw(folder)
+        write_confusion(folder / "confusion.csv", cells_of(self.metrics.confusion.cpu()), self.classes, "pixels")
+        write_image_mistakes(folder / "mistakes.csv", self.worst.images, self.val.images.name, self.classes)
+        write_worst_mistakes(folder, [self._worst(mistakes, mask) for mistakes, mask in self.worst.masks])
+
+    def _worst(self, mistakes: ImageMistakes, mask: Tensor) -> WorstMistake:
+        """An image with its truth and its prediction beside each other."""
+        row = self.compared(mistakes.image, mask)
+        save = partial(_draw_row, row, self.classes)
+        return WorstMistake(save, self.val.images.name(mistakes.image), mistakes.describe(self.classes))
+
     def class_columns(self) -> dict[str, Tensor]:
         iou, accuracy, pixels = self.metrics.per_class()
         return {"pixels": pixels, "IoU": iou, "accuracy": accuracy}
@@ -147,6 +173,10 @@ class Segmentation(DensePrediction[MaskedImages, Tensor, Masked]):
     def network_settings(self) -> dict[str, Any]:
         r = self.recipe
         return {"channels": r.head_channels, "head_drop": r.head_drop, **super().network_settings()}
+
+
+def _draw_row(row: Masked, classes: Sequence[str], path: Path) -> None:
+    draw_masks([row], classes, path, headline="")
 
 
 def _class_weights(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from ..recipes.base import read_json
 from ..recipes.values import folder_name
 from ..tasks import Task, make_task
 from .remembered_split import known_split
-from .run_folder import RunFolder, new_run_folder
+from .report_writing import ReportWriter
+from .run_folder import RunFolder, new_run_folder, provenance
+from .setup_file import peak_memory_mb, setup_record
 from .validation import validate
 
 Source = str | os.PathLike[str] | CheckpointInfo
@@ -60,7 +63,9 @@ def evaluate_checkpoint(
         for name, rule in report.reshaped.items():
             raise TwinsError(f"{info.source}: does not fit {len(task.classes)} classes of {recipe.data}: {name} {rule}")
         unreadable = UnreadableImages(recipe.bad_images)
+        started = time.time()
         metrics = validate(task, model.to(world.device), val, recipe, world, unreadable)
+        seconds = time.time() - started
         left_out = unreadable.over_all_ranks()
         if announce is None:
             run = RunFolder(from_main(new_run_folder(recipe)), main=world.is_main)
@@ -69,6 +74,10 @@ def evaluate_checkpoint(
                 if not info.ours:
                     epsilon = recipe.model_kwargs.get("norm_eps", 1e-6)
                     task.notes.append(info.conventions(recipe.window_padding, epsilon))
+                record = setup_record(task, recipe, model, world, {task.part or "all": len(val)}, task.notes)
+                record |= {"weights": str(info.source), "seconds": round(seconds, 1), "left_out": left_out}
+                run.write_json("setup.json", record | {"peak_memory_mb": peak_memory_mb(world.device)})
+                run.write_json("recipe.json", {"recipe": recipe.to_dict(), "ran_on": provenance()})
                 write_evaluation(run, task, metrics, left_out, recipe.data)
         elif world.is_main:
             announce(task, metrics)
@@ -76,7 +85,7 @@ def evaluate_checkpoint(
 
 
 def write_evaluation(run: RunFolder, task: Task, metrics: dict[str, float], left_out: list[str], data: str) -> None:
-    """Print the metrics and what part of the data they are of, and put them and their images into the run's folder."""
+    """Print the metrics and what part of the data they are of, and put them, images and a report into the folder."""
     shown = "  ".join(f"{title} {metrics[name]:.{digits}f}" for name, title, digits in task.columns)
     for note in task.notes:
         run.say(note)
@@ -87,7 +96,8 @@ def write_evaluation(run: RunFolder, task: Task, metrics: dict[str, float], left
     task.draw(run.path)
     for finding in task.findings():
         run.say(finding)
-    run.say(f"images and tables in {run.path}")
+    what = "report, images and tables" if ReportWriter(run).write() else "images and tables"
+    run.say(f"{what} in {run.path}")
 
 
 def recipe_of_checkpoint(

@@ -27,6 +27,7 @@ from .best_plots import FIRST_BATCH, BestPlots
 from .interruption import interruptible
 from .malloc_settings import freed_memory_kept
 from .mixed_precision import autocast
+from .report_writing import ReportWriter
 from .rest_of_epoch import RestOfEpoch
 from .run_log import Announce, announce_epoch, conclude, epoch_record, introduce, say_how_to_resume
 from .setup import Setup, set_up
@@ -94,7 +95,7 @@ def run_epochs(setup: Setup, state: TrainingState, interrupted: threading.Event,
     recipe, device = setup.recipe, setup.world.device
     started, first = time.time(), state.epoch
     log = StepLog(setup)
-    plots = BestPlots(setup.folder, setup.tracking)
+    plots, report = BestPlots(setup.folder, setup.tracking), ReportWriter(setup.folder)
     updates = setup.sampler.batches_left()  # of a whole epoch
     for epoch in range(first, recipe.epochs):
         epoch_started = time.time()
@@ -104,6 +105,7 @@ def run_epochs(setup: Setup, state: TrainingState, interrupted: threading.Event,
             save(setup, state, "checkpoint.pth")
             say_how_to_resume(setup, state)
             plots.draw()
+            report.write(interrupted=True)
             return False
         metrics = validate(setup.task, state.evaluated_model, setup.val, recipe, setup.world, setup.unreadable)
         if close_epoch(setup, state, metrics):
@@ -114,11 +116,12 @@ def run_epochs(setup: Setup, state: TrainingState, interrupted: threading.Event,
         setup.folder.log(record)
         setup.tracking.log(state.epoch * updates, metrics_of_epoch(record, setup.folder.val_prefix))
         announce(setup.folder, setup.task, record, state)
+        report.after_epoch()
         if recipe.patience is not None and epoch - state.best["epoch"] >= recipe.patience:
             setup.folder.say(f"stopping early: nothing better for {recipe.patience} epochs")
             break
     plots.draw()
-    conclude(setup, state.best, time.time() - started, plots.findings)
+    conclude(setup, state.best, time.time() - started, plots.findings, report)
     return True
 
 

@@ -6,7 +6,9 @@ import csv
 import json
 import platform
 import re
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from glob import escape
@@ -20,6 +22,10 @@ from ..atomic_write import atomic_file
 from ..errors import TwinsError
 from ..recipes import Recipe
 from ..shown_text import shown
+
+# What an evaluation leaves: of an earlier one in the same folder it would be taken for this run's.
+_RESULTS = ("metrics.json", "per_class.csv", "confusion.csv", "thresholds.csv", "predictions.png", "detections.png",
+            "mistakes/captions.json", "report.html")  # fmt: skip
 
 
 class RunFolder:
@@ -37,6 +43,8 @@ class RunFolder:
     def create(self, afresh: bool = True) -> None:
         """Make the folder; logs that are there already are continued, or put aside by a run that starts afresh.
 
+        Such a run removes the results of an earlier one as well.
+
         Raises TwinsError where nothing can be written.
         """
         if not self.main:
@@ -47,6 +55,8 @@ class RunFolder:
             for log in map(self.__truediv__, ("log.txt", "metrics.csv", "steps.csv", "console.txt")):
                 if afresh and log.exists():
                     log.rename(log.with_stem(f"{log.stem}-{time.strftime('%Y%m%d-%H%M%S')}"))
+            for result in _RESULTS if afresh else ():
+                (self / result).unlink(missing_ok=True)
             (self / "console.txt").touch()
         except OSError as error:
             raise TwinsError(f"{self.path}: cannot write there ({error.strerror}); choose another --output") from error
@@ -133,7 +143,7 @@ def _newest_unfinished(folders: Iterable[Path]) -> Path | None:
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, git state and machine, for the record of a run."""
+    """Versions, git state, machine and command, for the record of a run."""
     from .. import __version__
 
     try:
@@ -150,4 +160,12 @@ def provenance() -> dict[str, Any]:
         "machine": f"{platform.machine()} {platform.system()}, {torch.get_num_threads()} threads",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "command": command_line(),
     }
+
+
+def command_line() -> str:
+    """What was typed to start this process, as far as Python knows."""
+    program, *arguments = sys.argv
+    name = "twins" if Path(program).match("twins/cli.py") else Path(program).name
+    return shlex.join([*(["python"] if name.endswith(".py") else []), name, *arguments])

@@ -10,12 +10,15 @@ from ..checkpoints.resume import TrainingState
 from ..plots.curves import draw_curves
 from ..progress import clock, per_second, rounded_speed
 from ..recipes import ClassifyRecipe, Recipe
+from ..report.run_report import REPORT
 from ..tasks import Task
 from .image_size_note import enlargement
 from .mixed_precision import amp_dtype
+from .report_writing import ReportWriter
 from .rest_of_epoch import RestOfEpoch
 from .run_folder import RunFolder
 from .setup import Setup
+from .setup_file import peak_memory_mb, setup_record
 from .totals import EpochTotals
 
 Announce = Callable[[RunFolder, Task, dict[str, Any], TrainingState], None]
@@ -27,8 +30,11 @@ def introduce(setup: Setup, state: TrainingState) -> None:
     parameters = sum(p.numel() for p in state.model.parameters())
     say(f"{recipe.task}: {recipe.model}, {parameters / 1e6:.1f} M parameters, {len(setup.task.classes)} classes")
     say(f"data: {len(setup.training)} training images, {len(setup.val)} validation images ({recipe.data})")
-    for note in (*setup.task.notes, *notes_on_training(setup)):
+    notes = [*setup.task.notes, *notes_on_training(setup)]
+    for note in notes:
         say(note)
+    images = {"training": len(setup.training), "validation": len(setup.val)}
+    setup.folder.write_json("setup.json", setup_record(setup.task, recipe, state.model, setup.world, images, notes))
     say(f"on {setup.world.describe()}; sublayers as {ops.backend(device.type, amp_dtype(recipe, device))}")
     if state.model.load_report is not None:
         say(str(state.model.load_report))
@@ -85,8 +91,8 @@ def say_how_to_resume(setup: Setup, state: TrainingState) -> None:
     folder.say(f"  twins train --resume {folder / 'checkpoint.pth'}")
 
 
-def conclude(setup: Setup, best: dict[str, Any], seconds: float, findings: list[str]) -> None:
-    """Curves, a summary, what was found, and what to type next; every rank has to call it."""
+def conclude(setup: Setup, best: dict[str, Any], seconds: float, findings: list[str], report: ReportWriter) -> None:
+    """Curves, a summary, the report, what was found, and what to type next; every rank has to call it."""
     folder, say = setup.folder, setup.folder.say
     unreadable = setup.unreadable.over_all_ranks()
     if not setup.world.is_main:
@@ -96,7 +102,9 @@ def conclude(setup: Setup, best: dict[str, Any], seconds: float, findings: list[
     draw_curves(history, setup.task.columns, setup.task.best_metric, folder / "curves.png", training)
     last, key = history[-1], folder.val_prefix + best["metric"]
     summary = {"best": best, "last": last, "seconds": round(seconds, 1), "unreadable_images": len(unreadable)}
+    summary |= {"left_out": unreadable, "peak_memory_mb": peak_memory_mb(setup.world.device)}
     folder.write_json("summary.json", summary)
+    reports = [folder / REPORT] if report.write() else []
     say()
     say(f"best   {key} {best['value']:.3f} in epoch {best['epoch']}")
     for finding in findings:
@@ -106,4 +114,4 @@ def conclude(setup: Setup, best: dict[str, Any], seconds: float, findings: list[
     if unreadable:
         say(f"left out {len(unreadable)} unreadable images: {', '.join(unreadable[:3])}")
     say(f"next   twins eval --weights {folder / 'checkpoint_best.pth'}")
-    say(f"look   {folder / 'curves.png'}, {', '.join(setup.task.plots)}")
+    say(f"look   {', '.join(map(str, [*reports, folder / 'curves.png', *setup.task.plots]))}")
