@@ -61,7 +61,6 @@ def gains_and_losses(runs: Sequence[RunFiles], labels: Sequence[str]) -> ClassTa
         cells += [ClassCell("\u2013" if c is None else f"{c:+.2f}", c) for c in changes]
         rows.append((min((c for c in changes if c is not None), default=float("inf")), name, tuple(cells)))
     rows.sort(key=lambda row: row[0])
-    metric = next(run.class_metric for run in runs if run.class_metric)
-    columns = (*(f"{metric}: {label}" for label in labels), *(f"{label} \u2212 {labels[0]}" for label in labels[1:]))
+    columns = (*labels, *(f"{label} \u2212 {labels[0]}" for label in labels[1:]))
     shown = tuple((name, cells) for _, name, cells in rows[:MOST_ROWS])
     return ClassTable(columns, shown, max(len(rows) - MOST_ROWS, 0))

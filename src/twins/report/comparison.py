@@ -80,6 +80,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
         charts=[chart for chart in _charts(comparison) if chart],
         settings=differing([run.recipe for run in runs]),
         classes=gains_and_losses(runs, labels),
+        class_metric=next((run.class_metric for run in runs if run.class_metric), None),
         version=__version__,
     )
 

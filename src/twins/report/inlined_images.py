@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from typing import Any
 from ..optional_dependencies import need
 
 _QUALITY = 80  # of WebP, from 0 to 100
-_SHRINK = 0.8  # by how much an image that is still too large is made smaller
 
 
 def data_uri(path: Path, longest_side: int, most_bytes: int) -> str | None:
@@ -39,4 +39,4 @@ def _shrunk(image: Any, longest_side: int, most_bytes: int) -> bytes:
         smaller.save(file, "WEBP", quality=_QUALITY, method=2)
         if file.tell() <= most_bytes or side < 16:
             return file.getvalue()
-        side = int(side * _SHRINK)
+        side = int(side * max(0.95 * math.sqrt(most_bytes / file.tell()), 0.3))  # bytes go with the area, about

@@ -111,7 +111,8 @@ def _facts(run: RunFiles) -> Iterator[Fact]:
             yield Fact(metric.title, f"{results[metric.name]:.{metric.digits}f}", where)
             where = f"epoch {best['epoch']}" if best else ""
     if "images" in results:
-        yield Fact("images", f"{results['images']:.0f}", str(run.setup.get("part", "")) or "validation")
+        part = run.setup.get("part", "")
+        yield Fact("images", f"{results['images']:,.0f}", {"val": "validation", "train": "training"}.get(part, part))
     seconds = run.summary.get("seconds") or run.setup.get("seconds")
     if seconds:
         yield Fact("time", clock(seconds))

@@ -212,7 +212,7 @@ class Classification:
 
     def _worst(self, p: Prediction, image: Tensor) -> WorstMistake:
         """A mistake, with its image as the network saw it, (C, H, W) in [0, 1]."""
-        caption = f"{self.classes[p.label]} {100 * p.confidence:.0f} %, not {self.classes[p.truth]}"
+        caption = f"{self.classes[p.label]} ({100 * p.confidence:.0f} %), not {self.classes[p.truth]}"
         return WorstMistake(to_pil_image(image.clamp(0, 1)).save, self.val.images.name(p.image), caption)
 
     def _list(self, mistakes: Sequence[Prediction], path: Path) -> None:
