@@ -35,7 +35,7 @@ def test_few_epochs_have_whole_ticks() -> None:
 
 @pytest.mark.parametrize(
     ("values", "texts"),
-    [([0, 1e-3], ["0", "5e-4", "1e-3"]), ([0, 2e-5], ["0", "1e-5", "2e-5"])],
+    [([0, 1e-3], ["0", "2e-4", "4e-4", "6e-4", "8e-4", "1e-3"]), ([0, 2e-5], ["0", "5e-6", "1e-5", "1.5e-5", "2e-5"])],
 )
 def test_small_values_are_written_with_powers(values: list[float], texts: list[str]) -> None:
     chart = line_chart("lr", "epoch", [Line("a", list(enumerate(values)))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,23 @@ def test_a_detector_has_its_thresholds(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a", task="detect")
     rows = [["0.05", "0.1", "0.9", "0.18"], ["0.50", "0.8", "0.8", "0.8"], ["0.90", "1.0", "0.1", "0.18"]]
     write_csv(folder / "thresholds.csv", ["threshold", "precision", "recall", "F1"], rows)
-    assert "by score threshold (--conf)" in text_of(folder)
+    assert "Best F1 0.80 at --conf 0.50;" in text_of(folder)
+
+
+@pytest.mark.parametrize("task", ["classify", "segment", "detect"])
+def test_runs_of_earlier_versions(tmp_path: Path, task: str) -> None:
+    old = Path(__file__).parents[1] / "old_runs" / task
+    shutil.copytree(old, tmp_path / task, ignore=shutil.ignore_patterns("*.pth"))
+    text = text_of(tmp_path / task)
+    assert f">{task} \u00b7 " in text
+    assert "<h2>Curves</h2>" in text
+
+
+def test_damaged_captions_are_named(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a")
+    write_json(folder / "mistakes" / "captions.json", [{"image": "01.png"}])
+    with pytest.raises(TwinsError, match=r"captions.json: expected a list of images with captions"):
+        write_report(folder)
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:

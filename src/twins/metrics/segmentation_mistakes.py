@@ -35,11 +35,11 @@ class ImageMistakes(NamedTuple):
         return cls(float(share), image, *((truth, predicted) if pixels else (0, 0)), pixels)
 
     def describe(self, classes: Sequence[str]) -> str:
-        """In words: "12.3 % of the pixels wrong, most of them road taken for path"."""
+        """In words: "12.3 % of the pixels wrong, most often road taken for path"."""
         if not self.pixels:
             return "no pixel wrong"
         confused = f"{classes[self.truth]} taken for {classes[self.predicted]}"
-        return f"{self.wrong:.1f} % of the pixels wrong, most of them {confused}"
+        return f"{self.wrong:.1f} % of the pixels wrong, most often {confused}"
 
 
 class WorstMasks:

@@ -69,7 +69,7 @@ def line_chart(title: str, x_title: str, lines: Sequence[Line], marked: float | 
         title,
         x_title,
         x_axis.ticks(5, whole=all(float(x).is_integer() for x in xs)),
-        y_axis.ticks(4),
+        y_axis.ticks(5),
         tuple(_drawn(line, x_axis, y_axis) for line in lines),
         None if marked is None else x_axis.position(marked),
     )
@@ -104,9 +104,9 @@ class _Axis(NamedTuple):
 
 
 def _round_step(least: float) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that is not below `least`."""
+    """The smallest of 1, 2, 5 times a power of ten that is not far below `least`."""
     power = 10.0 ** math.floor(math.log10(least))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= 0.8 * least)
 
 
 def _tick_text(value: float, step: float) -> str:

@@ -65,7 +65,7 @@ class RunFiles:
     def metrics(self) -> list[Metric]:
         """Those that the task shows, the one that decides which epoch is best first."""
         if "metrics" in self.setup:
-            return [Metric(*row) for row in self.setup["metrics"]]
+            return [Metric(name, title, digits) for name, title, digits in self.setup["metrics"]]
         names = [name for name in self._values_of_last() if name != "images"]
         return [Metric(name, name, 3 if name == "loss" else 2) for name in names]
 
@@ -150,6 +150,19 @@ def read_table(path: Path) -> Table:
     except (OSError, csv.Error) as error:
         raise TwinsError(f"{path}: cannot be read ({error}); remove it") from error
     return Table(columns, [row for row in rows if len(row) == len(columns)])
+
+
+def read_captions(path: Path) -> list[tuple[str, str, str]]:
+    """(image, caption, file that it is of) of the worst mistakes; none where there is no file.
+
+    Raises TwinsError for a damaged one.
+    """
+    text = _text(path)
+    entries = _parsed(path, text) if text else []
+    try:
+        return [(Path(entry["image"]).name, str(entry["caption"]), str(entry["file"])) for entry in entries]
+    except (TypeError, KeyError) as error:
+        raise TwinsError(f"{path}: expected a list of images with captions; remove the file") from error
 
 
 def as_number(cell: str) -> float | None:

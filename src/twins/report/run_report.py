@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from .confusions import read_confusions
 from .inlined_images import data_uri
 from .line_charts import Chart, Line, line_chart
 from .rendering import write_page
-from .run_files import RunFiles, as_number, read_run, read_table
+from .run_files import RunFiles, as_number, read_captions, read_run, read_table
 from .settings import all_settings, departures
 
 REPORT = "report.html"
@@ -151,18 +150,16 @@ def _thresholds(folder: Path) -> Chart | None:
     x = columns.pop("threshold")
     lines = [Line(name, list(zip(x, y, strict=True)), colour) for colour, (name, y) in enumerate(columns.items())]
     best = max(range(len(x)), key=columns["F1"].__getitem__)
-    return line_chart("Detections that count", "score threshold (--conf)", lines, x[best])
+    title = f"Best F1 {columns['F1'][best]:.2f} at --conf {x[best]:.2f};"
+    return line_chart(title, "score threshold", lines, x[best])
 
 
 def _mistakes(folder: Path) -> Iterator[Figure]:
     """The worst ones, as the task wrote them."""
-    captions = folder / "mistakes" / "captions.json"
-    if not captions.exists():
-        return
-    for entry in json.loads(captions.read_text(encoding="utf-8"))[:_MOST_MISTAKES]:
-        image = data_uri(folder / "mistakes" / entry["image"], _MISTAKE_SIDE, _MISTAKE_BYTES)
+    for name, caption, file in read_captions(folder / "mistakes" / "captions.json")[:_MOST_MISTAKES]:
+        image = data_uri(folder / "mistakes" / name, _MISTAKE_SIDE, _MISTAKE_BYTES)
         if image is not None:
-            yield Figure(image, entry["caption"], entry["file"])
+            yield Figure(image, caption, file)
 
 
 def _sheets(run: RunFiles) -> Iterator[Figure]:
