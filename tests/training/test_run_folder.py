@@ -17,7 +17,7 @@ from twins.plots.curves import draw_curves
 from twins.recipes import ClassifyRecipe
 from twins.training.best_plots import BestPlots
 from twins.training.loop import fit
-from twins.training.run_folder import RunFolder, new_run_folder, newest_unfinished
+from twins.training.run_folder import RunFolder, command_line, new_run_folder, newest_unfinished
 from twins.training.trackers.tracking import Tracking
 
 
@@ -40,6 +40,21 @@ def test_a_run_leaves_everything_behind(tiny_recipe: ClassifyRecipe) -> None:
     assert written["ran_on"]["torch"] == str(torch.__version__)
     assert json.loads((folder / "summary.json").read_text())["best"] == outcome.best
     assert sorted(Path(tiny_recipe.data).rglob("*")) == data  # which is never written to
+
+
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["/venv/bin/twins", "train", "--data", "my images"], "twins train --data 'my images'"),
+        (["/src/twins/cli.py", "train"], "twins train"),
+        (["/home/me/main.py", "--eval"], "python main.py --eval"),
+        ([""], "python"),
+        ([], "python"),
+    ],
+)
+def test_command_line(argv: list[str], command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", argv)
+    assert command_line() == command
 
 
 @pytest.mark.usefixtures("without_plots")

@@ -165,7 +165,8 @@ def provenance() -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """What was typed to start this process, as far as Python knows."""
-    program, *arguments = sys.argv
+    """What was typed to start this process, as far as Python knows; of a session without a program "python"."""
+    program, *arguments = sys.argv or [""]
     name = "twins" if Path(program).match("twins/cli.py") else Path(program).name
-    return shlex.join([*(["python"] if name.endswith(".py") else []), name, *arguments])
+    before = ["python"] if name.endswith(".py") or not name else []
+    return shlex.join([*before, *filter(None, [name]), *arguments])
