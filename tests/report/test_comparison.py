@@ -33,7 +33,7 @@ def test_classes_that_gained_and_lost(tmp_path: Path) -> None:
     assert table.columns == ("a", "b", "b \u2212 a")
     shown = {name: [cell.text for cell in cells] for name, cells in table.rows}
     assert list(shown)[:2] == ["bee", "ant"]  # what lost most first
-    assert shown["bee"] == ["80.00", "70.00", "-10.00"]
+    assert shown["bee"] == ["80.00", "70.00", "\u221210.00"]
     assert shown["ant"] == ["50.00", "60.50", "+10.50"]
     assert shown["dog"] == ["\u2013", "5.00", "\u2013"]
 
@@ -48,7 +48,7 @@ def test_the_page_and_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixt
     text = out.read_text(encoding="utf-8")
     assert "<code>--lr</code></th><td>0.001</td><td>0.002</td>" in text
     assert text.count("<path ") == 2 * 4  # two losses, Acc@1, the learning rate
-    assert 'class="loss">-10.00<' in text
+    assert 'class="loss">\u221210.00<' in text
 
 
 def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:

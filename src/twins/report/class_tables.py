@@ -8,6 +8,7 @@ from typing import NamedTuple
 from .run_files import RunFiles, as_number
 
 MOST_ROWS = 1000  # more make the page heavy
+_UNDEFINED = "\u2013"
 
 
 class ClassCell(NamedTuple):
@@ -41,7 +42,7 @@ def class_table(run: RunFiles) -> ClassTable | None:
 
 def _cell(text: str, is_share: bool) -> ClassCell:
     number = as_number(text)
-    return ClassCell(text or "\u2013", number, number if is_share else None)
+    return ClassCell(text or _UNDEFINED, number, number if is_share else None)
 
 
 def gains_and_losses(runs: Sequence[RunFiles], labels: Sequence[str]) -> ClassTable | None:
@@ -57,10 +58,14 @@ def gains_and_losses(runs: Sequence[RunFiles], labels: Sequence[str]) -> ClassTa
     for name in names:
         first, *later = [of_run.get(name) for of_run in values]
         changes = [None if first is None or value is None else value - first for value in later]
-        cells = [ClassCell("\u2013" if v is None else f"{v:.2f}", v, v) for v in (first, *later)]
-        cells += [ClassCell("\u2013" if c is None else f"{c:+.2f}", c) for c in changes]
+        cells = [ClassCell(_written(v), v) for v in (first, *later)] + [ClassCell(_written(c, "+"), c) for c in changes]
         rows.append((min((c for c in changes if c is not None), default=float("inf")), name, tuple(cells)))
     rows.sort(key=lambda row: row[0])
     columns = (*labels, *(f"{label} \u2212 {labels[0]}" for label in labels[1:]))
     shown = tuple((name, cells) for _, name, cells in rows[:MOST_ROWS])
     return ClassTable(columns, shown, max(len(rows) - MOST_ROWS, 0))
+
+
+def _written(value: float | None, sign: str = "") -> str:
+    """With two digits and a proper minus."""
+    return _UNDEFINED if value is None else f"{value:{sign}.2f}".replace("-", "\u2212")

@@ -12,7 +12,7 @@ from .class_tables import gains_and_losses
 from .line_charts import Chart, Line, line_chart
 from .rendering import write_page
 from .run_files import Metric, RunFiles, read_run
-from .settings import differing
+from .settings import ABSENT, differing
 
 
 class Compared(NamedTuple):
@@ -71,6 +71,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
     from .. import __version__
 
     runs, labels = comparison
+    settings = differing([run.recipe for run in runs])
     write_page(
         path,
         "comparison.html",
@@ -78,7 +79,8 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
         runs=list(zip(labels, runs, strict=True)),
         rows=list(comparison.rows()),
         charts=[chart for chart in _charts(comparison) if chart],
-        settings=differing([run.recipe for run in runs]),
+        settings=settings,
+        any_absent=any(ABSENT in setting.values for setting in settings),
         classes=gains_and_losses(runs, labels),
         class_metric=next((run.class_metric for run in runs if run.class_metric), None),
         version=__version__,

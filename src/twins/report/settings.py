@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..recipes import find_recipe, list_recipes
 
 _OF_NO_CONSEQUENCE = ("task", "name", "output", "exist_ok", "device", "workers")  # to what is learnt
-_ABSENT = "\u2013"
+ABSENT = "\u2013"  # in place of the value of a setting that an earlier version did not have
 
 
 class Setting(NamedTuple):
@@ -53,7 +53,7 @@ def flag(field: str) -> str:
 
 def _written(fields: Mapping[str, Any], name: str) -> str:
     """A field's value as the command line takes it."""
-    return written(json.loads(json.dumps(fields[name]))) if name in fields else _ABSENT
+    return written(json.loads(json.dumps(fields[name]))) if name in fields else ABSENT
 
 
 def written(value: Any) -> str:
