@@ -79,6 +79,19 @@ def test_damaged_files_are_named(tmp_path: Path, file: str, content: str, messag
     assert "\n" not in str(caught.value)
 
 
+def test_damaged_metrics_are_named(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a")
+    (folder / "setup.json").write_text('{"metrics": [["acc1"]]}')
+    with pytest.raises(TwinsError, match=r"setup.json: its metrics are no list"):
+        _ = read_run(folder).metrics
+
+
+def test_an_evaluation_of_an_earlier_version(tmp_path: Path) -> None:
+    write_json(tmp_path / "metrics.json", {"acc1": 50.0})
+    with pytest.raises(TwinsError, match="twins eval of this version writes one"):
+        read_run(tmp_path)
+
+
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(TwinsError, match="no run of twins"):
         read_run(tmp_path)

@@ -65,7 +65,7 @@ class RunFiles:
     def metrics(self) -> list[Metric]:
         """Those that the task shows, the one that decides which epoch is best first."""
         if "metrics" in self.setup:
-            return [Metric(name, title, digits) for name, title, digits in self.setup["metrics"]]
+            return _metrics(self.folder / "setup.json", self.setup["metrics"])
         names = [name for name in self._values_of_last() if name != "images"]
         return [Metric(name, name, 3 if name == "loss" else 2) for name in names]
 
@@ -118,7 +118,8 @@ def read_run(folder: Path) -> RunFiles:
     stored = _json_object(folder / "recipe.json")
     recipe = stored.get("recipe", {})
     if not isinstance(recipe, dict) or recipe.get("task") not in TASKS:
-        raise TwinsError(f"{folder}: no run of twins: there is no recipe.json with a task in it")
+        earlier = "; twins eval of this version writes one" if (folder / "metrics.json").exists() else ""
+        raise TwinsError(f"{folder}: no run of twins: there is no recipe.json with a task in it{earlier}")
     return RunFiles(
         folder=folder,
         recipe=recipe,
@@ -183,6 +184,13 @@ def _epochs(path: Path) -> Iterator[dict[str, Any]]:
             raise TwinsError(f"{path}: a line is not an epoch's JSON object; remove that line")
         by_number[record["epoch"]] = record
     yield from (by_number[number] for number in sorted(by_number))
+
+
+def _metrics(path: Path, rows: Any) -> list[Metric]:
+    try:
+        return [Metric(str(name), str(title), int(digits)) for name, title, digits in rows]
+    except (TypeError, ValueError) as error:
+        raise TwinsError(f"{path}: its metrics are no list of names, titles and digits; remove the file") from error
 
 
 def _json_object(path: Path) -> dict[str, Any]:

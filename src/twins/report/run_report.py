@@ -110,11 +110,15 @@ def _facts(run: RunFiles) -> Iterator[Fact]:
             yield Fact(metric.title, f"{results[metric.name]:.{metric.digits}f}", where)
             where = f"epoch {best['epoch']}" if best else ""
     if "images" in results:
-        part = run.setup.get("part", "")
-        yield Fact("images", f"{results['images']:,.0f}", {"val": "validation", "train": "training"}.get(part, part))
+        yield Fact("images", f"{results['images']:,.0f}", _part(run.setup.get("part", "")))
     seconds = run.summary.get("seconds") or run.setup.get("seconds")
     if seconds:
         yield Fact("time", clock(seconds))
+
+
+def _part(name: str) -> str:
+    """A part of the data in full."""
+    return {"val": "validation", "train": "training"}.get(name, name)
 
 
 def _charts(run: RunFiles) -> Iterator[Chart | None]:
@@ -176,7 +180,7 @@ def _data(run: RunFiles) -> Iterator[tuple[str, str]]:
     """Where the images are from, and how many there are."""
     yield "data", str(run.recipe.get("data", ""))
     for part, images in run.setup.get("images", {}).items():
-        yield f"{part} images", f"{images:,}"
+        yield f"{_part(part)} images", f"{images:,}"
     if weights := run.setup.get("weights") or run.recipe.get("weights"):
         yield "weights", str(weights)
 
