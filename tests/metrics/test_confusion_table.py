@@ -27,4 +27,4 @@ def test_thresholds(tmp_path: Path) -> None:
     thresholds = ScoreThresholds(np.array([0.05, 0.1]), np.array([0.5, 1.0]), np.array([0.5, 0.0]))
     write_thresholds(tmp_path / "thresholds.csv", thresholds)
     lines = (tmp_path / "thresholds.csv").read_text(encoding="utf-8").splitlines()
-    assert lines == ["threshold,precision,recall,F1", "0.05,0.50000,0.50000,0.50000", "0.10,1.00000,0.00000,0.00000"]
+    assert lines == ["threshold,precision,recall,F1", "0.05,0.5,0.5,0.5", "0.10,1.0,0.0,0.0"]

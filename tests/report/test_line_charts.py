@@ -8,7 +8,7 @@ from twins.report.line_charts import BOTTOM, HEIGHT, LEFT, MOST_POINTS, RIGHT, T
 
 
 def test_positions_of_points() -> None:
-    chart = line_chart("loss", "epoch", [Line("a", [(0, 1.0), (1, 2.0), (2, 3.0)])], marked=1)
+    chart = line_chart("loss", "epoch", [Line("a", [(0, 1.0), (1, 2.0), (2, 3.0)])], mark=(1, "best"))
     assert chart is not None
     (line,) = chart.lines
     across, up = (WIDTH - RIGHT - LEFT) / 2, (HEIGHT - BOTTOM - TOP) / (1 + 2 * 0.06)
@@ -16,7 +16,7 @@ def test_positions_of_points() -> None:
     expected = [(LEFT + i * across, middle + (0.5 - i / 2) * up) for i in range(3)]
     assert line.dots == tuple((round(x, 1), round(y, 1)) for x, y in expected)
     assert line.path.startswith(f"M{LEFT}.0 ")
-    assert chart.marked == line.dots[1][0]
+    assert chart.mark == (line.dots[1][0], "best")
 
 
 def test_ticks_are_round_and_within() -> None:

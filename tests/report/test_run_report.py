@@ -67,9 +67,14 @@ def test_an_evaluation(tmp_path: Path) -> None:
 
 def test_a_detector_has_its_thresholds(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "a", task="detect")
-    rows = [["0.05", "0.1", "0.9", "0.18"], ["0.50", "0.8", "0.8", "0.8"], ["0.90", "1.0", "0.1", "0.18"]]
+    rows = [
+        ["0.05", "0.1", "0.9", "0.18"],
+        ["0.50", "0.8", "0.8", "0.8"],
+        ["0.60", "0.8", "0.8", "0.8"],
+        ["0.90", "1.0", "0.1", "0.18"],
+    ]
     write_csv(folder / "thresholds.csv", ["threshold", "precision", "recall", "F1"], rows)
-    assert "Best F1 0.80 at --conf 0.50;" in text_of(folder)
+    assert "dotted: best F1 0.80, at --conf 0.60" in text_of(folder)
 
 
 @pytest.mark.parametrize("task", ["classify", "segment", "detect"])

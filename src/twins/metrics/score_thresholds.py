@@ -58,4 +58,4 @@ def write_thresholds(path: Path, thresholds: ScoreThresholds) -> None:
         table = csv.writer(file)
         table.writerow(["threshold", "precision", "recall", "F1"])
         for threshold, *values in zip(*(column.tolist() for column in columns), strict=True):
-            table.writerow([f"{threshold:.2f}", *(f"{value:.5f}" for value in values)])
+            table.writerow([f"{threshold:.2f}", *values])  # with all digits: of equal ones the middle one is best

@@ -24,7 +24,7 @@ class Line(NamedTuple):
 
 
 class Tick(NamedTuple):
-    """A value on an axis: where, and its text."""
+    """A value on an axis: its position in the drawing, and its text."""
 
     position: float
     text: str
@@ -48,7 +48,7 @@ class Chart:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     lines: tuple[DrawnLine, ...]
-    marked: float | None  # the position of a value of x that is marked
+    mark: Tick | None  # a value of x that is pointed out
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -57,8 +57,11 @@ class Chart:
     bottom: int = HEIGHT - BOTTOM
 
 
-def line_chart(title: str, x_title: str, lines: Sequence[Line], marked: float | None = None) -> Chart | None:
-    """The drawing of these lines, with a mark at the value `marked` of x; None where no line has any point."""
+def line_chart(title: str, x_title: str, lines: Sequence[Line], mark: tuple[float, str] | None = None) -> Chart | None:
+    """The drawing of these lines; None where no line has any point.
+
+    `mark` points out a value of x: which, and what there is to say of it.
+    """
     lines = [line._replace(points=_thinned(line.points)) for line in lines if line.points]
     if not lines:
         return None
@@ -71,7 +74,7 @@ def line_chart(title: str, x_title: str, lines: Sequence[Line], marked: float | 
         x_axis.ticks(5, whole=all(float(x).is_integer() for x in xs)),
         y_axis.ticks(5),
         tuple(_drawn(line, x_axis, y_axis) for line in lines),
-        None if marked is None else x_axis.position(marked),
+        None if mark is None else Tick(x_axis.position(mark[0]), mark[1]),
     )
 
 

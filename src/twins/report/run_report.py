@@ -123,7 +123,7 @@ def _part(name: str) -> str:
 
 def _charts(run: RunFiles) -> Iterator[Chart | None]:
     """Losses, metrics and the learning rate over the epochs; before the first is done, the loss over the updates."""
-    best = run.best["epoch"] if run.best else None
+    best = (run.best["epoch"], f"the best, epoch {run.best['epoch']}") if run.best else None
     losses = [Line("training", run.series("train_loss"), 0), Line("validation", run.series("loss"), 1)]
     yield line_chart("Loss", "epoch", losses, best)
     metrics = [metric for metric in run.metrics if metric.name != "loss"]
@@ -153,9 +153,10 @@ def _thresholds(folder: Path) -> Chart | None:
     columns = {name: [as_number(cell) or 0.0 for cell in table.column(name)] for name in table.columns}
     x = columns.pop("threshold")
     lines = [Line(name, list(zip(x, y, strict=True)), colour) for colour, (name, y) in enumerate(columns.items())]
-    best = max(range(len(x)), key=columns["F1"].__getitem__)
-    title = f"Best F1 {columns['F1'][best]:.2f} at --conf {x[best]:.2f};"
-    return line_chart(title, "score threshold", lines, x[best])
+    f1 = max(columns["F1"])
+    best = [threshold for threshold, value in zip(x, columns["F1"], strict=True) if value == f1]
+    middle = best[len(best) // 2]  # as predictions are advised to take it
+    return line_chart("Detections", "score threshold", lines, (middle, f"best F1 {f1:.2f}, at --conf {middle:.2f}"))
 
 
 def _mistakes(folder: Path) -> Iterator[Figure]:
