@@ -53,7 +53,7 @@ def test_before_the_first_epoch_is_done(tmp_path: Path) -> None:
     write_csv(folder / "steps.csv", ["epoch", "step", "train_loss", "train_lr", "images_per_second"], rows)
     text = text_of(folder, interrupted=True)
     assert "interrupted after 0 of 40 epochs" in text
-    assert "Training loss, by update" in text
+    assert 'Training loss <span class="soft">by update</span>' in text
 
 
 def test_an_evaluation(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from ..progress import clock, per_second
 from .class_tables import class_table
 from .confusions import read_confusions
+from .curves import run_curves
 from .inlined_images import data_uri
-from .line_charts import Chart, Line, line_chart
 from .rendering import write_page
-from .run_files import RunFiles, as_number, read_captions, read_run, read_table
+from .run_files import RunFiles, read_captions, read_run
 from .settings import all_settings, departures
 
 REPORT = "report.html"
@@ -62,7 +62,7 @@ def write_report(folder: Path, interrupted: bool = False) -> Path:
         status=_status(run, interrupted),
         about=_about(run),
         facts=list(_facts(run)),
-        charts=[chart for chart in _charts(run) if chart],
+        charts=run_curves(run),
         table=class_table(run),
         confusions=read_confusions(folder / "confusion.csv", classes),
         mistakes=list(_mistakes(folder)),
@@ -119,44 +119,6 @@ def _facts(run: RunFiles) -> Iterator[Fact]:
 def _part(name: str) -> str:
     """A part of the data in full."""
     return {"val": "validation", "train": "training"}.get(name, name)
-
-
-def _charts(run: RunFiles) -> Iterator[Chart | None]:
-    """Losses, metrics and the learning rate over the epochs; before the first is done, the loss over the updates."""
-    best = (run.best["epoch"], f"the best, epoch {run.best['epoch']}") if run.best else None
-    losses = [Line("training", run.series("train_loss"), 0), Line("validation", run.series("loss"), 1)]
-    yield line_chart("Loss", "epoch", losses, best)
-    metrics = [metric for metric in run.metrics if metric.name != "loss"]
-    lines = [Line(metric.title, run.series(metric.name), colour) for colour, metric in enumerate(metrics)]
-    yield line_chart("Validation metrics (%)", "epoch", lines, best) if run.epochs else None
-    yield line_chart("Learning rate", "epoch", [Line("at the epoch\u2019s start", run.series("train_lr"))])
-    if len(run.epochs) < 2:
-        yield line_chart("Training loss, by update", "update", [Line("training", _losses_of_steps(run.folder))])
-    yield _thresholds(run.folder)
-
-
-def _losses_of_steps(folder: Path) -> list[tuple[float, float]]:
-    """(update, loss) of steps.csv, the updates counted on from epoch to epoch."""
-    table = read_table(folder / "steps.csv")
-    if not {"epoch", "step", "train_loss"} <= set(table.columns):
-        return []
-    rows = [tuple(map(as_number, row)) for row in zip(*map(table.column, ("epoch", "step", "train_loss")), strict=True)]
-    longest = max((step for _, step, _ in rows if step), default=0.0)
-    return [(e * longest + s, loss) for e, s, loss in rows if e is not None and s is not None and loss is not None]
-
-
-def _thresholds(folder: Path) -> Chart | None:
-    """A detector's precision, recall and F1 over the score threshold."""
-    table = read_table(folder / "thresholds.csv")
-    if not table.rows:
-        return None
-    columns = {name: [as_number(cell) or 0.0 for cell in table.column(name)] for name in table.columns}
-    x = columns.pop("threshold")
-    lines = [Line(name, list(zip(x, y, strict=True)), colour) for colour, (name, y) in enumerate(columns.items())]
-    f1 = max(columns["F1"])
-    best = [threshold for threshold, value in zip(x, columns["F1"], strict=True) if value == f1]
-    middle = best[len(best) // 2]  # as predictions are advised to take it
-    return line_chart("Detections", "score threshold", lines, (middle, f"best F1 {f1:.2f}, at --conf {middle:.2f}"))
 
 
 def _mistakes(folder: Path) -> Iterator[Figure]:
