@@ -49,6 +49,7 @@ def test_the_page_and_what_is_printed(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "<code>--lr</code></th><td>0.001</td><td>0.002</td>" in text
     assert text.count("<path ") == 2 * 4  # two losses, Acc@1, the learning rate
     assert 'class="loss">\u221210.00<' in text
+    assert text.count('class="gain">') == 2 + 1  # the better Acc@1 and loss, and the class that gained
 
 
 def test_runs_of_one_name_are_told_apart_by_their_paths(tmp_path: Path) -> None:

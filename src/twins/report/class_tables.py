@@ -16,7 +16,8 @@ class ClassCell(NamedTuple):
 
     text: str
     number: float | None  # None sorts last
-    bar: float | None = None  # from 0 to 100, drawn behind the text
+    bar: float | None = None  # from 0 to 100, drawn below the text
+    is_change: bool = False  # of which more is a gain, and less a loss
 
 
 class ClassTable(NamedTuple):
@@ -58,7 +59,8 @@ def gains_and_losses(runs: Sequence[RunFiles], labels: Sequence[str]) -> ClassTa
     for name in names:
         first, *later = [of_run.get(name) for of_run in values]
         changes = [None if first is None or value is None else value - first for value in later]
-        cells = [ClassCell(_written(v), v) for v in (first, *later)] + [ClassCell(_written(c, "+"), c) for c in changes]
+        cells = [ClassCell(_written(v), v) for v in (first, *later)]
+        cells += [ClassCell(_written(c, "+"), c, is_change=True) for c in changes]
         rows.append((min((c for c in changes if c is not None), default=float("inf")), name, tuple(cells)))
     rows.sort(key=lambda row: row[0])
     columns = (*labels, *(f"{label} \u2212 {labels[0]}" for label in labels[1:]))
