@@ -17,14 +17,24 @@ def rollout_map(maps: AttentionMaps, view: View, title: str, pixel: Pixel | None
 
 def last_two_of_each_stage(maps: AttentionMaps) -> list[list[BlockAttention]]:
     """Two rows with a block a stage: in SVT the last LSA and the last GSA; one row if a stage has no two blocks."""
+    by_stage = _by_stage(maps)
+    depth = min(2, *map(len, by_stage))
+    return [[of_stage[-i] for of_stage in by_stage] for i in range(depth, 0, -1)]
+
+
+def last_with_a_choice(maps: AttentionMaps) -> list[BlockAttention]:
+    """A block a stage, the last whose tokens have several keys: GSA of a small image may have one, for all tokens."""
+    return [next((b for b in reversed(of_stage) if b.keys.shape[-2] > 1), of_stage[-1]) for of_stage in _by_stage(maps)]
+
+
+def _by_stage(maps: AttentionMaps) -> list[list[BlockAttention]]:
     by_stage: list[list[BlockAttention]] = []
     for block in maps.blocks:
         if block.index == 0:
             by_stage.append([])
         by_stage[-1].append(block)
-    depth = min(2, *map(len, by_stage))
     assert len(by_stage) <= COLUMNS
-    return [[of_stage[-i] for of_stage in by_stage] for i in range(depth, 0, -1)]
+    return by_stage
 
 
 def attention_map(block: BlockAttention, view: View, pixel: Pixel) -> HeatMap:

@@ -22,7 +22,7 @@ from ..predict.sources import output_names
 from ..predict.writers import many
 from ..preprocessing import Size
 from .attention import attention_maps
-from .attention_overlays import attention_map, last_two_of_each_stage, rollout_map
+from .attention_overlays import attention_map, last_two_of_each_stage, last_with_a_choice, rollout_map
 from .cam import CamPass, resized_to_image
 from .question import Question
 from .scores import Pixel
@@ -107,7 +107,7 @@ class SheetWriter:
         self.coarsest = min(self.coarsest or cells, cells, key=min)
         cams = [self._cam(passed, subject, view) for subject in subjects]
         point = _highest(cams, view) if at is None else at
-        last = last_two_of_each_stage(attention_maps(self.predictor.model, view.images))[-1]
+        last = last_with_a_choice(attention_maps(self.predictor.model, view.images))
         return [cams, [attention_map(block, view, point) for block in last]], point
 
     def _subjects(self, outputs: Any, at: Pixel | None) -> list[Subject]:
