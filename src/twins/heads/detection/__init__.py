@@ -5,6 +5,7 @@ about boxes in one place. Weights of OpenMMLab's mmdetection load under their ow
 """
 
 from .detector import Detector, MaskRCNN, RetinaNet
+from .exportable import ExportableDetector
 from .networks import DETECTORS, SURE, mask_rcnn, retinanet
 
-__all__ = ["DETECTORS", "SURE", "Detector", "MaskRCNN", "RetinaNet", "mask_rcnn", "retinanet"]
+__all__ = ["DETECTORS", "SURE", "Detector", "ExportableDetector", "MaskRCNN", "RetinaNet", "mask_rcnn", "retinanet"]

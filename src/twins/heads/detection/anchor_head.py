@@ -64,7 +64,7 @@ def initialise(head: nn.Module, std: float = 0.01) -> None:
 
 def by_anchor(x_BCHW: Tensor, values: int) -> Tensor:
     """(B, anchors per position x values, H, W) -> (B, anchors, values) in the order of `make_anchors`, in float32."""
-    return at_least_float32(x_BCHW.permute(0, 2, 3, 1).reshape(len(x_BCHW), -1, values))
+    return at_least_float32(x_BCHW.permute(0, 2, 3, 1).reshape(x_BCHW.shape[0], -1, values))
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ def decode(deltas: Tensor, anchors: Tensor, size: Size | None = None, stds: Sequ
 def clip(boxes: Tensor, size: Size) -> Tensor:
     """The part of each box, (..., 4), that lies in an image of this size."""
     height, width = size
-    return boxes.clamp(min=0).minimum(boxes.new_tensor([width, height, width, height]))
+    return torch.stack([boxes[..., ::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)], dim=-1).flatten(-2)
 
 
 def has_area(boxes: Tensor) -> Tensor:

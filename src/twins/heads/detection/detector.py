@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
+from ...errors import TwinsError
 from ...model import TwinsBackbone
 from ..base import DenseModel
 from ..fpn import FeaturePyramid
@@ -30,7 +32,8 @@ class Detector(DenseModel):
     - Else returns a dictionary an image, best first: `boxes` (N, 4), `scores` (N,) from 0 to 1, `labels` (N,) int64,
       and with a mask head `masks` (N, 1, H, W) of bool.
 
-    Raises ValueError or TypeError, naming the image, for what it cannot take.
+    Raises ValueError or TypeError, naming the image, for what it cannot take, and TwinsError where it is traced or
+    exported, by which its images would become constants: see `ExportableDetector`.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Detector(DenseModel):
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[Target] | None = None, resize: bool = True
     ) -> dict[str, Tensor] | list[Detections]:
+        check_not_traced()
         check_images(images, self.backbone.in_chans)
         if self.training:
             targets = self.check_targets(targets, images)
@@ -148,6 +152,15 @@ class MaskRCNN(Detector):
     def detections(self, levels: Sequence[Tensor], image_list: ImageList) -> list[Detections]:
         proposals = self.rpn_head.propose(levels, self.rpn_head(levels), image_list)
         return self.roi_head.detections(levels[:-1], proposals, image_list, self.selection)
+
+
+def check_not_traced() -> None:
+    """Raises TwinsError while a graph is made of the detector, by torch.jit.trace, torch.onnx or torch.export."""
+    if torch.jit.is_tracing() or torch.compiler.is_exporting():
+        raise TwinsError(
+            "a detector cannot be traced or exported as it is, since its shapes depend on what it finds: run twins "
+            "export, or export twins.heads.detection.ExportableDetector(detector)"
+        )
 
 
 def check_images(images: Sequence[Tensor], channels: int) -> None:

@@ -148,7 +148,7 @@ class RoIHead(nn.Module):
     ) -> Tensor:
         with_mask = [_with_mask(target, s.objects) for target, s in zip(targets, samples, strict=True)]
         boxes = [s.boxes[: len(s.objects)][chosen] for s, chosen in zip(samples, with_mask, strict=True)]
-        logits = _of_label(mask_head(roi_align(maps, boxes, MASK_SIZE)), labels[torch.cat(with_mask)])
+        logits = of_label(mask_head(roi_align(maps, boxes, MASK_SIZE)), labels[torch.cat(with_mask)])
         truth = torch.cat(
             [
                 mask_targets(target["masks"], of_image, s.objects[chosen], logits.shape[-1])
@@ -167,7 +167,7 @@ class RoIHead(nn.Module):
             of_image["boxes"] * scale for of_image, scale in zip(detections, image_list.scale_factors, strict=True)
         ]
         labels = torch.cat([of_image["labels"] for of_image in detections])
-        probabilities = _of_label(mask_head(roi_align(maps, boxes, MASK_SIZE)), labels).sigmoid()
+        probabilities = of_label(mask_head(roi_align(maps, boxes, MASK_SIZE)), labels).sigmoid()
         return [
             paste_masks(masks, of_image["boxes"], size)
             for masks, of_image, size in zip(
@@ -182,6 +182,6 @@ def _with_mask(target: Target, objects: Tensor) -> Tensor:
     return torch.ones_like(objects, dtype=torch.bool) if has_mask is None else has_mask[objects]
 
 
-def _of_label(logits: Tensor, labels: Tensor) -> Tensor:
+def of_label(logits: Tensor, labels: Tensor) -> Tensor:
     """(N, num_classes, M, M) -> (N, M, M): those of each object's own class."""
-    return logits[torch.arange(len(labels), device=labels.device), labels]
+    return logits[torch.arange(labels.shape[0], device=labels.device), labels]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -27,7 +26,7 @@ class ImageList(NamedTuple):
     @property
     def padded_sizes(self) -> list[Size]:
         """What each would be padded to if it were alone in the batch."""
-        return [(_padded(height), _padded(width)) for height, width in self.image_sizes]
+        return [(whole_cells(height), whole_cells(width)) for height, width in self.image_sizes]
 
 
 class DetectorTransform(NamedTuple):
@@ -42,15 +41,19 @@ class DetectorTransform(NamedTuple):
         """(C, h, w) floats in [0, 1], of any sizes; without `resize` they keep them."""
         before = [(image.shape[1], image.shape[2]) for image in images]
         sizes = [self.resized_size(size) if resize else size for size in before]
-        height, width = (_padded(max(side)) for side in zip(*sizes, strict=True))
+        height, width = (whole_cells(max(side)) for side in zip(*sizes, strict=True))
         batch = images[0].new_zeros(len(images), images[0].shape[0], height, width)
-        mean, std = (batch.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
         for padded, image, size in zip(batch, images, sizes, strict=True):
-            padded[:, : size[0], : size[1]] = (_resized(image, size) - mean) / std
+            padded[:, : size[0], : size[1]] = self.normalised(_resized(image, size))
         scale_factors = [
             batch.new_tensor([new[1] / old[1], new[0] / old[0]] * 2) for new, old in zip(sizes, before, strict=True)
         ]
         return ImageList(batch, sizes, before, scale_factors)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """(..., C, H, W) in [0, 1], less the mean, divided by the deviation of each channel."""
+        mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return (images - mean) / std
 
     def resized_size(self, size: Size) -> Size:
         """What an image of this size is resized to."""
@@ -67,8 +70,9 @@ def resized_targets(targets: Sequence[Target], image_list: ImageList) -> list[Ta
     return resized
 
 
-def _padded(side: int) -> int:
-    return math.ceil(side / DIVISOR) * DIVISOR
+def whole_cells(side: int) -> int:
+    """The side of a batch that holds an image with this one."""
+    return (side + DIVISOR - 1) // DIVISOR * DIVISOR
 
 
 def _resized(image: Tensor, size: Size) -> Tensor:
