@@ -49,7 +49,7 @@ class ExportableDetector(nn.Module):
         self.eval()
 
     @property
-    def output_names(self) -> tuple[str, ...]:
+    def outputs(self) -> tuple[str, ...]:
         """The keys of what is returned, in their order."""
         return ("boxes", "scores", "labels", *(["masks"] if self.detector.has_masks else []))
 

@@ -1,16 +1,18 @@
 """Non-maximum suppression as an operator of fixed shapes, `twins::nms`, so that a graph can hold it.
 
 `boxes.nms` gives indices, and how many depends on the boxes; the operator says of each box whether it is kept. Whoever
-writes a graph that holds it turns it into operators that others know: `onnx_translations`, `torch_decompositions`.
+writes a graph that holds it turns it into operators that others know: `onnx_translations`, `in_operators_of_torch`.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from ...optional_dependencies import need
 
@@ -30,9 +32,11 @@ def _(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     return torch.empty_like(scores, dtype=torch.bool)
 
 
-def torch_decompositions() -> dict[Any, Callable[..., Any]]:
-    """For `ExportedProgram.run_decompositions`: the operator by torch's and torchvision's own."""
-    return {torch.ops.twins.nms.default: _nms_at_once}
+def in_operators_of_torch(program: ExportedProgram) -> ExportedProgram:
+    """The program with torch's and torchvision's operators instead of this one, so that it runs without twins."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torchvision's use of torch
+        return program.run_decompositions({torch.ops.twins.nms.default: _nms_at_once})
 
 
 def onnx_translations() -> dict[Any, Callable[..., Any]]:

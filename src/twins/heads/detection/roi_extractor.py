@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...optional_dependencies import need
 from .anchor_head import at_least_float32
-from .boxes import pyramid_level
+from .boxes import has_area, pyramid_level
 
 
 def roi_align(maps: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Tensor:
@@ -33,12 +33,13 @@ def roi_align(maps: Sequence[Tensor], boxes: Sequence[Tensor], size: int) -> Ten
 def roi_align_everywhere(maps: Sequence[Tensor], boxes: Tensor, size: int) -> Tensor:
     """The same for (B, N, 4) boxes, by shapes that do not depend on them: (B x N, C, size, size).
 
-    Each level is read for every box; a box that is another level's is empty there, and quickly read.
+    Each level is read for every box; a box that is another level's is empty there, and quickly read. Of an empty box
+    PyTorch reads 0, other runtimes nothing that is a number: that is not looked at.
     """
     images, count = boxes.shape[:2]
     all_boxes = boxes.flatten(0, 1)
     image = torch.arange(images, device=boxes.device, dtype=boxes.dtype)[:, None].expand(images, count).reshape(-1, 1)
-    level_of = pyramid_level(all_boxes, len(maps))[:, None]
+    level_of = pyramid_level(all_boxes, len(maps)).where(has_area(all_boxes), -1)[:, None]
     pooled = torch.zeros((), device=boxes.device, dtype=boxes.dtype)
     for level, x_BCHW in enumerate(maps):
         here = level_of == level
