@@ -141,10 +141,25 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
     else:
         seen = _facts_of_weights(public_names(stored, source), dialect)
         facts = {**seen, **(meta if ours else _class_names_of_others(meta, seen))}
-    task, settings = facts.get("task"), facts["create_model"]
+    settings = facts["create_model"]
     count = settings.get("num_classes", 0)
     if count > max(_MANY_CLASSES, *(tensor.numel() for tensor in stored.values() if not is_bloated(tensor)), 0):
         raise TwinsError(f"{source}: claims {count} classes, more than it has weights")
+    return _info(facts, source, checkpoint, dialect)
+
+
+def describe_exported(facts: Mapping[str, Any], source: str) -> CheckpointInfo:
+    """What an exported file is, by facts named as in the `meta` of a checkpoint of ours; there are no weights in it.
+
+    Raises TwinsError for a preprocessing that makes no image ready.
+    """
+    return _info(facts, source, {}, TWINS)
+
+
+def _info(facts: Mapping[str, Any], source: str, checkpoint: Mapping[str, Any], dialect: Dialect) -> CheckpointInfo:
+    task, settings = facts.get("task"), facts["create_model"]
+    count = settings.get("num_classes", 0)
+    ours = dialect is TWINS
     published = {} if ours else published_classes(task, count)
     named = tuple(facts.get("classes") or ())
     return CheckpointInfo(

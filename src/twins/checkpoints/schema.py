@@ -113,21 +113,22 @@ _FIELDS_OF_TRAINING = {
 
 def check_meta(meta: Mapping[str, Any], weights: Mapping[str, Tensor], source: str) -> None:
     """Raises TwinsError, naming file and field, for what no run of ours writes into a checkpoint of these `weights`."""
-    _check(meta, _FIELDS_OF_META, f"{source}: meta", required=("create_model",))
-    task, settings = meta.get("task"), meta["create_model"]
-    _check(
-        settings,
-        _SETTINGS,
-        f"{source}: meta.create_model",
-        required=tuple(name for name in _SETTINGS if name in settings),
-    )
-    if task in HEADS and (meta.get("head") or meta.get("detector")) not in HEADS[task]:
-        raise TwinsError(f"{source}: meta names no head ({' or '.join(HEADS[task])}), which a network to {task} has")
+    check_facts(meta, f"{source}: meta")
+    _check_proportions(meta["create_model"], weights, source)
+
+
+def check_facts(facts: Mapping[str, Any], where: str) -> None:
+    """Raises TwinsError, beginning with `where`, for fields that hold what no file of ours says of its network."""
+    _check(facts, _FIELDS_OF_META, where, required=("create_model",))
+    task, settings = facts.get("task"), facts["create_model"]
+    required = tuple(name for name in _SETTINGS if name in settings)
+    _check(settings, _SETTINGS, f"{where}.create_model", required)
+    if task in HEADS and (facts.get("head") or facts.get("detector")) not in HEADS[task]:
+        raise TwinsError(f"{where} names no head ({' or '.join(HEADS[task])}), which a network to {task} has")
     for name in ("classes", "category_ids"):
         count = settings.get("num_classes")
-        if meta.get(name) and count and len(meta[name]) != count:
-            raise TwinsError(f"{source}: meta has {len(meta[name])} {name} for a network of {count} classes")
-    _check_proportions(settings, weights, source)
+        if facts.get(name) and count and len(facts[name]) != count:
+            raise TwinsError(f"{where} has {len(facts[name])} {name} for a network of {count} classes")
 
 
 def check_training_fields(checkpoint: Mapping[str, Any], source: str) -> None:

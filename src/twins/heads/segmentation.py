@@ -72,6 +72,30 @@ class Head(nn.Module):
         return self.conv_seg(self.dropout(self.features(maps)))
 
 
+class AdaptivePool(nn.AdaptiveAvgPool2d):
+    """PyTorch's average pooling to n x n cells; exporters, which have it for fixed sizes alone, see matrix products.
+
+    Cell i of n averages the positions from floor(i L / n) up to, and without, ceil((i + 1) L / n) of an axis of length
+    L. That is one product with an (n, L) matrix along each axis, for which L need not be known when it is recorded.
+    """
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        if not torch.compiler.is_exporting():
+            return super().forward(x_BCHW)
+        assert isinstance(self.output_size, int)
+        rows, columns = (_averaging(self.output_size, length, x_BCHW) for length in x_BCHW.shape[-2:])
+        return rows @ x_BCHW @ columns.T
+
+
+def _averaging(cells: int, length: int, like: Tensor) -> Tensor:
+    """(cells, length), each row a cell's weights, which sum to 1."""
+    cell = torch.arange(cells, device=like.device)[:, None]
+    position = torch.arange(length, device=like.device)[None, :]
+    first, end = cell * length // cells, ((cell + 1) * length + cells - 1) // cells
+    inside = ((position >= first) & (position < end)).to(like.dtype)
+    return inside / inside.sum(dim=1, keepdim=True)
+
+
 class UPerHead(Head):
     """Unified perceptual parsing (Xiao et al., 1807.10221).
 
@@ -83,7 +107,7 @@ class UPerHead(Head):
         super().__init__(channels, num_classes, drop_rate)
         *finer, last = in_channels
         self.psp_modules = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(scale), ConvNormReLU(last, channels, kernel=1)) for scale in POOL_SCALES
+            nn.Sequential(AdaptivePool(scale), ConvNormReLU(last, channels, kernel=1)) for scale in POOL_SCALES
         )
         self.bottleneck = ConvNormReLU(last + len(POOL_SCALES) * channels, channels, kernel=3)
         self.lateral_convs = nn.ModuleList(ConvNormReLU(width, channels, kernel=1) for width in finer)
@@ -159,9 +183,7 @@ class Segmenter(DenseModel):
         self.num_classes = decode_head.conv_seg.out_channels
 
     def forward(self, images: Tensor, all_heads: bool = False) -> Tensor | dict[str, Tensor]:
-        maps = self.backbone(images)
-        if self.neck is not None:
-            maps = self.neck(maps)
+        maps = self.maps(images)
         logits = _resize(self.decode_head(maps), like=images)
         if not all_heads:
             return logits
@@ -169,6 +191,11 @@ class Segmenter(DenseModel):
         if self.auxiliary_head is not None:
             outputs["auxiliary_head"] = _resize(self.auxiliary_head(maps), like=images)
         return outputs
+
+    def maps(self, images: Tensor) -> Sequence[Tensor]:
+        """What the heads read: four (B, C_s, H_s, W_s), finest first."""
+        maps: Sequence[Tensor] = self.backbone(images)
+        return maps if self.neck is None else self.neck(maps)
 
 
 def upernet(

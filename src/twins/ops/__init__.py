@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from types import ModuleType
 from typing import Any, TypeVar, cast
@@ -27,6 +27,7 @@ from .geometry import WINDOW_PADDINGS
 __all__ = [
     "WINDOW_PADDINGS",
     "backend",
+    "for_export",
     "mlp",
     "patch_embed",
     "peg",
@@ -80,6 +81,15 @@ def use(name: str) -> Iterator[None]:
         yield
     finally:
         _chosen = before
+
+
+def for_export() -> AbstractContextManager[None]:
+    """Compute, inside a `with` block, as an exporter should record it.
+
+    No branch depends on a map's size, so that one graph is right for all sizes whose axes are no shorter than a kernel,
+    and no tensor has more than five axes, which is all that several runtimes take.
+    """
+    return use("reference")
 
 
 def _by_backend(sublayer: Sublayer) -> Sublayer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -21,8 +22,32 @@ def window_overhang(H: int, W: int, window: int, padding: str) -> tuple[int, int
     Padding that is not masked holds zeros *before* the qkv projection, so that it enters the softmax through the
     bias. The published code disagrees with itself on this; `model.Stages` explains which choice reproduces what.
     """
-    if padding not in WINDOW_PADDINGS:
-        raise ValueError(f"window_padding must be one of {', '.join(WINDOW_PADDINGS)}, not {padding!r}")
+    _check_padding(padding)
     below, beside = -H % window, -W % window
     masked = bool(below and beside) if padding == "mask-both" else bool(below or beside) and padding == "mask"
     return below, beside, masked
+
+
+def hidden_keys(H: int, W: int, window: int, padding: str, device: torch.device) -> Tensor | None:
+    """The same rule by arithmetic, with no branch on H and W, so that an exported graph is right for all of them.
+
+    Returns a boolean map of the whole windows, (rows * window, columns * window), that is true where attention masks a
+    key out; None for "zero", which masks none.
+    """
+    _check_padding(padding)
+    if padding == "zero":
+        return None
+    below = torch.arange(whole_windows(H, window) * window, device=device) >= H
+    beside = torch.arange(whole_windows(W, window) * window, device=device) >= W
+    outside_HW = below[:, None] | beside[None, :]
+    return outside_HW & below[-1] & beside[-1] if padding == "mask-both" else outside_HW
+
+
+def whole_windows(length: int, window: int) -> int:
+    """How many windows cover an axis."""
+    return (length + window - 1) // window
+
+
+def _check_padding(padding: str) -> None:
+    if padding not in WINDOW_PADDINGS:
+        raise ValueError(f"window_padding must be one of {', '.join(WINDOW_PADDINGS)}, not {padding!r}")

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .geometry import pad_to_kernel, window_overhang
+from .geometry import hidden_keys, pad_to_kernel, whole_windows
 
 
 def patch_embed(x_BHWC: Tensor, proj: nn.Conv2d, norm: nn.Module) -> Tensor:
@@ -81,24 +81,24 @@ def window_attention(
     Source: paper, 3.2; the paddings are those of the published classifiers, detectors and segmentation models.
     """
     B, H, W, C = x_BHWC.shape
-    below, beside, masked = window_overhang(H, W, window, padding)
-    x = F.pad(norm(x_BHWC), (0, 0, 0, beside, 0, below))
-    rows, columns = (H + below) // window, (W + beside) // window
+    rows, columns = whole_windows(H, window), whole_windows(W, window)
+    hidden_HW = hidden_keys(H, W, window, padding, x_BHWC.device)
+    x = F.pad(norm(x_BHWC), (0, 0, 0, columns * window - W, 0, rows * window - H))
 
-    def to_windows(map_BHWX: Tensor) -> Tensor:
-        grid = map_BHWX.unflatten(2, (columns, window)).unflatten(1, (rows, window))
-        return grid.transpose(2, 3).flatten(3, 4).flatten(0, 2)  # (windows, tokens, X)
+    def to_windows(map_BHWX: Tensor) -> Tensor:  # (B * rows * columns, window^2, X), by way of no more than five axes
+        strips = map_BHWX.unflatten(1, (rows, window)).flatten(0, 1)
+        return strips.unflatten(2, (columns, window)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
 
     q, k, v = to_windows(qkv(x)).unflatten(2, (3, heads, C // heads)).permute(2, 0, 3, 1, 4)
     scores = q @ k.transpose(-2, -1) * (C // heads) ** -0.5
-    if masked:
-        real = F.pad(x.new_ones(B, H, W, 1), (0, 0, 0, beside, 0, below))
-        scores = scores.masked_fill(to_windows(real)[:, None, None, :, 0] == 0, float("-inf"))
+    if hidden_HW is not None:
+        hidden = to_windows(hidden_HW[None, :, :, None].expand(B, -1, -1, -1))
+        scores = scores.masked_fill(hidden[:, None, None, :, 0], float("-inf"))
     y = (scores.softmax(dim=-1) @ v).transpose(1, 2).flatten(2)
 
-    y = y.unflatten(0, (B, rows, columns)).unflatten(3, (window, window)).transpose(2, 3)
-    y = y.flatten(3, 4).flatten(1, 2)[:, :H, :W]
-    return F.dropout(proj(y), dropout)
+    strips = y.unflatten(1, (window, window)).unflatten(0, (B * rows, columns)).transpose(1, 2).flatten(2, 3)
+    y = strips.unflatten(0, (B, rows)).flatten(1, 2)
+    return F.dropout(proj(y.narrow(1, 0, H).narrow(2, 0, W)), dropout)
 
 
 def subsampled_attention(

@@ -1,0 +1,41 @@
+"""ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..optional_dependencies import need
+from .network import ExportedNetwork, damaged, described
+
+_PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider"]}
+
+
+class OnnxNetwork(ExportedNetwork):
+    """A .onnx file. Raises TwinsError for one that is damaged or that twins did not write."""
+
+    def __init__(self, path: Path, device: str = "cpu") -> None:
+        onnxruntime = need("onnxruntime", extra="export")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # errors
+        self.session = self._open(onnxruntime, path, options, _PROVIDERS[device])
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        description = described(metadata, path)
+        provider = self.session.get_providers()[0]
+        super().__init__(path, description, f"ONNX Runtime {onnxruntime.__version__}, {provider}, {description.dtype}")
+
+    @staticmethod
+    def _open(onnxruntime: Any, path: Path, options: Any, providers: list[str]) -> Any:
+        try:
+            return onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)
+        except Exception as error:  # its classes of errors have no base of their own
+            raise damaged(path, error) from error
+
+    def compute(self, images: Tensor) -> list[Tensor]:
+        outputs = self.session.run(list(self.description.outputs), {"images": images.contiguous().numpy()})
+        return [torch.from_numpy(output) for output in outputs]
