@@ -17,19 +17,22 @@ if TYPE_CHECKING:
     from .errors import TwinsError
     from .explain.attention import attention_maps
     from .explain.cam import grad_cam
+    from .export.exporting import export_model as export_model
     from .heads.detection import mask_rcnn, retinanet
     from .heads.segmentation import Segmenter, semantic_fpn, upernet
     from .hub.saving import save_pretrained
     from .model import Twins, TwinsBackbone
     from .native import freeze
     from .predict.predictors import load as load
+    from .runtimes.opening import open_exported
     from .zoo import create_model, list_models
 
 __version__ = "0.2.0"
 
 deprecated.install()
 
-# What `from twins import *` brings needs torch alone: `load`, which needs Pillow and torchvision, is left out.
+# What `from twins import *` brings needs torch alone: `load` and `export_model`, which need Pillow and torchvision,
+# are left out.
 __all__ = [
     "LoadReport",
     "Segmenter",
@@ -45,6 +48,7 @@ __all__ = [
     "list_models",
     "load_weights",
     "mask_rcnn",
+    "open_exported",
     "read_checkpoint",
     "retinanet",
     "save_pretrained",
@@ -61,6 +65,7 @@ _MODULE_OF = {
     "TwinsError": "errors",
     "attention_maps": "explain.attention",
     "create_model": "zoo",
+    "export_model": "export.exporting",
     "freeze": "native",
     "grad_cam": "explain.cam",
     "graphed": "cuda_graphs",
@@ -69,6 +74,7 @@ _MODULE_OF = {
     "load": "predict.predictors",
     "load_weights": "checkpoints.load",
     "mask_rcnn": "heads.detection",
+    "open_exported": "runtimes.opening",
     "read_checkpoint": "checkpoints.read",
     "retinanet": "heads.detection",
     "save_pretrained": "hub.saving",

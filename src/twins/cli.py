@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "train on a folder of images, or on the embedded digits",
     "eval": "metrics of a checkpoint on validation images",
     "predict": "predictions of a trained network for images, drawn and as data",
+    "export": "a trained network as a file of ONNX Runtime, OpenVINO or PyTorch, compared with the original",
     "data": "look through a folder of images before training on it",
     "bench": "speed and memory on this machine, beside timm, ONNX Runtime and OpenVINO",
     "compare": "several runs on one page: metrics, curves, settings, classes",

@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.export import ExportedProgram
 
 from ..optional_dependencies import need
 from ..runtimes.description import KEY, Description
+from .quiet import quietly
+from .written import Written
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+_AXES = {0: "batch", 2: "height", 3: "width"}
 
 
-def write_onnx(program: ExportedProgram, description: Description, path: Path) -> None:
-    """Write a captured network, its weights and its description into one file.
+class OnnxFile(Written):
+    """One .onnx file with weights and description, as `to_onnx` converts it."""
 
-    Raises TwinsError where onnx or onnxscript is not installed, and whatever the exporter raises.
+    def __init__(self, program: Any) -> None:
+        self.program = program
+
+    def save(self, path: Path, description: Description) -> None:
+        self.program.model.metadata_props[KEY] = description.to_json()
+        self.program.save(os.fspath(path))
+
+
+def to_onnx(program: ExportedProgram, outputs: tuple[str, ...]) -> OnnxFile:
+    """Convert a captured network. Raises TwinsError where onnx or onnxscript is not installed.
+
+    Raises also whatever the exporter raises, for operators that ONNX does not have.
     """
-    for module in ("onnx", "onnxscript"):
+    for module in NEEDED:
         need(module, extra="export")
-    exported = torch.onnx.export(
-        program,
-        dynamo=True,
-        verbose=False,
-        input_names=["images"],
-        output_names=list(description.outputs),
-    )
-    assert exported is not None
-    exported.model.metadata_props[KEY] = description.to_json()
-    exported.save(path)
+    with quietly():
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            input_names=["images"],
+            output_names=list(outputs),
+            dynamic_shapes=({axis: name for axis, name in _AXES.items() if axis in dynamic_axes(program)},),
+        )
+    return OnnxFile(exported)
+
+
+def dynamic_axes(program: ExportedProgram) -> set[int]:
+    """Which axes of the images may be of any length."""
+    images = next(node for node in program.graph.nodes if node.name == "images")
+    return {axis for axis, length in enumerate(images.meta["val"].shape) if not isinstance(length, int)}

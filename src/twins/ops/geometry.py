@@ -16,6 +16,16 @@ def pad_to_kernel(x_BHWC: Tensor, kernel: tuple[int, ...]) -> Tensor:
     return F.pad(x_BHWC, (0, 0, 0, beside, 0, below)) if below or beside else x_BHWC
 
 
+def channels_first(x_BHWC: Tensor) -> Tensor:
+    """What a convolution takes, (B, C, H, W): a view, but for an exporter contiguous.
+
+    A convolution of a view with channels last is recorded for more than one image alone: with a batch of one, its
+    strides are those of several layouts.
+    """
+    x_BCHW = x_BHWC.permute(0, 3, 1, 2)
+    return x_BCHW.contiguous() if torch.compiler.is_exporting() else x_BCHW
+
+
 def window_overhang(H: int, W: int, window: int, padding: str) -> tuple[int, int, bool]:
     """Rows below and columns beside a map that fill up its last windows, and whether attention masks them out.
 

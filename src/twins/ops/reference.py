@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .geometry import hidden_keys, pad_to_kernel, whole_windows
+from .geometry import channels_first, hidden_keys, pad_to_kernel, whole_windows
 
 
 def patch_embed(x_BHWC: Tensor, proj: nn.Conv2d, norm: nn.Module) -> Tensor:
@@ -34,7 +34,7 @@ def patch_embed(x_BHWC: Tensor, proj: nn.Conv2d, norm: nn.Module) -> Tensor:
     dropped; an axis shorter than k is zero-padded to k there, where a plain convolution would fail.
     Source: paper, 3.1 and 3.2, tables 1 to 3; the original has it as PatchEmbed.
     """
-    x_BCHW = pad_to_kernel(x_BHWC, proj.kernel_size).permute(0, 3, 1, 2)
+    x_BCHW = channels_first(pad_to_kernel(x_BHWC, proj.kernel_size))
     return norm(proj(x_BCHW).permute(0, 2, 3, 1))
 
 
@@ -47,7 +47,7 @@ def peg(x_BHWC: Tensor, conv: nn.Conv2d) -> Tensor:
     norm, no dropout, no table of positions, hence any H and W from 1.
     Source: paper, 3.1; conditional positional encoding (CPE), Chu et al., arXiv 2102.10882.
     """
-    x_BCHW = x_BHWC.permute(0, 3, 1, 2)
+    x_BCHW = channels_first(x_BHWC)
     return (conv(x_BCHW) + x_BCHW).permute(0, 2, 3, 1)
 
 
@@ -92,7 +92,7 @@ def window_attention(
     q, k, v = to_windows(qkv(x)).unflatten(2, (3, heads, C // heads)).permute(2, 0, 3, 1, 4)
     scores = q @ k.transpose(-2, -1) * (C // heads) ** -0.5
     if hidden_HW is not None:
-        hidden = to_windows(hidden_HW[None, :, :, None].expand(B, -1, -1, -1))
+        hidden = to_windows(hidden_HW[None, :, :, None]).repeat(B, 1, 1)
         scores = scores.masked_fill(hidden[:, None, None, :, 0], float("-inf"))
     y = (scores.softmax(dim=-1) @ v).transpose(1, 2).flatten(2)
 

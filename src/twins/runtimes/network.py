@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -48,11 +47,11 @@ class ExportedNetwork:
         raise NotImplementedError
 
 
-def described(metadata: Mapping[str, str], path: Path) -> Description:
-    """What a file's metadata says of it, under "twins". Raises TwinsError for a file that twins did not write."""
-    if "twins" not in metadata:
+def described(text: str | None, path: Path) -> Description:
+    """The description that a file holds. Raises TwinsError for a file that twins did not write, and so has none."""
+    if text is None:
         raise TwinsError(f"{path}: was not written by twins: it has no description; make one by twins export")
-    return Description.from_json(metadata["twins"], str(path))
+    return Description.from_json(text, str(path))
 
 
 def existing(path: str | os.PathLike[str]) -> Path:

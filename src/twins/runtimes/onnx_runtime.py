@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..optional_dependencies import need
+from .description import KEY
 from .network import ExportedNetwork, damaged, described
 
 _PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider"]}
@@ -24,8 +25,7 @@ class OnnxNetwork(ExportedNetwork):
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors
         self.session = self._open(onnxruntime, path, options, _PROVIDERS[device])
-        metadata = self.session.get_modelmeta().custom_metadata_map
-        description = described(metadata, path)
+        description = described(self.session.get_modelmeta().custom_metadata_map.get(KEY), path)
         provider = self.session.get_providers()[0]
         super().__init__(path, description, f"ONNX Runtime {onnxruntime.__version__}, {provider}, {description.dtype}")
 

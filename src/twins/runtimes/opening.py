@@ -9,8 +9,14 @@ from pathlib import Path
 from ..errors import TwinsError
 from .network import ExportedNetwork, existing
 from .onnx_runtime import OnnxNetwork
+from .openvino_runtime import OpenVinoNetwork
+from .torch_programs import TorchNetwork
 
-_RUNTIMES: dict[str, Callable[[Path, str], ExportedNetwork]] = {".onnx": OnnxNetwork}
+_RUNTIMES: dict[str, Callable[[Path, str], ExportedNetwork]] = {
+    ".onnx": OnnxNetwork,
+    ".xml": OpenVinoNetwork,
+    ".pt2": TorchNetwork,
+}
 SUFFIXES = tuple(_RUNTIMES)
 
 

@@ -142,6 +142,17 @@ def _newest_unfinished(folders: Iterable[Path]) -> Path | None:
     return max(started, key=lambda checkpoint: checkpoint.stat().st_mtime).parent if started else None
 
 
+def newest_finished(output: str = "runs") -> Path:
+    """The newest run below an output folder that came to its end and has a best checkpoint.
+
+    Raises TwinsError where there is none.
+    """
+    ends = [end for end in Path(output).glob("*/*/summary.json") if (end.parent / "checkpoint_best.pth").exists()]
+    if not ends:
+        raise TwinsError(f"{output}: has no finished run; name the weights")
+    return max(ends, key=lambda end: end.stat().st_mtime).parent
+
+
 def provenance() -> dict[str, Any]:
     """Versions, git state, machine and command, for the record of a run."""
     from .. import __version__

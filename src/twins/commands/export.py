@@ -1,0 +1,94 @@
+"""`twins export`: a trained network as a file of another runtime, compared with the original."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import TwinsError
+from ..recipes import Recipe
+from ..shown_text import shown
+
+if TYPE_CHECKING:
+    from ..runtimes.description import Description
+
+
+def add_parser(commands: Any) -> argparse.ArgumentParser:
+    """Its flags."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "export",
+        usage="twins export [WEIGHTS] --to onnx|openvino|pt2|aoti [--out FILE] [--FLAG VALUE ...]",
+        description="Write a trained network, with its classes and preprocessing, into a file that another runtime "
+        "runs without twins, and compare that file's outputs with the network's.",
+    )
+    parser.add_argument("weights", nargs="?", metavar="WEIGHTS", help="a checkpoint, of any dialect (default: the best "
+                        "of the newest finished run below runs/)")  # fmt: skip
+    parser.add_argument("--to", default="onnx", choices=("onnx", "openvino", "pt2", "aoti"), help="ONNX, OpenVINO, "
+                        "torch.export or AOTInductor, which is compiled for this CPU")  # fmt: skip
+    parser.add_argument("--out", metavar="FILE", help="where to write (default: runs/export/NAME, and then NAME2, "
+                        "NAME3 ... by the name of the run)")  # fmt: skip
+    parser.add_argument("--img-size", "--imgsz", nargs="+", type=_whole_number, default=[None], metavar="N",
+                        help="side, or height and width, in pixels; dynamic: any, or for pt2 and aoti the size of its run "
+                        "(default: dynamic)")  # fmt: skip
+    parser.add_argument("-b", "--batch", type=_whole_number, metavar="N", help="images at once; dynamic: any number "
+                        "(default: dynamic)")  # fmt: skip
+    parser.add_argument("--dtype", default="fp32", help="of weights and computation")
+    parser.add_argument("--ema", action=argparse.BooleanOptionalAction,
+                        help="take the moving average of the weights (default: where there is one)")  # fmt: skip
+    parser.add_argument("--model", metavar="NAME", help="the network, where weights of others do not say which it is")
+    parser.add_argument("--classes", metavar="FILE", help="names of the classes, one a line, for weights without")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the file and say how to use it; 1 where it computes something else than the network."""
+    if len(args.img_size) > 2:
+        raise TwinsError("--img-size takes one side, or height and width")
+    if args.model is not None:
+        Recipe.check_field("model", args.model)
+    from ..class_names import read_names
+    from ..export.exporting import export_model  # heavy, so after the checks
+    from ..export.parity import DiffersError
+    from ..runtimes.opening import open_exported
+
+    try:
+        file = export_model(
+            args.weights,
+            args.to,
+            args.out,
+            None if args.img_size == [None] else (args.img_size[0], args.img_size[-1]),
+            args.batch,
+            args.dtype,
+            args.ema,
+            args.model,
+            read_names(Path(args.classes)) if args.classes else None,
+            say=lambda line: print(shown(line), flush=True),
+        )
+    except DiffersError as error:
+        print(f"twins: {shown(error)}", file=sys.stderr)
+        return 1
+    print("\n".join(map(shown, _summary(file, open_exported(file).description))))
+    return 0
+
+
+def _whole_number(text: str) -> int | None:
+    """Of a flag; None for the word dynamic."""
+    return None if text == "dynamic" else int(text)
+
+
+def _summary(file: Path, description: Description) -> list[str]:
+    """What was written, the contract of its input and outputs, and what to type next."""
+    files = [file, *([file.with_suffix(".bin")] if file.suffix == ".xml" else [])]
+    megabytes = sum(one.stat().st_size for one in files) / 1e6
+    sides = " or ".join(f"{h}, {w}" for h, w in description.sizes) or f"H, W from {description.smallest_side} up"
+    shape = f"{description.batch or 'B'}, {description.in_chans}, {sides}"
+    differences = (description.checked or {}).get("differences", {})
+    return [
+        f"wrote {' and '.join(map(str, files))}, {megabytes:.1f} MB; largest differences from PyTorch: "
+        + ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items()),
+        f"in: images ({shape}) float32, {'RGB ' if description.in_chans == 3 else ''}bytes / 255",
+        f"out: {', '.join(description.outputs)}; {len(description.classes)} classes, named in the file",
+        f"next: twins predict --weights {file} IMAGES   or, without twins, as docs/export.md shows",
+    ]

@@ -1,0 +1,190 @@
+"""From weights to a file of another runtime that has been compared with them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..atomic_write import atomic_file
+from ..errors import TwinsError
+from ..optional_dependencies import need
+from ..predict import load_predictor
+from ..preprocessing import Preprocessing, Size
+from ..runtimes.description import Description
+from ..runtimes.opening import open_exported
+from ..training.run_folder import newest_finished
+from .capture import captured
+from .exportable import Exportable, exportable
+from .parity import judge
+from .shape import Shape, shape_of, smallest_side
+from .targets import Target, target_named
+from .written import Written
+
+Say = Callable[[str], None]
+
+
+def export_model(
+    weights: str | os.PathLike[str] | None = None,
+    to: str = "onnx",
+    out: str | os.PathLike[str] | None = None,
+    img_size: int | tuple[int, int] | None = None,
+    batch: int | None = None,
+    dtype: str = "fp32",
+    ema: bool | None = None,
+    model: str | None = None,
+    classes: Sequence[str] | None = None,
+    say: Say = lambda line: None,
+) -> Path:
+    """Export a trained network whole, with its classes and preprocessing, and compare the file with it.
+
+        twins.export_model("runs/classify/flowers/checkpoint_best.pth", to="onnx", out="flowers.onnx")
+        twins.open_exported("flowers.onnx")(images)["logits"]
+
+    Parameters
+    ----------
+    weights:
+        A checkpoint of any dialect; by default the best one of the newest finished run below runs/.
+    to:
+        "onnx", "openvino" (a .xml and a .bin file), "pt2" (torch.export) or "aoti" (AOTInductor, compiled for this
+        kind of CPU).
+    out:
+        The file, with the suffix of its kind: .onnx, .xml or .pt2. An existing one is replaced. By default
+        runs/export/NAME, or NAME2, NAME3 ..., by the name of the run.
+    img_size:
+        Side of a square, or (height, width), of the images in pixels. By default any size from `smallest_side` of the
+        description up, for ONNX and OpenVINO; for the others, which need one, the size of the network's own run.
+    batch:
+        Images at once; by default any number.
+    dtype:
+        Of weights and computation: "fp32".
+    ema, model, classes:
+        As of `twins.load`.
+    say:
+        Is called with lines on the progress.
+
+    Returns
+    -------
+    The file. The description inside it says how it differs from the network (see `runtimes.Description`).
+
+    Raises TwinsError for what cannot be used, for a library that is missing, and for a network that the target cannot
+    express; DiffersError, and leaves no file, where the file computes something else than the network.
+    """
+    target = target_named(to, dtype)
+    for module in target.needed:
+        need(module, extra="export")
+    if weights is None:
+        weights = newest_finished() / "checkpoint_best.pth"
+        say(f"weights: {weights}, of the newest finished run")
+    predictor = load_predictor(weights, "cpu", ema, model, classes)
+    info = predictor.info
+    assert info.preprocessing is not None
+    path = _target_file(out, target, predictor.name)
+    network = exportable(predictor.model, info.preprocessing)
+    shape = shape_of(batch, img_size)
+    if shape.size is None and not target.any_size:
+        height, width = size = _size_of_run(predictor)
+        shape = Shape(batch, size)
+        say(f"--to {to} takes images of one size: {height}x{width}, that of its run (--img-size names another)")
+    description = _describe(predictor, network, shape, dtype)
+
+    started = time.perf_counter()
+    say(f"exporting {info.model}{f' with {info.head}' if info.head else ''} to {target.title} for {shape} ...")
+    written = _converted(network, description, shape, target, info.source)
+    say(f"captured and converted in {time.perf_counter() - started:.0f} s; comparing with PyTorch ...")
+    with _replaced(path) as beside:
+        written.save(beside, description)
+        checked = judge(open_exported(beside), network)
+        written.save(beside, description.with_check(checked))
+    return path
+
+
+def _converted(network: Exportable, description: Description, shape: Shape, target: Target, source: str) -> Written:
+    """Raises TwinsError, naming the weights and the target, for what cannot be expressed there."""
+    try:
+        program = captured(network, shape, description.in_chans, description.smallest_side)
+        return target.convert(program, network.outputs)
+    except TwinsError:
+        raise
+    except Exception as error:  # of exporters, whose errors have no base of their own
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise TwinsError(f"{source}: {target.title} cannot express this network: {reason}") from error
+
+
+def _describe(predictor: Any, network: Exportable, shape: Shape, dtype: str) -> Description:
+    info = predictor.info
+    return Description(
+        task=info.task,
+        name=info.model,
+        head=info.head,
+        create_model=info.create_model,
+        classes=tuple(info.classes),
+        classes_named=info.classes_named,
+        category_ids=info.category_ids,
+        preprocessing=_without_normalisation(info.preprocessing),
+        outputs=network.outputs,
+        sizes=() if shape.size is None else (shape.size,),
+        smallest_side=smallest_side(network),
+        batch=shape.batch,
+        dtype=dtype,
+        recipe=info.recipe,
+        split=info.split,
+        versions=_versions(),
+    )
+
+
+def _without_normalisation(preprocessing: Preprocessing) -> dict[str, Any]:
+    """What is left to do before the graph, which normalises."""
+    channels = len(preprocessing.mean)
+    return preprocessing.to_dict() | {"mean": (0.0,) * channels, "std": (1.0,) * channels}
+
+
+def _versions() -> dict[str, str]:
+    from .. import __version__
+
+    return {"twins": __version__, "torch": str(torch.__version__)}
+
+
+def _size_of_run(predictor: Any) -> Size:
+    """Of the images that the network was trained on; else of those that it is evaluated on."""
+    preprocessing, recipe = predictor.info.preprocessing, predictor.info.recipe or {}
+    if hasattr(preprocessing, "size"):
+        return preprocessing.size
+    trained = shape_of(None, recipe.get("img_size")).size
+    shortest = preprocessing.resize[1] if hasattr(preprocessing, "resize") else preprocessing.min_size
+    return trained or (shortest, shortest)
+
+
+def _target_file(out: str | os.PathLike[str] | None, target: Target, name: str) -> Path:
+    """Where to write. Raises TwinsError for another suffix than the target's."""
+    if out is None:
+        return _free_file(Path("runs", "export"), name, target.suffix)
+    path = Path(out)
+    if path.suffix != target.suffix:
+        raise TwinsError(f"--out {path}: a file for {target.title} ends in {target.suffix}")
+    if path.is_dir():
+        raise TwinsError(f"--out {path}: is a folder: name a file in it")
+    return path
+
+
+def _free_file(folder: Path, name: str, suffix: str) -> Path:
+    number, path = 1, folder / f"{name}{suffix}"
+    while path.exists():
+        number += 1
+        path = folder / f"{name}{number}{suffix}"
+    return path
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """The file to write, moved to `path` at the end; an OpenVINO file together with its weights, these first."""
+    with ExitStack() as files:
+        beside = files.enter_context(atomic_file(path, remedy="choose another --out"))
+        if path.suffix == ".xml":
+            files.enter_context(atomic_file(path.with_suffix(".bin"), remedy="choose another --out"))
+        yield beside

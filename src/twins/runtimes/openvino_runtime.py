@@ -1,0 +1,59 @@
+"""OpenVINO."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import TwinsError
+from ..optional_dependencies import need
+from .description import KEY
+from .network import ExportedNetwork, damaged, described, existing
+
+PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}  # by OpenVINO's words
+
+
+class OpenVinoNetwork(ExportedNetwork):
+    """A .xml file with the .bin of its name beside it, on the CPU in the precision that the file was written for.
+
+    Raises TwinsError for files that are damaged, missing or not written by twins, and for a device other than the CPU.
+    """
+
+    def __init__(self, path: Path, device: str = "cpu") -> None:
+        if device != "cpu":
+            raise TwinsError(f"{path}: OpenVINO runs it on the CPU, not on {device}")
+        openvino = need("openvino", extra="export")
+        existing(path.with_suffix(".bin"))
+        core = openvino.Core()
+        model = _read(core, path)
+        text = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
+        description = described(text, path)
+        theirs = next((name for name, ours in PRECISIONS.items() if ours == description.dtype), "f32")
+        self.compiled = core.compile_model(
+            model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": theirs,
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "PERFORMANCE_HINT": "LATENCY",
+            },
+        )
+        self.request = self.compiled.create_infer_request()
+        chosen = PRECISIONS[self.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()]
+        version = openvino.__version__.partition("-")[0]
+        super().__init__(path, description, f"OpenVINO {version}, CPU, {chosen}")
+
+    def compute(self, images: Tensor) -> list[Tensor]:
+        found = self.request.infer({"images": images.contiguous().numpy()}, share_inputs=True)
+        return [torch.from_numpy(found[name]) for name in self.description.outputs]
+
+
+def _read(core: Any, path: Path) -> Any:
+    try:
+        return core.read_model(os.fspath(path))
+    except RuntimeError as error:
+        raise damaged(path, error) from error
