@@ -30,8 +30,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--out", metavar="FILE", help="where to write (default: runs/export/NAME, and then NAME2, "
                         "NAME3 ... by the name of the run)")  # fmt: skip
     parser.add_argument("--img-size", "--imgsz", nargs="+", type=_whole_number, default=[None], metavar="N",
-                        help="side, or height and width, in pixels; dynamic: any, or for pt2 and aoti the size of its run "
-                        "(default: dynamic)")  # fmt: skip
+                        help="side, or height and width, in pixels; dynamic: any, or for pt2 and aoti the size of its "
+                        "run (default: dynamic)")  # fmt: skip
     parser.add_argument("-b", "--batch", type=_whole_number, metavar="N", help="images at once; dynamic: any number "
                         "(default: dynamic)")  # fmt: skip
     parser.add_argument("--dtype", default="fp32", help="of weights and computation")

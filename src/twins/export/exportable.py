@@ -59,7 +59,7 @@ class ExportableSegmenter(Exportable):
         return {"class_map": whole.argmax(dim=1), "logits": logits}
 
 
-def exportable(network: nn.Module, preprocessing: Preprocessing) -> Exportable:
+def as_exportable(network: nn.Module, preprocessing: Preprocessing) -> Exportable:
     """The network, in evaluation mode, as an exported file will have it."""
     match network:
         case Twins():

@@ -20,7 +20,7 @@ from ..runtimes.description import Description
 from ..runtimes.opening import open_exported
 from ..training.run_folder import newest_finished
 from .capture import captured
-from .exportable import Exportable, exportable
+from .exportable import Exportable, as_exportable
 from .parity import judge
 from .shape import Shape, shape_of, smallest_side
 from .targets import Target, target_named
@@ -85,7 +85,7 @@ def export_model(
     info = predictor.info
     assert info.preprocessing is not None
     path = _target_file(out, target, predictor.name)
-    network = exportable(predictor.model, info.preprocessing)
+    network = as_exportable(predictor.model, info.preprocessing)
     shape = shape_of(batch, img_size)
     if shape.size is None and not target.any_size:
         height, width = size = _size_of_run(predictor)

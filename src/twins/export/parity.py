@@ -53,7 +53,7 @@ def compare_outputs(written: ExportedNetwork, original: nn.Module, batches: Iter
 def sample_images(description: Description) -> list[Tensor]:
     """Batches of noise in [0, 1] of sizes that the network takes; of any size, a small, an odd and a thin one."""
     least = description.smallest_side
-    sizes = description.sizes or ((least, least), (2 * least + 1, 3 * least - 1), (5 * least + 3, least + 2))
+    sizes = description.sizes or ((least, least), (2 * least + 1, 3 * least - 1), (9 * least + 3, least + 2))
     generator = torch.Generator().manual_seed(_SEED)
     batches = [description.batch] if description.batch else [1, 2]
     return [torch.rand(b, description.in_chans, *size, generator=generator) for size in sizes for b in batches]

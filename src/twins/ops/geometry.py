@@ -50,7 +50,7 @@ def hidden_keys(H: int, W: int, window: int, padding: str, device: torch.device)
     below = torch.arange(whole_windows(H, window) * window, device=device) >= H
     beside = torch.arange(whole_windows(W, window) * window, device=device) >= W
     outside_HW = below[:, None] | beside[None, :]
-    return outside_HW & below[-1] & beside[-1] if padding == "mask-both" else outside_HW
+    return outside_HW & below.any() & beside.any() if padding == "mask-both" else outside_HW
 
 
 def whole_windows(length: int, window: int) -> int:

@@ -40,6 +40,8 @@ class OpenVinoNetwork(ExportedNetwork):
                 "INFERENCE_PRECISION_HINT": theirs,
                 "INFERENCE_NUM_THREADS": torch.get_num_threads(),
                 "PERFORMANCE_HINT": "LATENCY",
+                # OpenVINO 2026.4 otherwise reuses kernels of another size, and computes other logits or NaN.
+                "CPU_RUNTIME_CACHE_CAPACITY": 0,
             },
         )
         self.request = self.compiled.create_infer_request()

@@ -1,0 +1,69 @@
+"""PyTorch's own files: of one size and any number of images."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from helpers.exported import code_on_page, describe, exportable_to
+from twins.export.capture import captured
+from twins.export.shape import shape_of
+from twins.export.torch_file import to_compiled, to_program
+from twins.runtimes.opening import open_exported
+
+COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="AOTInductor needs a C++ compiler")
+SIZE = (64, 45)
+
+
+@pytest.mark.parametrize("padding", ["mask-both"])
+@pytest.mark.parametrize(
+    ("convert", "task", "runtime"),
+    [
+        (to_program, "classify", "torch.export"),
+        pytest.param(to_program, "segment", "torch.export", marks=pytest.mark.slow),
+        pytest.param(to_compiled, "classify", "AOTInductor", marks=[pytest.mark.slow, COMPILER]),
+        pytest.param(to_compiled, "segment", "AOTInductor", marks=[pytest.mark.slow, COMPILER]),
+    ],
+)
+def test_outputs_are_those_of_pytorch(convert, task: str, runtime: str, padding: str, tmp_path: Path) -> None:
+    network = exportable_to(task, padding)
+    program = captured(network, shape_of(None, SIZE), 3, least=32)
+    description = describe(network, task, sizes=(SIZE,))
+    convert(program, network.outputs).save(tmp_path / "a.pt2", description)
+    opened = open_exported(tmp_path / "a.pt2")
+    assert opened.description.to_json() == description.to_json()
+    assert opened.runtime.startswith(runtime)
+    assert max(value.ndim for value in _tensors_of(program)) <= 5
+    for count in (1, 2, 5):
+        images = torch.rand(count, 3, *SIZE)
+        with torch.no_grad():
+            expected = network(images)
+        found = opened(images)
+        assert list(found) == list(network.outputs)
+        scale = float(expected["logits"].abs().max())
+        torch.testing.assert_close(found["logits"], expected["logits"], rtol=0, atol=1e-5 * scale)
+    if task == "classify":
+        assert printed_by_the_page(tmp_path, compiled=convert is to_compiled) in description.classes
+
+
+def printed_by_the_page(folder: Path, compiled: bool) -> str:
+    """What the example of docs/export.md prints for an image, without twins."""
+    (folder / "a.pt2").rename(folder / "flowers.pt2")
+    Image.new("RGB", (90, 80), "olive").save(folder / "photo.jpg")
+    code = code_on_page("torch.export.load").replace("(224, 224)", str(SIZE[::-1]))
+    if compiled:
+        code = code.replace("torch.export.load", "torch._inductor.aoti_load_package").replace(".module()", "")
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, {})
+    return printed.getvalue().strip()
+
+
+def _tensors_of(program: torch.export.ExportedProgram) -> list[torch.Tensor]:
+    values = [node.meta.get("val") for node in program.graph.nodes]
+    return [value for value in values if isinstance(value, torch.Tensor)]
