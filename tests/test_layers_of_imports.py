@@ -27,6 +27,7 @@ LAYERS = (
     ("zoo",),
     ("heads", "recipes"),
     ("data", "native", "runtimes"),
+    ("networks",),
     ("metrics", "plots"),
     ("report", "tasks"),
     ("predict", "training"),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .hub.saving import save_pretrained
     from .model import Twins, TwinsBackbone
     from .native import freeze
-    from .predict.predictors import load as load
+    from .predict.loading import load as load
     from .runtimes.opening import open_exported
     from .zoo import create_model, list_models
 
@@ -71,7 +71,7 @@ _MODULE_OF = {
     "graphed": "cuda_graphs",
     "identify": "checkpoints.info",
     "list_models": "zoo",
-    "load": "predict.predictors",
+    "load": "predict.loading",
     "load_weights": "checkpoints.load",
     "mask_rcnn": "heads.detection",
     "open_exported": "runtimes.opening",

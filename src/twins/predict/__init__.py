@@ -1,13 +1,14 @@
 """Prediction: a trained network's predictions for images, in Python, or written to a folder, drawn and as data.
 
-`predictors` make a checkpoint's network ready and run it; `predictions` are what they return. `sources` finds images,
-`writers` keep each task's predictions as files, and `folder` is the whole of `twins predict`.
+`loading` makes a predictor of a file, `predictors` run its network, and `predictions` are what they return. `sources`
+finds images, `writers` keep each task's predictions as files, and `folder` is the whole of `twins predict`.
 """
 
 from ..class_names import read_names
 from .folder import write_predictions
+from .loading import load_predictor
 from .predictions import Classified, Detected, Segmented
-from .predictors import Predictor, load_predictor
+from .predictors import Predictor
 from .sources import ImageFile, find_images
 
 __all__ = [

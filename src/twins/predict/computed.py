@@ -7,9 +7,12 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from ..checkpoints.info import CheckpointInfo
 from ..distributed.world import choose_device
 from ..errors import TwinsError, nearest
 from ..native import DTYPES, freeze
+from ..networks import device_for
+from ..runtimes.exported_info import ExportedInfo
 
 
 class Computed(NamedTuple):
@@ -28,6 +31,19 @@ class Computed(NamedTuple):
         if device not in ("auto", "cpu"):
             raise TwinsError(f"--device {device}: the engine of --dtype {dtype} is for the CPU; leave one of them out")
         return cls(torch.device("cpu"), dtype)
+
+    def for_network(self, info: CheckpointInfo, device: str) -> Computed:
+        """The same, unless an exported file's own runtime computes; `device` as `by` took it.
+
+        Raises TwinsError for a dtype then: the file has its own.
+        """
+        if not isinstance(info, ExportedInfo):
+            return self
+        if self.dtype is not None:
+            raise TwinsError(
+                f"{info.source}: computes in {info.network.description.dtype}, as it was exported: leave --dtype out"
+            )
+        return self._replace(device=torch.device(device_for(info, device)))
 
     def ready(self, model: nn.Module) -> nn.Module:
         """The network in evaluation mode, there; the engine takes its weights."""

@@ -58,7 +58,7 @@ def write_predictions(
     info = predictor.info
     if not info.ours:
         print(info.conventions(info.window_padding, info.norm_eps), flush=True)
-    for note in predictor.load_report.remarks:
+    for note in predictor.remarks:
         print(note, flush=True)
     writer = make_writer(predictor, files, folder, draw)
     unreadable: list[str] = []

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
-from ..checkpoints.info import CheckpointInfo, read_info
-from ..checkpoints.load import load_whole
+from ..checkpoints.info import CheckpointInfo
 from ..data.classify.transforms import eval_transform
 from ..data.images import USUAL_READING, ImageReading, UnreadableImageError, read_image
 from ..data.masks.transforms import mask_eval_transform
 from ..data.pixel_values import as_bytes
-from ..errors import TwinsError, nearest
-from ..heads.detection import DETECTORS, SURE
-from ..heads.segmentation import SEGMENTERS
+from ..errors import TwinsError
+from ..heads.detection import SURE
+from ..heads.detection.selection import Selection
 from ..heads.sliding_window import best_class, slide_logits
+from ..networks import open_network, selection_of
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
-from ..recipes import NETWORK_OF_TASK, TASKS, DetectRecipe, Recipe, SegmentRecipe, fields_of, recipe_class
+from ..recipes import DetectRecipe, SegmentRecipe
 from ..recipes.values import folder_name
-from ..zoo import create_model, model_name
 from .computed import Computed
 from .predictions import Classified, Detected, Segmented
 
@@ -54,7 +53,9 @@ class Predictor(Generic[Prediction]):
     model:
         The network itself, in evaluation mode; what `transform` returns, it takes.
     load_report:
-        What became of the weights, and which of the file's they are.
+        What became of a checkpoint's weights, and which of the file's they are; None for an exported network.
+    remarks:
+        Lines to be said wherever the network is used: which weights these are, and what runs them.
     batch_size:
         How many images go through the network together, however many it is called with.
     """
@@ -63,11 +64,14 @@ class Predictor(Generic[Prediction]):
 
     reading: ImageReading = USUAL_READING  # of files and PIL images
 
-    def __init__(self, info: CheckpointInfo, model: nn.Module, computed: Computed, ema: bool | None) -> None:
+    def __init__(
+        self, info: CheckpointInfo, computed: Computed, ema: bool | None, selection: Selection | None = None
+    ) -> None:
         self.info, self.classes, self.device = info, info.classes, computed.device
         self.channels: int = info.create_model.get("in_chans", 3)
-        self.load_report = load_whole(model, info, ema)
-        self.model = computed.ready(model)
+        opened = open_network(info, computed.device, ema, selection=selection)
+        self.load_report, self.remarks = opened.report, opened.remarks
+        self.model = computed.ready(opened.model)
 
     @overload
     def __call__(self, images: ImageSource) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is one image
@@ -144,9 +148,8 @@ class ClassifyPredictor(Predictor[Classified]):
     def __init__(self, info: CheckpointInfo, computed: Computed, ema: bool | None, topk: int = 5) -> None:
         if topk < 1:
             raise TwinsError(f"--topk must be 1 or more, not {topk}")
-        assert info.model is not None
         assert isinstance(info.preprocessing, ClassifyPreprocessing)
-        super().__init__(info, create_model(info.model, **info.create_model), computed, ema)
+        super().__init__(info, computed, ema)
         self.topk = topk
         self._eval_transform = eval_transform(info.preprocessing)
 
@@ -167,9 +170,8 @@ class SegmentPredictor(Predictor[Segmented]):
         of_its_run = {name: trained.get(name) for name in ("slide", "slide_stride") if "slide" not in windows}
         recipe = SegmentRecipe().replace(**(of_its_run | windows))
         self.slide, self.stride = recipe.slide, recipe.slide_stride
-        assert info.head is not None
         assert isinstance(info.preprocessing, SegmentPreprocessing)
-        super().__init__(info, SEGMENTERS[info.head](info.model, auxiliary=False, **info.create_model), computed, ema)
+        super().__init__(info, computed, ema)
         self._eval_transform = mask_eval_transform(info.preprocessing)
 
     def as_tensor(self, image: Image.Image) -> Tensor:
@@ -196,17 +198,8 @@ class DetectPredictor(Predictor[Detected]):
         trained = info.recipe or {}
         of_its_run = {name: trained[name] for name in ("iou", "max_det") if name in trained}
         recipe = DetectRecipe(conf=SURE).replace(**(of_its_run | selection))
-        assert info.head is not None
         assert isinstance(info.preprocessing, DetectPreprocessing)
-        model = DETECTORS[info.head](
-            info.model,
-            **info.create_model,
-            **info.preprocessing.of_network(),
-            score_thresh=recipe.conf,
-            nms_thresh=recipe.iou,
-            detections_per_img=recipe.max_det,
-        )
-        super().__init__(info, model, computed, ema)
+        super().__init__(info, computed, ema, selection_of(recipe))
         self.preprocessing = info.preprocessing
 
     @property
@@ -230,92 +223,3 @@ def _of_array(array: np.ndarray) -> Image.Image:
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or not array.size:
         raise TwinsError(f"an image as an array is uint8, (H, W) or (H, W, 3) in RGB, not {array.dtype} {array.shape}")
     return Image.fromarray(array)
-
-
-_PREDICTORS: dict[str, Callable[..., Predictor[Any]]] = {
-    "classify": ClassifyPredictor,
-    "segment": SegmentPredictor,
-    "detect": DetectPredictor,
-}
-# What `twins predict` takes of the recipes of all tasks, and beside `topk` of one; no two of these have the same name.
-_READING = tuple(field.name for field in fields_of(Recipe, "predict"))
-_TASK_OF_FIELD = {field.name: task for task in TASKS for field in fields_of(recipe_class(task), "predict")}
-_TASK_OF_SETTING = {"topk": "classify"} | {name: task for name, task in _TASK_OF_FIELD.items() if name not in _READING}
-
-
-def load_predictor(
-    weights: str | os.PathLike[str] | CheckpointInfo,
-    device: str = "auto",
-    ema: bool | None = None,
-    model: str | None = None,
-    classes: Sequence[str] | None = None,
-    dtype: str | None = None,
-    **settings: Any,
-) -> Predictor[Any]:
-    """The network of a checkpoint of any dialect, ready to predict; see `Predictor` for how it is called.
-
-    `twins.load` is this function.
-
-    Parameters
-    ----------
-    weights:
-        A checkpoint file, or what `read_info` made of one. Published weights and others that say nothing of themselves
-        are known by their names and shapes, and see images as the published networks do.
-    device:
-        "auto" (the best there is), "cuda", "cuda:N", "mps" or "cpu".
-    ema:
-        Take the moving average that the file keeps, or leave it; by default it is taken where there is one.
-    model:
-        Which network it is, by name or alias, where the weights do not say.
-    classes:
-        One name for each class, in place of those that the file names, or of numbers.
-    dtype:
-        "fp32", "bf16" or "int8": the CPU engine computes the network, or a segmenter's or detector's backbone, as
-        `freeze` says; "auto" is the CPU then. By default PyTorch computes.
-    settings:
-        They mean what the flags of `twins predict` do. Of a classifier, `topk`: how many classes a prediction names
-        (5). Of a segmenter, `slide` and `slide_stride`: predict by overlapping squares of this side, and the pixels
-        between two of them (as in its run; else the whole image, and two thirds of the side). Of a detector, `conf`:
-        least score, in [0, 1] (0.3); `iou`: of two boxes of a class that overlap more, in [0, 1], the better one stays
-        (as in its run, or 0.5); `max_det`: most objects an image (as in its run, or 100). Of all, how files are read:
-        `bit_depth`, the bits used by grey images that have more than 8 (as in its run, or 16), and `max_megapixels`,
-        beyond which an image is refused (as in its run, or 179; None: no limit).
-
-    Returns
-    -------
-    A predictor that returns `Classified`, `Segmented` or `Detected`, by the network's task.
-
-    Raises TwinsError for weights, a device, a dtype or settings that cannot be used.
-    """
-    computed = Computed.by(device, dtype)
-    info = read_info(weights).with_model(None if model is None else model_name(model))
-    task = info.task
-    if task is None:
-        raise TwinsError(
-            f"{info.source}: holds a backbone without a head: it takes weights that were trained to classify, segment "
-            "or detect"
-        )
-    info = info.with_classes(classes)
-    reading = _reading(info, {name: settings.pop(name) for name in _READING if name in settings})
-    for name in settings:
-        if name not in _TASK_OF_SETTING:
-            raise TwinsError(f"no setting {name!r} of predictors{nearest(name, [*_TASK_OF_SETTING, *_READING])}")
-        if _TASK_OF_SETTING[name] != task:
-            flag = "--" + name.replace("_", "-")
-            meant_for, kind = NETWORK_OF_TASK[_TASK_OF_SETTING[name]], NETWORK_OF_TASK[task]
-            raise TwinsError(f"{flag} is for {meant_for}s; {info.source} is a {kind}")
-    predictor = _PREDICTORS[task](info, computed, ema, **settings)
-    predictor.reading = reading
-    return predictor
-
-
-load = load_predictor  # as `twins.load`
-
-
-def _reading(info: CheckpointInfo, given: Mapping[str, Any]) -> ImageReading:
-    """How the checkpoint's run read its images, but for what is given."""
-    of_its_run = {name: value for name, value in (info.recipe or {}).items() if name in _READING}
-    settings = {**of_its_run, **given}
-    for name, value in settings.items():
-        Recipe.check_field(name, value)
-    return ImageReading(**settings)

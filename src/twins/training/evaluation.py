@@ -8,19 +8,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.info import CheckpointInfo, read_info
-from ..checkpoints.load import load_whole
+from ..checkpoints.info import CheckpointInfo
 from ..class_names import numbered
 from ..data.folders import images_in_words
 from ..data.loading import UnreadableImages
 from ..distributed.collectives import from_main
 from ..distributed.world import init_distributed
 from ..errors import TwinsError
+from ..networks import OpenedNetwork, device_for, info_of, open_network, selection_of
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
-from ..recipes import Recipe, find_recipe, stored_recipe
+from ..recipes import DetectRecipe, Recipe, find_recipe, stored_recipe
 from ..recipes.base import read_json
 from ..recipes.values import folder_name
+from ..runtimes.exported_info import ExportedInfo
 from ..tasks import Task, make_task
+from .exported_evaluation import check_task_and_changes, fitted_to_export
 from .remembered_split import known_split
 from .report_writing import ReportWriter
 from .run_folder import RunFolder, new_run_folder, provenance
@@ -36,12 +38,14 @@ def evaluate_checkpoint(
     ema: bool | None = None,
     announce: Callable[[Task, dict[str, float]], None] | None = None,
 ) -> dict[str, float]:
-    """Evaluate a checkpoint of any dialect by a recipe, as a rule that of `recipe_of_checkpoint`; returns its metrics.
+    """Evaluate a checkpoint of any dialect, or an exported network; returns its metrics.
 
     Parameters
     ----------
+    recipe:
+        How: as a rule that of `recipe_of_checkpoint`.
     source:
-        A checkpoint file, or what `read_info` made of one. The classes that it names itself hold.
+        A file, or what `info_of` made of one. The classes that it names itself hold.
     ema:
         Take the moving average that the checkpoint keeps, or leave it; by default it is taken where there is one,
         since that is what its run evaluated.
@@ -51,20 +55,19 @@ def evaluate_checkpoint(
 
     Raises TwinsError for data, device or weights that cannot be used.
     """
-    info = read_info(source)
-    with init_distributed(recipe.device) as world:
+    info = info_of(source)
+    with init_distributed(device_for(info, recipe.device)) as world:
         task = make_task(recipe.replace(weights=None), _classes_to_meet(info, recipe.task))
         _, val = task.datasets(evaluation_only=True)
         if task.classes == numbered(len(info.classes)):
             task.classes = info.classes  # the data has no names
-        model = task.build()
-        report = load_whole(model, info, ema)
-        task.notes += report.remarks
-        for name, rule in report.reshaped.items():
-            raise TwinsError(f"{info.source}: does not fit {len(task.classes)} classes of {recipe.data}: {name} {rule}")
+        selection = selection_of(recipe) if isinstance(recipe, DetectRecipe) else None
+        network = open_network(info, world.device, ema, task.build, selection)
+        task.notes += network.remarks
+        _check_classes(network, info, len(task.classes), recipe.data)
         unreadable = UnreadableImages(recipe.bad_images)
         started = time.time()
-        metrics = validate(task, model.to(world.device), val, recipe, world, unreadable)
+        metrics = validate(task, network.model.to(world.device), val, recipe, world, unreadable)
         seconds = time.time() - started
         left_out = unreadable.over_all_ranks()
         if announce is None:
@@ -74,7 +77,7 @@ def evaluate_checkpoint(
                 if not info.ours:
                     epsilon = recipe.model_kwargs.get("norm_eps", 1e-6)
                     task.notes.append(info.conventions(recipe.window_padding, epsilon))
-                record = setup_record(task, recipe, model, world, {task.part or "all": len(val)}, task.notes)
+                record = setup_record(task, recipe, network.model, world, {task.part or "all": len(val)}, task.notes)
                 record |= {"weights": str(info.source), "seconds": round(seconds, 1), "left_out": left_out}
                 run.write_json("setup.json", record | {"peak_memory_mb": peak_memory_mb(world.device)})
                 run.write_json("recipe.json", {"recipe": recipe.to_dict(), "ran_on": provenance()})
@@ -82,6 +85,15 @@ def evaluate_checkpoint(
         elif world.is_main:
             announce(task, metrics)
     return metrics
+
+
+def _check_classes(network: OpenedNetwork, info: CheckpointInfo, count: int, data: str) -> None:
+    """Raises TwinsError where the network tells another number of classes apart than are to be measured."""
+    misfit = f"{info.source}: does not fit {count} classes of {data}"
+    for name, rule in network.report.reshaped.items() if network.report else ():
+        raise TwinsError(f"{misfit}: {name} {rule}")
+    if len(info.classes) != count and network.report is None:
+        raise TwinsError(f"{misfit}: it was exported with {len(info.classes)}")
 
 
 def write_evaluation(run: RunFolder, task: Task, metrics: dict[str, float], left_out: list[str], data: str) -> None:
@@ -108,7 +120,7 @@ def recipe_of_checkpoint(
     Parameters
     ----------
     source:
-        A checkpoint file, or what `read_info` made of one.
+        A file, or what `info_of` made of one.
     task:
         "classify", "segment" or "detect"; by default what the checkpoint is for.
     changes:
@@ -116,11 +128,21 @@ def recipe_of_checkpoint(
     published:
         The run that weights of others are from: a recipe's name, or its file.
 
-    Raises TwinsError where neither the checkpoint nor `changes` says what is needed.
+    Raises TwinsError where neither the checkpoint nor `changes` says what is needed, and for what an exported network
+    cannot do.
     """
-    info = read_info(source)
+    info = info_of(source)
     task = task or info.task or "classify"
-    wanted: dict[str, Any] = {"name": folder_name(f"{_run_of(info)}-eval"), "output": "runs", **(changes or {})}
+    if isinstance(info, ExportedInfo):
+        check_task_and_changes(info, task, changes or {})
+        recipe = _recipe_of_weights(info, task, changes or {}, published)
+        return fitted_to_export(recipe, info, changes or {})
+    return _recipe_of_weights(info, task, changes or {}, published)
+
+
+def _recipe_of_weights(info: CheckpointInfo, task: str, changes: Mapping[str, Any], published: str | None) -> Recipe:
+    """As if the network were made in PyTorch."""
+    wanted: dict[str, Any] = {"name": folder_name(f"{_run_of(info)}-eval"), "output": "runs", **changes}
     if task == "classify":  # how its run decoded decides nothing, and may need a library that is not here
         wanted = {"decoder": "auto", **wanted}
     if info.recipe is not None:
@@ -207,6 +229,6 @@ def _says_windows(published: str) -> bool:
 
 def _classes_to_meet(info: CheckpointInfo, task: str) -> tuple[str, ...]:
     """The classes that the data's must be; () where those of the data hold."""
-    if info.task == "segment" and not info.ours:
+    if info.task == "segment" and info.recipe is None:
         return numbered(len(info.classes))  # masks tell classes by number, and perhaps not all of them
     return info.classes if info.classes_named or info.task == task == "classify" else ()
