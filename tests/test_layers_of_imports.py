@@ -23,7 +23,7 @@ LAYERS = (
     ("deprecated", "errors", "shown_text"),
     ("ops", "optional_dependencies"),
     ("atomic_write", "class_names", "model", "model_names", "preprocessing", "progress"),
-    ("checkpoints", "cuda_graphs", "distributed", "flops", "timm"),
+    ("checkpoints", "cuda_graphs", "distributed", "flops", "timing", "timm"),
     ("zoo",),
     ("heads", "recipes"),
     ("data", "native", "runtimes"),

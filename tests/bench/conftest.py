@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from helpers.narrow_networks import use_narrow_networks
-from twins.bench import roofline, timing
+from twins import timing
+from twins.bench import roofline
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,10 @@ from helpers.tiny import TINY
 from twins.bench import accuracy
 from twins.bench.accuracy import accuracy_case, digits_weights, load_trained, measure_accuracy
 from twins.bench.measuring import measure_case
-from twins.bench.plan import DIGITS, Backend, Pace, choose_quantised
+from twins.bench.plan import DIGITS, Backend, choose_quantised
 from twins.native import library
 from twins.recipes import find_recipe
+from twins.timing import Pace
 
 
 def test_accuracy_of_a_network_that_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,10 @@ import pytest
 from helpers.bench_rows import SMALL, make_rows
 from twins.bench import run
 from twins.bench.measuring import Measured
-from twins.bench.plan import Backend, Pace, choose_backends, choose_quantised
+from twins.bench.plan import Backend, choose_backends, choose_quantised
 from twins.bench.run import run_cases
 from twins.cli import INTERRUPTED, main
+from twins.timing import Pace
 
 
 @pytest.mark.usefixtures("narrow")

@@ -14,8 +14,9 @@ import torch
 from twins.bench import gpu, gpu_backends
 from twins.bench.backends import infer
 from twins.bench.networks import draw_weights, timm_network
-from twins.bench.plan import Case, Pace
+from twins.bench.plan import Case
 from twins.cli import main
+from twins.timing import Pace
 
 NETWORK = "twins_svt_small"
 

@@ -12,8 +12,9 @@ from PIL import Image
 from twins.bench import input_pipeline
 from twins.bench.input_pipeline import OURS, THEIRS, measure_pipeline
 from twins.bench.photographs import write_photographs
-from twins.bench.plan import DATA_SIZES, Case, Pace, data_cases
+from twins.bench.plan import DATA_SIZES, Case, data_cases
 from twins.bench.run import run_cases
+from twins.timing import Pace
 
 pytestmark = pytest.mark.skipif(
     not (find_spec("simplejpeg") and find_spec("skimage")),

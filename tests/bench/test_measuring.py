@@ -15,11 +15,12 @@ from twins.bench import measuring
 from twins.bench.measuring import Checked, check_all, measure_case, time_runners
 from twins.bench.memory import Memory
 from twins.bench.parity import Parity
-from twins.bench.plan import Backend, Pace
+from twins.bench.plan import Backend
 from twins.bench.rows import DIFFERS
 from twins.bench.runners import inference_runner
 from twins.cli import main
 from twins.native import library
+from twins.timing import Pace
 
 
 def test_wrong_outputs_get_no_result() -> None:

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from twins.bench import roofline
-from twins.bench.plan import Pace
 from twins.bench.roofline import Roofline, _torch_speed
-from twins.bench.timing import alternate
+from twins.timing import Pace, alternate
 
 
 class Clock:

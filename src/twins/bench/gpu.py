@@ -18,14 +18,14 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 
 from .. import ops
+from ..timing import Pace, alternate
 from .gpu_backends import BACKENDS, BASELINE, CaseInputs, GpuBackend, make_inputs, replays_graphs, start_on_gpu
 from .machine import versions
 from .measuring import Log, one_line
 from .parity import Parity, compare
-from .plan import Backend, Case, Pace
+from .plan import Backend, Case
 from .results_file import read_results, todays_file, write_rows
 from .rows import Row, row_of, speed_row
-from .timing import alternate
 
 WORKLOADS = (
     ("classifier", (224, 224), 256),

@@ -28,11 +28,11 @@ from ..optional_dependencies import need
 from ..preprocessing import ClassifyPreprocessing
 from ..recipes import ClassifyRecipe, find_recipe
 from ..tasks import make_task
+from ..timing import Pace, alternate
 from .parity import Parity
 from .photographs import write_photographs
-from .plan import Case, Pace
+from .plan import Case
 from .rows import Row, row_of, speed_row
-from .timing import alternate
 
 THEIRS = "timm and ImageFolder"
 OURS = {"twins pillow": "pillow", "twins turbo": "turbo"}

@@ -14,15 +14,15 @@ import torch
 from ..flops import count_flops
 from ..native import instruction_set, matmul_speeds
 from ..native.library import missing as no_engine
+from ..timing import Pace, alternate
 from .backends import start
 from .memory import measure_memory
 from .networks import image_shape, our_network, weights_of
 from .parity import Parity, compare
-from .plan import DIGITS, DTYPES, Backend, Case, Pace
+from .plan import DIGITS, DTYPES, Backend, Case
 from .roofline import Roofline
 from .rows import Row, add_speedups, row_of, speed_row
 from .runners import Outputs, Runner
-from .timing import alternate
 from .training import start_training
 
 Log = Callable[[str], None]

@@ -29,14 +29,6 @@ _DTYPES_OF = {
 }
 
 
-class Pace(NamedTuple):
-    """How long to measure."""
-
-    blocks: int = 5
-    seconds: float = 1.0  # least length of a block
-    limit: float = 180.0  # seconds, after which no further round of blocks begins
-
-
 class Backend(NamedTuple):
     """An engine and the precision that it is asked for."""
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from ..native import matmul_speed
 from ..native.library import missing as no_engine
 from ..ops.precision import IN_HARDWARE
+from ..timing import time_block
 from .machine import instruction_sets
-from .timing import time_block
 
 _TORCH_PRODUCTS: dict[str, tuple[torch.dtype, Callable[[Tensor, Tensor], Tensor]]] = {
     "fp32": (torch.float32, torch.mm),

@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 
 from ..optional_dependencies import need
+from ..timing import Pace
 from .backends import missing
 from .cpu_chart import draw_cpu_chart
 from .machine import describe_machine, versions
 from .measuring import Log, measure_case
 from .networks import unlike_timms
-from .plan import Case, Pace
+from .plan import Case
 from .results_chart import draw_results_chart
 from .results_file import todays_file, write_rows
 from .rows import Row

@@ -13,7 +13,6 @@ from ..bench.plan import (
     DTYPES,
     PEERS,
     Case,
-    Pace,
     choose_backends,
     choose_quantised,
     choose_training,
@@ -24,6 +23,7 @@ from ..bench.plan import (
 )
 from ..errors import TwinsError
 from ..model_names import model_name
+from ..timing import Pace
 from . import INTERRUPTED
 
 NEWEST = "newest"

@@ -75,10 +75,10 @@ class TrainingSampler(Sampler[SampleKey]):
 
 
 class EvaluationSampler(Sampler[SampleKey]):
-    """Every sample exactly once over all ranks; shares differ by one where they must."""
+    """Every sample exactly once over all ranks, or so many, evenly spaced; shares differ by one where they must."""
 
-    def __init__(self, count: int, rank: int, ranks: int) -> None:
-        self.indices = range(rank, count, ranks)
+    def __init__(self, count: int, rank: int, ranks: int, wanted: int | None = None) -> None:
+        self.indices = evenly(count, wanted or count)[rank::ranks]
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -37,6 +37,7 @@ def evaluate_checkpoint(
     source: Source,
     ema: bool | None = None,
     announce: Callable[[Task, dict[str, float]], None] | None = None,
+    images: int | None = None,
 ) -> dict[str, float]:
     """Evaluate a checkpoint of any dialect, or an exported network; returns its metrics.
 
@@ -52,6 +53,8 @@ def evaluate_checkpoint(
     announce:
         Called by the main process with the task and the metrics; by default they are printed, and drawn into a folder
         of their own.
+    images:
+        Measure so many of the images, evenly spaced; by default all.
 
     Raises TwinsError for data, device or weights that cannot be used.
     """
@@ -67,7 +70,7 @@ def evaluate_checkpoint(
         _check_classes(network, info, len(task.classes), recipe.data)
         unreadable = UnreadableImages(recipe.bad_images)
         started = time.time()
-        metrics = validate(task, network.model.to(world.device), val, recipe, world, unreadable)
+        metrics = validate(task, network.model.to(world.device), val, recipe, world, unreadable, images)
         seconds = time.time() - started
         left_out = unreadable.over_all_ranks()
         if announce is None:

@@ -25,12 +25,13 @@ def validate(
     recipe: Recipe,
     world: World,
     unreadable: UnreadableImages,
+    images: int | None = None,
 ) -> dict[str, float]:
-    """The task's metrics over the validation images, each seen exactly once over all ranks.
+    """The task's metrics over the validation images, or so many of them, each seen exactly once over all ranks.
 
     Raises TwinsError where none of them can be read.
     """
-    sampler = EvaluationSampler(len(val), world.rank, world.size)
+    sampler = EvaluationSampler(len(val), world.rank, world.size, images)
     loader = make_loader(val, sampler, recipe.evaluation_batch, recipe.workers, world.device)
     progress = Progress("evaluating", len(loader), world.is_main)
 

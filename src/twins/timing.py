@@ -1,14 +1,22 @@
-"""Blocks of all backends by turns in one process, so that a busy moment of the machine falls on all of them."""
+"""Blocks of all candidates by turns in one process, so that a busy moment of the machine falls on all of them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
-from ..progress import Progress
-from .plan import Pace
+from .progress import Progress
 
-_PAUSE = 0.05  # seconds in which the threads of the backend before stop looking for work
+_PAUSE = 0.05  # seconds in which the threads of the candidate before stop looking for work
+
+
+class Pace(NamedTuple):
+    """How long to measure."""
+
+    blocks: int = 5
+    seconds: float = 1.0  # least length of a block
+    limit: float = 180.0  # seconds, after which no further round of blocks begins
 
 
 def alternate(
