@@ -21,6 +21,7 @@ from .heads.detection.selection import Selection
 from .heads.segmentation import SEGMENTERS
 from .preprocessing import DetectPreprocessing
 from .recipes import DetectRecipe
+from .recipes.values import folder_name
 from .runtimes.exported_info import ExportedInfo, info_of_exported
 from .runtimes.modules import exported_module
 from .runtimes.opening import is_exported, open_exported
@@ -70,6 +71,11 @@ def task_of(info: CheckpointInfo) -> str:
             "or detect"
         )
     return info.task
+
+
+def run_name(info: CheckpointInfo) -> str:
+    """That of the run which trained the network, or else the network's, as "twins_svt_small"; fit for a folder."""
+    return folder_name(str((info.recipe or {}).get("name") or info.model))
 
 
 def run_selection(info: CheckpointInfo) -> Selection:

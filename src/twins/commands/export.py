@@ -39,6 +39,9 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
                         help="take the moving average of the weights (default: where there is one)")  # fmt: skip
     parser.add_argument("--model", metavar="NAME", help="the network, where weights of others do not say which it is")
     parser.add_argument("--classes", metavar="FILE", help="names of the classes, one a line, for weights without")
+    parser.add_argument("--data", metavar="FOLDER", help="judge the file on these images; synthetic: by its outputs on "
+                        "noise alone (default: the validation images of the network's run)")  # fmt: skip
+    parser.add_argument("--check-images", type=int, default=500, metavar="N", help="judge on so many of them at most")
     return parser
 
 
@@ -50,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         Recipe.check_field("model", args.model)
     from ..class_names import read_names
     from ..export.exporting import export_model  # heavy, so after the checks
-    from ..export.parity import DiffersError
+    from ..export.gate import DiffersError
     from ..runtimes.opening import open_exported
 
     try:
@@ -64,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
             args.ema,
             args.model,
             read_names(Path(args.classes)) if args.classes else None,
+            args.data,
+            args.check_images,
             say=lambda line: print(shown(line), flush=True),
         )
     except DiffersError as error:
@@ -84,10 +89,8 @@ def _summary(file: Path, description: Description) -> list[str]:
     megabytes = sum(one.stat().st_size for one in files) / 1e6
     sides = " or ".join(f"{h}, {w}" for h, w in description.sizes) or f"H, W from {description.smallest_side} up"
     shape = f"{description.batch or 'B'}, {description.in_chans}, {sides}"
-    differences = (description.checked or {}).get("differences", {})
     return [
-        f"wrote {' and '.join(map(str, files))}, {megabytes:.1f} MB; largest differences from PyTorch: "
-        + ", ".join(f"{name} {difference:.1e}" for name, difference in differences.items()),
+        f"wrote {' and '.join(map(str, files))}, {megabytes:.1f} MB",
         f"in: images ({shape}) float32, {'RGB ' if description.in_chans == 3 else ''}bytes / 255",
         f"out: {', '.join(description.outputs)}; {len(description.classes)} classes, named in the file",
         f"next: twins predict --weights {file} IMAGES   or, without twins, as docs/export.md shows",

@@ -12,16 +12,26 @@ from typing import Any
 import torch
 
 from ..atomic_write import atomic_file
+from ..checkpoints.info import CheckpointInfo
 from ..errors import TwinsError
+from ..model_names import model_name
+from ..networks import info_of, open_network, run_name
 from ..optional_dependencies import need
-from ..predict import load_predictor
-from ..preprocessing import Preprocessing, Size
+from ..preprocessing import (
+    ClassifyPreprocessing,
+    DetectPreprocessing,
+    Preprocessing,
+    SegmentPreprocessing,
+    Size,
+)
 from ..runtimes.description import Description
+from ..runtimes.exported_info import ExportedInfo
 from ..runtimes.opening import open_exported
 from ..training.run_folder import newest_finished
 from .capture import captured
 from .exportable import Exportable, as_exportable
-from .parity import judge
+from .gate import METRIC_IMAGES, Original, judge
+from .judging_data import check_there_is_data
 from .shape import Shape, shape_of, smallest_side
 from .targets import Target, target_named
 from .written import Written
@@ -39,6 +49,8 @@ def export_model(
     ema: bool | None = None,
     model: str | None = None,
     classes: Sequence[str] | None = None,
+    data: str | None = None,
+    check_images: int = METRIC_IMAGES,
     say: Say = lambda line: None,
 ) -> Path:
     """Export a trained network whole, with its classes and preprocessing, and compare the file with it.
@@ -65,6 +77,9 @@ def export_model(
         Of weights and computation: "fp32".
     ema, model, classes:
         As of `twins.load`.
+    data, check_images:
+        What the file is judged on, as `data` and `images` of `gate.judge`: by default up to 500 validation images of
+        the network's own run.
     say:
         Is called with lines on the progress.
 
@@ -81,17 +96,20 @@ def export_model(
     if weights is None:
         weights = newest_finished() / "checkpoint_best.pth"
         say(f"weights: {weights}, of the newest finished run")
-    predictor = load_predictor(weights, "cpu", ema, model, classes)
-    info = predictor.info
+    info = info_of(weights).with_model(None if model is None else model_name(model)).with_classes(classes)
+    if isinstance(info, ExportedInfo):
+        raise TwinsError(f"{info.source}: is an exported file: name the checkpoint that it was made of")
+    check_there_is_data(info, data)
+    opened = open_network(info, torch.device("cpu"), ema).model.eval()
     assert info.preprocessing is not None
-    path = _target_file(out, target, predictor.name)
-    network = as_exportable(predictor.model, info.preprocessing)
+    path = _target_file(out, target, run_name(info))
+    network = as_exportable(opened, info.preprocessing)
     shape = shape_of(batch, img_size)
     if shape.size is None and not target.any_size:
-        height, width = size = _size_of_run(predictor)
+        height, width = size = _size_of_run(info)
         shape = Shape(batch, size)
         say(f"--to {to} takes images of one size: {height}x{width}, that of its run (--img-size names another)")
-    description = _describe(predictor, network, shape, dtype)
+    description = _describe(info, network, shape, dtype)
 
     started = time.perf_counter()
     say(f"exporting {info.model}{f' with {info.head}' if info.head else ''} to {target.title} for {shape} ...")
@@ -99,7 +117,7 @@ def export_model(
     say(f"captured and converted in {time.perf_counter() - started:.0f} s; comparing with PyTorch ...")
     with _replaced(path) as beside:
         written.save(beside, description)
-        checked = judge(open_exported(beside), network)
+        checked = judge(open_exported(beside), Original(info, opened, network, ema), data, check_images, say)
         written.save(beside, description.with_check(checked))
     return path
 
@@ -116,8 +134,10 @@ def _converted(network: Exportable, description: Description, shape: Shape, targ
         raise TwinsError(f"{source}: {target.title} cannot express this network: {reason}") from error
 
 
-def _describe(predictor: Any, network: Exportable, shape: Shape, dtype: str) -> Description:
-    info = predictor.info
+def _describe(info: CheckpointInfo, network: Exportable, shape: Shape, dtype: str) -> Description:
+    assert info.task is not None
+    assert info.model is not None
+    assert info.preprocessing is not None
     return Description(
         task=info.task,
         name=info.model,
@@ -150,14 +170,15 @@ def _versions() -> dict[str, str]:
     return {"twins": __version__, "torch": str(torch.__version__)}
 
 
-def _size_of_run(predictor: Any) -> Size:
+def _size_of_run(info: CheckpointInfo) -> Size:
     """Of the images that the network was trained on; else of those that it is evaluated on."""
-    preprocessing, recipe = predictor.info.preprocessing, predictor.info.recipe or {}
-    if hasattr(preprocessing, "size"):
-        return preprocessing.size
-    trained = shape_of(None, recipe.get("img_size")).size
-    shortest = preprocessing.resize[1] if hasattr(preprocessing, "resize") else preprocessing.min_size
-    return trained or (shortest, shortest)
+    trained = shape_of(None, (info.recipe or {}).get("img_size")).size
+    match info.preprocessing:
+        case ClassifyPreprocessing(size=size):
+            return size
+        case SegmentPreprocessing(resize=(_, shortest)) | DetectPreprocessing(min_size=shortest):
+            return trained or (shortest, shortest)
+    raise NotImplementedError(info.task)
 
 
 def _target_file(out: str | os.PathLike[str] | None, target: Target, name: str) -> Path:

@@ -22,10 +22,9 @@ from ..errors import TwinsError
 from ..heads.detection import SURE
 from ..heads.detection.selection import Selection
 from ..heads.sliding_window import best_class, slide_logits
-from ..networks import open_network, selection_of
+from ..networks import open_network, run_name, selection_of
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
 from ..recipes import DetectRecipe, SegmentRecipe
-from ..recipes.values import folder_name
 from .computed import Computed
 from .predictions import Classified, Detected, Segmented
 
@@ -107,7 +106,7 @@ class Predictor(Generic[Prediction]):
     @property
     def name(self) -> str:
         """That of the run which trained the network, or else the network's, as "twins_svt_small"; fit for a folder."""
-        return folder_name(str((self.info.recipe or {}).get("name") or self.info.model))
+        return run_name(self.info)
 
     def transform(self, image: ImageSource) -> Tensor:
         """What `model` sees of an image that `predictor(image)` takes: (channels, H, W) float32 on `device`.

@@ -23,6 +23,8 @@ Outputs = Mapping[str, Tensor]
 class ExportedModule(nn.Module):
     """An exported network behind the interface of the task's own; `remarks` are lines to be said of it to people."""
 
+    takes_lists = False  # of images, as detectors do, in place of batches
+
     def __init__(self, network: ExportedNetwork) -> None:
         super().__init__()
         self.network, self.description = network, network.description
@@ -40,6 +42,10 @@ class ExportedModule(nn.Module):
             name: torch.cat([of_batch[name] for of_batch in outputs])[: len(images)].to(images.device)
             for name in self.description.outputs
         }
+
+    def seen(self, image: Tensor) -> Tensor:
+        """What the network itself gets of one image (C, h, w), as the task's network takes it: (1, C, H, W)."""
+        return image[None]
 
     def _filled(self, images: Tensor) -> Tensor:
         lacking = (self.description.batch or len(images)) - len(images)
@@ -81,8 +87,14 @@ class ExportedSegmenter(ExportedModule):
         self.say_sizes()
 
     def forward(self, images: Tensor) -> Tensor:
-        size = images.shape[-2:]
-        return resized(self.outputs(resized(images, self.nearest_size((size[0], size[1]))))["logits"], size)
+        return resized(self.outputs(self._fitted(images))["logits"], images.shape[-2:])
+
+    def seen(self, image: Tensor) -> Tensor:
+        return self._fitted(image[None])
+
+    def _fitted(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        return resized(images, self.nearest_size((height, width)))
 
 
 class ExportedDetector(ExportedModule):
@@ -91,11 +103,13 @@ class ExportedDetector(ExportedModule):
     Its selection was fixed when it was exported: detections can still be left out by their scores and their number.
     """
 
+    takes_lists = True
+
     def __init__(
         self, network: ExportedNetwork, ready: DetectPreprocessing, inside: Selection, wanted: Selection
     ) -> None:
         super().__init__(network)
-        self.ready, self.wanted = ready, wanted
+        self.resize, self.wanted = (ready.max_size, ready.min_size), wanted
         self.say_sizes()
         self._compare(inside, wanted)
 
@@ -122,10 +136,14 @@ class ExportedDetector(ExportedModule):
         check_images(images, self.description.in_chans)
         return [self._detections(image) for image in images]
 
+    def seen(self, image: Tensor) -> Tensor:
+        height, width = image.shape[1:]
+        return resized(image[None], self.nearest_size(fitted_size((height, width), self.resize)))
+
     def _detections(self, image: Tensor) -> Detections:
-        before = (image.shape[1], image.shape[2])
-        after = self.nearest_size(fitted_size(before, (self.ready.max_size, self.ready.min_size)))
-        outputs = {name: values[0] for name, values in self.outputs(resized(image[None], after)).items()}
+        fitted = self.seen(image)
+        before, after = (image.shape[1], image.shape[2]), fitted.shape[-2:]
+        outputs = {name: values[0] for name, values in self.outputs(fitted).items()}
         detected = (outputs["labels"] >= 0) & (outputs["scores"] > self.wanted.score_thresh)
         kept = detected.nonzero()[: self.wanted.detections_per_img, 0]
         scale = outputs["boxes"].new_tensor([after[1] / before[1], after[0] / before[0]] * 2)

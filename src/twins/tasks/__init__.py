@@ -21,6 +21,7 @@ class Task(Protocol):
     columns: tuple[tuple[str, str, int], ...]  # metrics on the console: name, title, digits; after `datasets`
     plots: tuple[str, ...]  # files that `draw` and `draw_batch` leave in the run's folder
     notes: list[str]  # about the data, to be shown before anything else happens; after `datasets`
+    val: ImageDataset  # the images that are measured; after `datasets`
     part: str  # of the data that is measured: "train", "val", "test", or "" for all; after `datasets`
 
     def datasets(self, evaluation_only: bool = False) -> tuple[ImageDataset | None, ImageDataset]:
