@@ -201,13 +201,14 @@ def _checkpoint(look: EarlyLook) -> CheckpointInfo | None:
     """What is to be evaluated or resumed. Raises TwinsError for a file that is none, and where no run is to resume."""
     if not (look.checkpoint or look.newest_of_all):
         return None
+    from .checkpoints.info import read_info
     from .networks import info_of
 
     if look.checkpoint:
-        return info_of(look.checkpoint)
+        return info_of(look.checkpoint) if look.command == "eval" else read_info(look.checkpoint)
     from .commands.train import newest_checkpoint
 
-    return info_of(newest_checkpoint(look.output, look.task))
+    return read_info(newest_checkpoint(look.output, look.task))
 
 
 if __name__ == "__main__":

@@ -58,6 +58,10 @@ def measure_case(case: Case, pace: Pace, log: Log) -> Measured:
             return Measured(*measure_pipeline(case, pace, Path(folder)))
         if case.workload == "products":
             return Measured(_product_rows(case, log))
+        if case.workload == "exported":
+            from .exported_file import measure_exported  # which needs the functions of this module
+
+            return measure_exported(case, pace, log)
         if case.workload == "accuracy":
             return Measured(_accuracy_rows(case, Path(folder), log))
         runners, reference = _start_all(case, Path(folder), log)
@@ -113,8 +117,7 @@ def _start_all(case: Case, folder: Path, log: Log) -> tuple[list[Runner], Output
 
 def _speed_rows(case: Case, checked: Sequence[Checked], times: dict[str, list[float]], roofline: Roofline) -> list[Row]:
     backward = 3 if case.workload == "training" else 1  # the gradients cost two products for each of the forward
-    needed = count_flops(our_network(case, window_padding="mask"), case.size).total  # without what padding computes
-    flops = 2.0 * backward * needed
+    flops = 2.0 * backward * _multiply_adds(case)
     rows = []
     for runner, agreement, _ in checked:
         row = row_of(case, runner.backend.title, runner.note) | {
@@ -125,6 +128,13 @@ def _speed_rows(case: Case, checked: Sequence[Checked], times: dict[str, list[fl
         rows.append(speed_row(row, agreement, blocks, case.batch, roofline.gflops(runner.actual_dtype), flops))
     add_speedups(rows)
     return rows
+
+
+def _multiply_adds(case: Case) -> float:
+    """Of one image, without what padding computes; 0 for exported files, whose heads are not counted."""
+    if case.workload == "exported":
+        return 0.0
+    return count_flops(our_network(case, window_padding="mask"), case.size).total
 
 
 def _memory_rows(case: Case, folder: Path, log: Log) -> list[Row]:

@@ -15,6 +15,7 @@ TITLES = {
     "timm-compiled": "timm compiled",
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
+    "exported": "exported file",
 }
 DATA_SIZES = ((375, 500), (1200, 1600))  # height and width: as most of ImageNet, and as from a camera
 DATA_BATCH = 10  # JPEG files
@@ -43,9 +44,9 @@ class Backend(NamedTuple):
 class Case(NamedTuple):
     """One table: the same workload for several backends."""
 
-    workload: str  # "classifier", "backbone", "training", "memory", "accuracy", "products" or "data"
+    workload: str  # "classifier", "backbone", "training", "memory", "accuracy", "products", "data" or "exported"
     # One of the six, or of classifier: a checkpoint; of data: "training" or "evaluation"; of accuracy: a checkpoint, or
-    # "digits"; of products: "matrices".
+    # "digits"; of products: "matrices"; of exported: the file.
     network: str
     size: tuple[int, int]  # height and width, pixels
     batch: int

@@ -39,8 +39,9 @@ def speed_row(row: Row, parity: Parity, blocks: Sequence[float], batch: int, pea
         row |= {"note": "; ".join(filter(None, [row["note"], DIFFERS]))}
     speed = batch / statistics.median(blocks)
     row |= {"images_per_second": speed, "ms_per_image": 1000 / speed, "blocks": len(blocks)}
-    if flops:
-        row |= {"gflops": flops * speed / 1e9}
+    if not flops:  # not counted
+        return row
+    row |= {"gflops": flops * speed / 1e9}
     return row | ({"of_roofline": row["gflops"] / peak, "roofline_gflops": peak} if peak else {})
 
 

@@ -49,7 +49,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
                        "minutes on two cores, instead of what the flags of networks and sizes say")  # fmt: skip
     bench.add_argument("--models", nargs="+", metavar="NAME", help="networks, by any name (default: twins_svt_small)")
     bench.add_argument("--weights", metavar="CHECKPOINT", help="forward passes of this classifier instead; timm takes "
-                       "part where its network of that name has the same parameters")  # fmt: skip
+                       "part where its network of that name has the same parameters; an exported file is "
+                       "measured alone")  # fmt: skip
     bench.add_argument("--batch-sizes", "-b", nargs="+", type=_at_least(int, 1), metavar="N", default=[1, 16],
                        help="images a call")  # fmt: skip
     bench.add_argument("--img-size", "--imgsz", nargs="+", type=_image_size, metavar="SIZE",
@@ -132,8 +133,12 @@ def _check_weights(args: argparse.Namespace) -> None:
 
 
 def _checkpoint_cases(args: argparse.Namespace, against: list[str]) -> list[Case]:
-    from ..bench.networks import classifier_size  # which imports torch
+    from ..bench.exported_file import exported_cases  # these import torch
+    from ..bench.networks import classifier_size
+    from ..runtimes.opening import is_exported
 
+    if is_exported(args.weights):
+        return exported_cases(args.weights, args.img_size, args.batch_sizes)
     own_size = classifier_size(args.weights)
     backends = choose_backends(args.dtype, against)
     path = args.weights if Path(args.weights).name != args.weights else f"./{args.weights}"  # none of the six names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -12,6 +13,7 @@ from ..errors import TwinsError
 from ..tasks import Task
 from ..training.evaluation import evaluate_checkpoint, recipe_of_checkpoint
 
+EMBEDDED = "digits"  # in place of a folder: the sample data that the package holds
 SYNTHETIC = "synthetic"  # in place of a folder: noise, on which there are outputs but no metric
 
 
@@ -28,12 +30,17 @@ class Measured(NamedTuple):
 
 
 def check_there_is_data(info: CheckpointInfo, data: str | None) -> None:
-    """Raises TwinsError where neither the weights nor the user say which images to judge by."""
+    """Raises TwinsError where neither the weights nor the user say which images to judge by, and for a missing folder.
+
+    What else is wrong with a folder shows when it is read, after minutes of exporting.
+    """
     if data is None and info.recipe is None:
         raise TwinsError(
             f"{info.source}: says nothing of its data, and an exported file is judged on images: pass --data with a "
             f"folder of them, or --data {SYNTHETIC} to compare outputs on noise alone"
         )
+    if data not in (None, SYNTHETIC, EMBEDDED) and not Path(data).exists():
+        raise TwinsError(f"--data {data} is not there: it takes a folder of images, {EMBEDDED} or {SYNTHETIC}")
 
 
 def measured(info: CheckpointInfo, data: str | None, images: int, ema: bool | None = None, **changes: Any) -> Measured:
