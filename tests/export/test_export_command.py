@@ -12,7 +12,7 @@ import twins
 from helpers.command_line import refusal
 from helpers.exported import describe, exportable_to, network_to, save_checkpoint
 from twins.cli import main
-from twins.export import exporting, parity
+from twins.export import exporting, gate, parity
 from twins.export.written import Written
 
 
@@ -41,14 +41,14 @@ def test_a_classifier_is_exported(
     run.mkdir(parents=True)
     save_checkpoint(run / "checkpoint_best.pth")
     (run / "summary.json").write_text("{}")
-    assert main(["export", "--to", "pt2"]) == 0
+    assert main(["export", "--to", "pt2", "--data", "synthetic"]) == 0
     printed = capsys.readouterr().out
     assert "weights: runs/classify/tiny/checkpoint_best.pth, of the newest finished run" in printed
     assert "--to pt2 takes images of one size: 64x64, that of its run" in printed
     assert "in: images (B, 3, 64, 64) float32, RGB bytes / 255" in printed
     network = twins.open_exported("runs/export/tiny.pt2")
     assert network.description.classes == ("ant", "bee", "cat")
-    assert network.description.checked["differences"]["logits"] < 1e-5
+    assert network.description.checked["noise"]["differences"]["logits"] < 1e-5
     images, preprocessing = torch.rand(2, 3, 64, 64), twins.load(run / "checkpoint_best.pth").info.preprocessing
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
     with torch.no_grad():
@@ -61,7 +61,9 @@ def test_a_classifier_is_exported(
 def test_both_files_of_openvino_are_moved_into_place(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     weights = save_checkpoint(tmp_path / "a.pth")
-    path = twins.export_model(weights, "openvino", tmp_path / "out" / "a.xml", img_size=(64, 96), batch=2)
+    path = twins.export_model(
+        weights, "openvino", tmp_path / "out" / "a.xml", img_size=(64, 96), batch=2, data="synthetic"
+    )
     assert sorted(file.name for file in path.parent.iterdir()) == ["a.bin", "a.xml"]
     assert '"sizes": [[64, 96]], "smallest_side": 32, "batch": 2' in path.read_text()
 
@@ -73,10 +75,11 @@ def test_a_file_that_differs_is_not_left(
     weights = save_checkpoint(tmp_path / "a.pth")
 
     def differs(*_: Any) -> dict[str, Any]:
-        raise parity.DiffersError("logits differ")
+        raise gate.DiffersError("logits differ")
 
     monkeypatch.setattr(exporting, "judge", differs)
-    assert main(["export", str(weights), "--to", "pt2", "--out", str(tmp_path / "b.pt2")]) == 1
+    flags = ["--to", "pt2", "--out", str(tmp_path / "b.pt2"), "--data", "synthetic"]
+    assert main(["export", str(weights), *flags]) == 1
     assert capsys.readouterr().err == "twins: logits differ\n"
     assert [file.name for file in tmp_path.iterdir()] == ["a.pth"]
 
@@ -102,8 +105,8 @@ def test_differences_are_measured_and_judged() -> None:
     differences = parity.compare_outputs(Off(), network, [images])  # type: ignore[arg-type]
     assert outputs["class_map"].shape == (1, 64, 64)
     assert differences == {"class_map": 32 / 64**2, "logits": pytest.approx(0.25, rel=1e-5)}
-    with pytest.raises(parity.DiffersError, match=r"class_map of the exported network differs by 7.8e-03 from PyTorch"):
-        parity.judge(Off(), network)  # type: ignore[arg-type]
+    with pytest.raises(gate.DiffersError, match=r"class_map of the exported network differs by 7.8e-03 from PyTorch"):
+        gate._judged_outputs(differences, "noise", 1, gate.TOLERANCES["fp32"], "a runtime", lambda line: None)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +125,7 @@ def test_differences_are_measured_and_judged() -> None:
 def test_what_cannot_be_done_is_refused(
     flags: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert message in refusal(capsys, "export", str(save_checkpoint(tmp_path / "a.pth")), *flags)
+    assert message in refusal(capsys, "export", str(save_checkpoint(tmp_path / "a.pth")), "--data", "synthetic", *flags)
     assert [file.name for file in tmp_path.iterdir()] == ["a.pth"]
 
 
@@ -142,4 +145,4 @@ def test_a_network_that_the_target_cannot_express_is_refused(
     monkeypatch.setattr(exporting, "captured", refuses)
     weights = save_checkpoint(tmp_path / "a.pth")
     expected = f"twins: {weights}: torch.export cannot express this network: no operator aten::dream"
-    assert refusal(capsys, "export", str(weights), "--to", "pt2") == expected
+    assert refusal(capsys, "export", str(weights), "--to", "pt2", "--data", "synthetic") == expected

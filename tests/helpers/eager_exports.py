@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from twins.export.eager_network import EagerNetwork
-from twins.export.exportable import exportable
+from twins.export.exportable import as_exportable
 from twins.export.exporting import _describe
 from twins.export.shape import Shape
 from twins.networks import info_of, open_network
@@ -24,6 +24,6 @@ def as_exported(weights: Path, batch: int | None = None, size: tuple[int, int] |
     """What a file exported from a checkpoint would be, opened."""
     info = info_of(weights)
     assert info.preprocessing is not None
-    network = exportable(network_in(weights), info.preprocessing)
+    network = as_exportable(network_in(weights), info.preprocessing)
     description = _describe(info, network, Shape(batch, size), "fp32")
     return info_of_exported(EagerNetwork(weights.with_suffix(".onnx"), description, network))

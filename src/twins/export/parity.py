@@ -15,7 +15,7 @@ Outputs = Mapping[str, Tensor]
 
 # A share of what there is to compare: of pixels whose class differs, and of detections that the other does not have.
 # Two classes of a pixel, and two boxes of which NMS keeps one, may be as good as one another.
-SHARES = {"class_map", "unmatched"}
+_SHARES = {"class_map", "unmatched"}
 _SAME_BOX = 0.9  # IoU from which on two boxes of a class are taken for one detection
 _SEED = 0  # of noise
 
@@ -54,7 +54,7 @@ def sample_images(description: Description) -> list[Tensor]:
 
 def _summary(name: str, differences: list[float]) -> float:
     values = torch.tensor(differences, dtype=torch.float64)
-    return float(values.mean() if name in SHARES else values.max())  # NaN where one is
+    return float(values.mean() if name in _SHARES else values.max())  # NaN where one is
 
 
 def _apart(found: Outputs, expected: Outputs) -> dict[str, float]:
