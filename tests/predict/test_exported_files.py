@@ -55,6 +55,7 @@ def test_what_an_exported_file_cannot_do_is_one_line(
     saved(tmp_path / "a.png", 70, 50)
     asked = ["predict", "--weights", str(file), str(tmp_path / "a.png")]
     assert "computes in fp32, as it was exported: leave --dtype out" in refusal(capsys, *asked, "--dtype", "int8")
+    assert "--explain looks into the network" in refusal(capsys, *asked, "--explain", "--out", str(tmp_path / "out"))
     assert "--ema is for checkpoints" in refusal(capsys, *asked, "--ema")
     assert "leave --model out" in refusal(capsys, *asked, "--model", "svt_base")
     damaged = tmp_path / "damaged.pt2"

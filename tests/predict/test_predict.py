@@ -821,7 +821,7 @@ def test_help_tells_which_flags_are_for_which_networks(capsys: pytest.CaptureFix
     with pytest.raises(SystemExit):
         main(["predict", "--help"])
     printed = capsys.readouterr().out
-    assert "usage: twins predict --weights CHECKPOINT SOURCE" in printed
+    assert "usage: twins predict --weights FILE SOURCE" in printed
     assert "detectors: least score" in printed
 
 

@@ -58,10 +58,6 @@ def measure_case(case: Case, pace: Pace, log: Log) -> Measured:
             return Measured(*measure_pipeline(case, pace, Path(folder)))
         if case.workload == "products":
             return Measured(_product_rows(case, log))
-        if case.workload == "exported":
-            from .exported_file import measure_exported  # which needs the functions of this module
-
-            return measure_exported(case, pace, log)
         if case.workload == "accuracy":
             return Measured(_accuracy_rows(case, Path(folder), log))
         runners, reference = _start_all(case, Path(folder), log)

@@ -13,6 +13,7 @@ from ..optional_dependencies import need
 from ..timing import Pace
 from .backends import missing
 from .cpu_chart import draw_cpu_chart
+from .exported_file import measure_exported
 from .machine import describe_machine, versions
 from .measuring import Log, measure_case
 from .networks import unlike_timms
@@ -41,7 +42,7 @@ def run_cases(cases: Sequence[Case], pace: Pace, out: Path, threads: int | None 
     for number, case in enumerate(cases, 1):
         log(f"{number}/{len(cases)}: {case.title}")
         try:
-            measured = measure_case(case, pace, log)
+            measured = (measure_exported if case.workload == "exported" else measure_case)(case, pace, log)
         except KeyboardInterrupt:
             finished = False
             break

@@ -14,13 +14,14 @@ def add_parser(commands: Any, recipe: Recipe) -> argparse.ArgumentParser:
     """Its flags: those fields of the task's recipe that evaluation knows."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "eval",
-        usage="twins eval --weights CHECKPOINT [--data FOLDER] [--recipe NAME] [--FLAG VALUE ...]",
+        usage="twins eval --weights FILE [--data FOLDER] [--recipe NAME] [--FLAG VALUE ...]",
         description="Evaluate a checkpoint. Its network, classes, preprocessing and data are as the checkpoint says "
         "unless a flag says otherwise. Published weights, and those of others, say nothing of their data: pass --data. "
         + FLAGS_OF_TASK,
     )
     parser.add_argument("--task", help=f"{TASKS_HELP} (default: what the checkpoint is for)")
-    parser.add_argument("--weights", required=True, metavar="CHECKPOINT", help="a checkpoint, of any dialect")
+    parser.add_argument("--weights", required=True, metavar="FILE", help="a checkpoint, of any dialect, or a file "
+                        "that `twins export` wrote")  # fmt: skip
     parser.add_argument("--recipe", metavar="NAME|FILE", help="the published run that weights of others are from; the "
                         "recipe `pictures` of the task if not given")  # fmt: skip
     parser.add_argument("--part", choices=("val", "train", "test"), default="val",

@@ -20,12 +20,13 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Its flags, among them those fields of each task's recipe that prediction knows."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "predict",
-        usage="twins predict --weights CHECKPOINT SOURCE ... [--out FOLDER] [--FLAG VALUE ...]",
+        usage="twins predict --weights FILE SOURCE ... [--out FOLDER] [--FLAG VALUE ...]",
         description="Classify, segment or detect, as the checkpoint was trained to. Its network, classes and "
         "preprocessing are as the checkpoint says; weights of others are taken for published ones.",
     )
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help="images, and folders with images in or below")
-    parser.add_argument("--weights", required=True, metavar="CHECKPOINT", help="a checkpoint, of any dialect")
+    parser.add_argument("--weights", required=True, metavar="FILE", help="a checkpoint, of any dialect, or a file "
+                        "that `twins export` wrote")  # fmt: skip
     parser.add_argument("--out", metavar="FOLDER", help="where to write (default: runs/predict/NAME, and then NAME2, "
                         "NAME3 ... by the name of the checkpoint's run)")  # fmt: skip
     parser.add_argument("--exist-ok", action="store_true", help="write to the folder even if something is in it")
@@ -125,7 +126,13 @@ def _explainer(args: argparse.Namespace, predictor: Any, images: Any, folder: Pa
     """What draws the explanation of each prediction. Raises TwinsError for one that this network cannot have."""
     from ..explain.question import Question
     from ..explain.sheets import SheetWriter
+    from ..runtimes.exported_info import ExportedInfo
 
+    if isinstance(predictor.info, ExportedInfo):
+        raise TwinsError(
+            f"{predictor.info.source}: --explain looks into the network, which an exported file hides: take the "
+            "checkpoint that it was made of"
+        )
     stage = -1 if args.explain_stage is None else args.explain_stage
     question = Question(args.explain, args.explain_class, args.explain_at, stage)
     return SheetWriter(predictor, images, folder, question)

@@ -232,6 +232,6 @@ def _says_windows(published: str) -> bool:
 
 def _classes_to_meet(info: CheckpointInfo, task: str) -> tuple[str, ...]:
     """The classes that the data's must be; () where those of the data hold."""
-    if info.task == "segment" and info.recipe is None:
+    if info.task == "segment" and (info.recipe is None or not info.ours):
         return numbered(len(info.classes))  # masks tell classes by number, and perhaps not all of them
     return info.classes if info.classes_named or info.task == task == "classify" else ()
