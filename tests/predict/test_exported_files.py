@@ -48,6 +48,24 @@ def test_a_segmenter_predicts_the_same_masks(tmp_path: Path) -> None:
     assert torch.equal(ours.mask, theirs.mask)
 
 
+@pytest.mark.parametrize("kind", ["mask_rcnn", "retinanet"])
+def test_a_detector_finds_the_same_objects(tmp_path: Path, kind: str) -> None:
+    weights, _ = checkpoint(tmp_path, kind, meta={"recipe": {"conf": 0.01}})
+    held = torch.load(weights)
+    for name in set(held["model"]) & {"bbox_head.retina_cls.weight", "roi_head.bbox_head.fc_cls.weight"}:
+        held["model"][name] *= 30  # or nearly all scores would be the same, and the order of detections chance
+    torch.save(held, weights)
+    image = saved(tmp_path / "a.png", 90, 60)
+    ours, theirs = (twins.load(source, device="cpu", conf=0.01)(image) for source in (weights, as_exported(weights)))
+    assert len(ours.scores) == len(theirs.scores) > 10
+    torch.testing.assert_close(theirs.scores, ours.scores, rtol=0, atol=1e-5)
+    best = slice(20)  # beyond, some scores are the same
+    torch.testing.assert_close(theirs.boxes[best], ours.boxes[best], rtol=0, atol=1e-3)
+    assert torch.equal(theirs.labels[best], ours.labels[best])
+    if ours.masks is not None:
+        assert float((theirs.masks[best] != ours.masks[best]).float().mean()) < 1e-3
+
+
 def test_what_an_exported_file_cannot_do_is_one_line(
     tmp_path: Path, classifier: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..heads.detection import Detector, ExportableDetector
 from ..heads.segmentation import Segmenter
 from ..model import Twins
 from ..preprocessing import Preprocessing
@@ -59,6 +60,22 @@ class ExportableSegmenter(Exportable):
         return {"class_map": whole.argmax(dim=1), "logits": logits}
 
 
+class ExportableDetections(Exportable):
+    """`boxes` (B, K, 4), `scores` (B, K), `labels` (B, K) and perhaps `masks` (B, K, 28, 28); see `ExportableDetector`.
+
+    The detector itself normalises.
+    """
+
+    def __init__(self, network: Detector, preprocessing: Preprocessing) -> None:
+        detections = ExportableDetector(network)
+        super().__init__(detections, preprocessing)
+        self.outputs = detections.outputs
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        outputs: dict[str, Tensor] = self.network(images)
+        return outputs
+
+
 def as_exportable(network: nn.Module, preprocessing: Preprocessing) -> Exportable:
     """The network, in evaluation mode, as an exported file will have it."""
     match network:
@@ -66,4 +83,6 @@ def as_exportable(network: nn.Module, preprocessing: Preprocessing) -> Exportabl
             return ExportableClassifier(network, preprocessing).eval()
         case Segmenter():
             return ExportableSegmenter(network, preprocessing).eval()
+        case Detector():
+            return ExportableDetections(network, preprocessing).eval()
     raise NotImplementedError(type(network).__name__)

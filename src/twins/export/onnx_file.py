@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from ..heads.detection.nms_operator import onnx_translations
 from ..optional_dependencies import need
 from ..runtimes.description import KEY, Description
 from .quiet import quietly
@@ -43,6 +44,7 @@ def to_onnx(program: ExportedProgram, outputs: tuple[str, ...]) -> OnnxFile:
             verbose=False,
             input_names=["images"],
             output_names=list(outputs),
+            custom_translation_table=onnx_translations(),
             dynamic_shapes=({axis: name for axis, name in _AXES.items() if axis in dynamic_axes(program)},),
         )
     return OnnxFile(exported)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.export import Dim
 
 from ..errors import TwinsError
+from ..heads.detection import ExportableDetector
 from ..model import PATCH_SIZES, GlobalSubsampledAttention, Stages
 from ..preprocessing import LONGEST_SIDE, Size
 
@@ -52,8 +53,10 @@ def shape_of(batch: int | None, img_size: int | tuple[int, ...] | None) -> Shape
 def smallest_side(network: nn.Module) -> int:
     """The least height and width, in pixels, at which no map is shorter than a kernel: what a graph of any size takes.
 
-    Below, PyTorch pads the map, which a graph without branches cannot.
+    Below, PyTorch pads the map, which a graph without branches cannot; a detector pads every image to whole cells.
     """
+    if any(isinstance(module, ExportableDetector) for module in network.modules()):
+        return 1
     stages = next(module for module in network.modules() if isinstance(module, Stages))
     return max(_least_sides(stages))
 

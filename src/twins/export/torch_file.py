@@ -12,6 +12,7 @@ import torch
 from torch.export import ExportedProgram
 
 from ..errors import TwinsError
+from ..heads.detection.nms_operator import in_operators_of_torch
 from ..runtimes.description import KEY, Description
 from .quiet import quietly
 from .written import Written
@@ -43,7 +44,7 @@ class CompiledFile(Written):
 
 def to_program(program: ExportedProgram, outputs: tuple[str, ...]) -> ProgramFile:
     """As it was captured, for `outputs` have their names in it."""
-    return ProgramFile(program)
+    return ProgramFile(in_operators_of_torch(program))
 
 
 def to_compiled(program: ExportedProgram, outputs: tuple[str, ...]) -> CompiledFile:
@@ -52,5 +53,5 @@ def to_compiled(program: ExportedProgram, outputs: tuple[str, ...]) -> CompiledF
         raise TwinsError("--to aoti: needs a C++ compiler: install g++, or name one in the variable CXX")
     with tempfile.TemporaryDirectory() as folder, quietly():
         package = Path(folder, "network.pt2")
-        torch._inductor.aoti_compile_and_package(program, package_path=os.fspath(package))
+        torch._inductor.aoti_compile_and_package(in_operators_of_torch(program), package_path=os.fspath(package))
         return CompiledFile(package.read_bytes())

@@ -82,6 +82,8 @@ def evaluate_checkpoint(
                     task.notes.append(info.conventions(recipe.window_padding, epsilon))
                 record = setup_record(task, recipe, network.model, world, {task.part or "all": len(val)}, task.notes)
                 record |= {"weights": str(info.source), "seconds": round(seconds, 1), "left_out": left_out}
+                if isinstance(info, ExportedInfo):
+                    record["backend"] = info.network.runtime
                 run.write_json("setup.json", record | {"peak_memory_mb": peak_memory_mb(world.device)})
                 run.write_json("recipe.json", {"recipe": recipe.to_dict(), "ran_on": provenance()})
                 write_evaluation(run, task, metrics, left_out, recipe.data)
