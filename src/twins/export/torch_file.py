@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from ..errors import TwinsError
 from ..heads.detection.nms_operator import in_operators_of_torch
 from ..runtimes.description import KEY, Description
+from .capture import for_every_length
 from .quiet import quietly
 from .written import Written
 
@@ -44,7 +45,7 @@ class CompiledFile(Written):
 
 def to_program(program: ExportedProgram, outputs: tuple[str, ...]) -> ProgramFile:
     """As it was captured, for `outputs` have their names in it."""
-    return ProgramFile(in_operators_of_torch(program))
+    return ProgramFile(_without_own_operators(program))
 
 
 def to_compiled(program: ExportedProgram, outputs: tuple[str, ...]) -> CompiledFile:
@@ -53,5 +54,13 @@ def to_compiled(program: ExportedProgram, outputs: tuple[str, ...]) -> CompiledF
         raise TwinsError("--to aoti: needs a C++ compiler: install g++, or name one in the variable CXX")
     with tempfile.TemporaryDirectory() as folder, quietly():
         package = Path(folder, "network.pt2")
-        torch._inductor.aoti_compile_and_package(in_operators_of_torch(program), package_path=os.fspath(package))
+        torch._inductor.aoti_compile_and_package(_without_own_operators(program), package_path=os.fspath(package))
         return CompiledFile(package.read_bytes())
+
+
+def _without_own_operators(program: ExportedProgram) -> ExportedProgram:
+    """The program of a detector in operators that PyTorch has without twins; others hold no operators of ours."""
+    if not any(node.target is torch.ops.twins.nms.default for node in program.graph.nodes):
+        return program
+    with for_every_length():
+        return in_operators_of_torch(program)

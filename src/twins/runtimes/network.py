@@ -37,10 +37,14 @@ class ExportedNetwork:
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """(B, C, H, W) float32 in [0, 1] -> the outputs of `Description`, by name.
 
-        Raises TwinsError for a batch of a shape that the network does not take.
+        Raises TwinsError for a batch of a shape that the network does not take, and where the runtime fails on it.
         """
         self.description.check_images(images, str(self.path))
-        return dict(zip(self.description.outputs, self.compute(images), strict=True))
+        try:
+            return dict(zip(self.description.outputs, self.compute(images), strict=True))
+        except RuntimeError as error:
+            reason = str(error).strip().partition("\n")[0][:200]
+            raise TwinsError(f"{self.path}: {self.runtime} fails on these images: {reason}") from error
 
     def compute(self, images: Tensor) -> list[Tensor]:
         """The outputs in the order of the description."""
