@@ -269,6 +269,7 @@ def _backbone(name: str, settings: dict[str, Any], num_classes: int, channels: i
 
 
 def _resize(x_BCHW: Tensor, like: Tensor) -> Tensor:
-    if x_BCHW.shape[-2:] == like.shape[-2:]:
+    """Bilinearly; an exporter records no branch on the size, and to resize to the same size changes nothing."""
+    if not torch.compiler.is_exporting() and x_BCHW.shape[-2:] == like.shape[-2:]:
         return x_BCHW
     return F.interpolate(x_BCHW, size=like.shape[-2:], mode="bilinear", align_corners=False)
