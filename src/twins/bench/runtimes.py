@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..optional_dependencies import need
+from ..runtimes.quantisation import OPENVINO_DTYPES, openvino_settings
 from .plan import Backend
-from .quantisation import METADATA, OPENVINO_DTYPES, openvino_settings, quantise
+from .quantisation import METADATA, quantise
 from .runners import Loaded, Outputs
 
 RUNTIMES = ("onnxruntime", "openvino")
