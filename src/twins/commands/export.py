@@ -19,29 +19,32 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Its flags."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "export",
-        usage="twins export [WEIGHTS] --to onnx|openvino|pt2|aoti [--out FILE] [--FLAG VALUE ...]",
+        usage="twins export [WEIGHTS] --to onnx|openvino|pt2|aoti|executorch [--out FILE] [--FLAG VALUE ...]",
         description="Write a trained network, with its classes and preprocessing, into a file that another runtime "
         "runs without twins, and compare that file's outputs with the network's.",
     )
     parser.add_argument("weights", nargs="?", metavar="WEIGHTS", help="a checkpoint, of any dialect (default: the best "
                         "of the newest finished run below runs/)")  # fmt: skip
-    parser.add_argument("--to", default="onnx", choices=("onnx", "openvino", "pt2", "aoti"), help="ONNX, OpenVINO, "
-                        "torch.export or AOTInductor, which is compiled for this CPU")  # fmt: skip
+    parser.add_argument("--to", default="onnx", help="onnx, openvino, pt2 (torch.export), aoti (AOTInductor, "
+                        "compiled for this CPU) or executorch")  # fmt: skip
     parser.add_argument("--out", metavar="FILE", help="where to write (default: runs/export/NAME, and then NAME2, "
                         "NAME3 ... by the name of the run)")  # fmt: skip
     parser.add_argument("--img-size", "--imgsz", nargs="+", type=_whole_number, default=[None], metavar="N",
-                        help="side, or height and width, in pixels; dynamic: any, or for pt2 and aoti the size of its "
-                        "run (default: dynamic)")  # fmt: skip
+                        help="side, or height and width, in pixels; dynamic: any for onnx and openvino, else the size "
+                        "of its run (default: dynamic)")  # fmt: skip
     parser.add_argument("-b", "--batch", type=_whole_number, metavar="N", help="images at once; dynamic: any number "
                         "(default: dynamic)")  # fmt: skip
-    parser.add_argument("--dtype", default="fp32", help="of weights and computation")
+    parser.add_argument("--dtype", default="fp32", help="of weights and computation: fp32, fp16, bf16 or int8, "
+                        "which is calibrated on training images")  # fmt: skip
     parser.add_argument("--ema", action=argparse.BooleanOptionalAction,
                         help="take the moving average of the weights (default: where there is one)")  # fmt: skip
     parser.add_argument("--model", metavar="NAME", help="the network, where weights of others do not say which it is")
     parser.add_argument("--classes", metavar="FILE", help="names of the classes, one a line, for weights without")
-    parser.add_argument("--data", metavar="FOLDER", help="judge the file on these images; synthetic: by its outputs on "
-                        "noise alone (default: the validation images of the network's run)")  # fmt: skip
-    parser.add_argument("--check-images", type=int, default=500, metavar="N", help="judge on so many of them at most")
+    parser.add_argument("--data", metavar="FOLDER", help="judge the file on the validation images there, and calibrate "
+                        "int8 on the training images; synthetic: judge it by its outputs on noise alone (default: the "
+                        "data of the network's run)")  # fmt: skip
+    parser.add_argument("--check-images", type=int, default=500, metavar="N", help="judge on so many images at most")
+    parser.add_argument("--calibration-images", type=int, default=300, metavar="N", help="calibrate int8 on so many")
     return parser
 
 
@@ -69,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
             read_names(Path(args.classes)) if args.classes else None,
             args.data,
             args.check_images,
+            args.calibration_images,
             say=lambda line: print(shown(line), flush=True),
         )
     except DiffersError as error:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from ..checkpoints.info import CheckpointInfo
 from ..errors import TwinsError
 from ..model_names import model_name
 from ..networks import info_of, open_network, run_name
-from ..optional_dependencies import need
 from ..preprocessing import (
     ClassifyPreprocessing,
     DetectPreprocessing,
@@ -28,10 +28,12 @@ from ..runtimes.description import Description
 from ..runtimes.exported_info import ExportedInfo
 from ..runtimes.opening import open_exported
 from ..training.run_folder import newest_finished
+from .calibration import IMAGES, Calibration, calibrate_on
 from .capture import captured
 from .exportable import Exportable, as_exportable
 from .gate import METRIC_IMAGES, Original, judge
-from .judging_data import check_there_is_data
+from .judging_data import SYNTHETIC, check_there_is_data
+from .precision import in_precision
 from .shape import Shape, shape_of, smallest_side
 from .targets import Target, target_named
 from .written import Written
@@ -51,6 +53,7 @@ def export_model(
     classes: Sequence[str] | None = None,
     data: str | None = None,
     check_images: int = METRIC_IMAGES,
+    calibration_images: int = IMAGES,
     say: Say = lambda line: None,
 ) -> Path:
     """Export a trained network whole, with its classes and preprocessing, and compare the file with it.
@@ -63,10 +66,10 @@ def export_model(
     weights:
         A checkpoint of any dialect; by default the best one of the newest finished run below runs/.
     to:
-        "onnx", "openvino" (a .xml and a .bin file), "pt2" (torch.export) or "aoti" (AOTInductor, compiled for this
-        kind of CPU).
+        "onnx", "openvino" (a .xml and a .bin file), "pt2" (torch.export), "aoti" (AOTInductor, compiled for this
+        kind of CPU) or "executorch".
     out:
-        The file, with the suffix of its kind: .onnx, .xml or .pt2. An existing one is replaced. By default
+        The file, with the suffix of its kind: .onnx, .xml, .pt2 or .pte. An existing one is replaced. By default
         runs/export/NAME, or NAME2, NAME3 ..., by the name of the run.
     img_size:
         Side of a square, or (height, width), of the images in pixels. By default any size from `smallest_side` of the
@@ -74,12 +77,16 @@ def export_model(
     batch:
         Images at once; by default any number.
     dtype:
-        Of weights and computation: "fp32".
+        Of weights and computation: "fp32", "fp16" (not for ExecuTorch), "bf16" (for OpenVINO, pt2 and aoti) or "int8"
+        (for ONNX and OpenVINO). Images and outputs are float32 whatever it is.
     ema, model, classes:
         As of `twins.load`.
     data, check_images:
         What the file is judged on, as `data` and `images` of `gate.judge`: by default up to 500 validation images of
         the network's own run.
+    calibration_images:
+        How many training images int8 is calibrated on, of `data` or of the network's own run; chosen at random, but
+        always the same.
     say:
         Is called with lines on the progress.
 
@@ -91,8 +98,6 @@ def export_model(
     express; DiffersError, and leaves no file, where the file computes something else than the network.
     """
     target = target_named(to, dtype)
-    for module in target.needed:
-        need(module, extra="export")
     if weights is None:
         weights = newest_finished() / "checkpoint_best.pth"
         say(f"weights: {weights}, of the newest finished run")
@@ -100,6 +105,8 @@ def export_model(
     if isinstance(info, ExportedInfo):
         raise TwinsError(f"{info.source}: is an exported file: name the checkpoint that it was made of")
     check_there_is_data(info, data)
+    if dtype == "int8" and data == SYNTHETIC:
+        raise TwinsError(f"--data {SYNTHETIC}: int8 is calibrated and judged on images, not on noise: name a folder")
     opened = open_network(info, torch.device("cpu"), ema).model.eval()
     assert info.preprocessing is not None
     path = _target_file(out, target, run_name(info))
@@ -110,10 +117,14 @@ def export_model(
         shape = Shape(batch, size)
         say(f"--to {to} takes images of one size: {height}x{width}, that of its run (--img-size names another)")
     description = _describe(info, network, shape, dtype)
+    calibration = None
+    if dtype == "int8":
+        calibration = calibrate_on(info, shape, calibration_images, data)
+        say(f"int8 is calibrated on {calibration.facts['images']} training images of {calibration.facts['data']}")
 
     started = time.perf_counter()
     say(f"exporting {info.model}{f' with {info.head}' if info.head else ''} to {target.title} for {shape} ...")
-    written = _converted(network, description, shape, target, info.source)
+    written, description = _converted(network, description, shape, target, info.source, calibration)
     say(f"captured and converted in {time.perf_counter() - started:.0f} s; comparing with PyTorch ...")
     with _replaced(path) as beside:
         written.save(beside, description)
@@ -122,11 +133,27 @@ def export_model(
     return path
 
 
-def _converted(network: Exportable, description: Description, shape: Shape, target: Target, source: str) -> Written:
-    """Raises TwinsError, naming the weights and the target, for what cannot be expressed there."""
+def _converted(
+    network: Exportable,
+    description: Description,
+    shape: Shape,
+    target: Target,
+    source: str,
+    calibration: Calibration | None,
+) -> tuple[Written, Description]:
+    """The network for its target, and the description with what became of it in int8.
+
+    Raises TwinsError, naming the weights and the target, for what cannot be expressed there.
+    """
     try:
+        if target.casts:
+            network = in_precision(network, description.dtype)
         program = captured(network, shape, description.in_chans, description.smallest_side)
-        return target.convert(program, network.outputs)
+        if calibration is None:
+            return target.convert(program, network.outputs), description
+        assert target.quantise is not None
+        written, facts = target.quantise(program, network, calibration)
+        return written, replace(description, quantisation=facts)
     except TwinsError:
         raise
     except Exception as error:  # of exporters, whose errors have no base of their own

@@ -26,7 +26,8 @@ class OpenVinoFiles(Written):
 
     def save(self, path: Path, description: Description) -> None:
         self.model.set_rt_info(description.to_json(), [KEY])
-        need("openvino", extra="export").save_model(self.model, os.fspath(path), compress_to_fp16=False)
+        halved = description.dtype in ("fp16", "bf16")  # OpenVINO keeps no bfloat16: weights are float16 in the file
+        need("openvino", extra="export").save_model(self.model, os.fspath(path), compress_to_fp16=halved)
 
 
 def to_openvino(program: ExportedProgram, outputs: tuple[str, ...]) -> OpenVinoFiles:

@@ -52,6 +52,7 @@ class Description:
     recipe: Mapping[str, Any] | None = None  # the fields of the recipe of its run
     split: Mapping[str, Any] | None = None  # which images its run set aside for validation
     versions: Mapping[str, str] = field(default_factory=dict)  # of what wrote the file
+    quantisation: Mapping[str, Any] | None = None  # of int8: what is, the dtype of the rest, the calibration images
     checked: Mapping[str, Any] | None = None  # how it was judged when it was written
     format: int = FORMAT
 

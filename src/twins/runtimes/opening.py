@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import TwinsError
+from .executorch_programs import ExecutorchNetwork
 from .network import ExportedNetwork, existing
 from .onnx_runtime import OnnxNetwork
 from .openvino_runtime import OpenVinoNetwork
@@ -16,6 +17,7 @@ _RUNTIMES: dict[str, Callable[[Path, str], ExportedNetwork]] = {
     ".onnx": OnnxNetwork,
     ".xml": OpenVinoNetwork,
     ".pt2": TorchNetwork,
+    ".pte": ExecutorchNetwork,
 }
 SUFFIXES = tuple(_RUNTIMES)
 
@@ -31,7 +33,7 @@ def open_exported(path: str | os.PathLike[str], device: str = "cpu") -> Exported
     Parameters
     ----------
     path:
-        .onnx (ONNX Runtime), .xml (OpenVINO, with the .bin beside it) or .pt2 (PyTorch).
+        .onnx (ONNX Runtime), .xml (OpenVINO, with the .bin beside it), .pt2 (PyTorch) or .pte (ExecuTorch).
     device:
         "cpu", or "cuda" where the runtime has it.
 

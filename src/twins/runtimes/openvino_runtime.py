@@ -13,8 +13,7 @@ from ..errors import TwinsError
 from ..optional_dependencies import need
 from .description import KEY
 from .network import ExportedNetwork, damaged, described, existing
-
-PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}  # by OpenVINO's words
+from .quantisation import OPENVINO_DTYPES, openvino_settings, our_dtype
 
 
 class OpenVinoNetwork(ExportedNetwork):
@@ -32,22 +31,15 @@ class OpenVinoNetwork(ExportedNetwork):
         model = _read(core, path)
         text = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
         description = described(text, path)
-        theirs = next((name for name, ours in PRECISIONS.items() if ours == description.dtype), "f32")
-        self.compiled = core.compile_model(
-            model,
-            "CPU",
-            {
-                "INFERENCE_PRECISION_HINT": theirs,
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                "PERFORMANCE_HINT": "LATENCY",
-                # OpenVINO 2026.4 otherwise reuses kernels of another size, and computes other logits or NaN.
-                "CPU_RUNTIME_CACHE_CAPACITY": 0,
-            },
-        )
+        wanted = (description.quantisation or {}).get("rest", description.dtype)
+        settings = openvino_settings(OPENVINO_DTYPES.get(wanted, "f32"))
+        # OpenVINO 2026.4 otherwise reuses kernels of another size, and computes other logits or NaN.
+        self.compiled = core.compile_model(model, "CPU", settings | {"CPU_RUNTIME_CACHE_CAPACITY": 0})
         self.request = self.compiled.create_infer_request()
-        chosen = PRECISIONS[self.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()]
+        chosen = our_dtype(self.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+        precision = f"int8, rest {chosen}" if description.dtype == "int8" else chosen
         version = openvino.__version__.partition("-")[0]
-        super().__init__(path, description, f"OpenVINO {version}, CPU, {chosen}")
+        super().__init__(path, description, f"OpenVINO {version}, CPU, {precision}")
 
     def compute(self, images: Tensor) -> list[Tensor]:
         found = self.request.infer({"images": images.contiguous().numpy()}, share_inputs=True)
