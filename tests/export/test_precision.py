@@ -9,7 +9,7 @@ from torch import nn
 import twins
 from helpers.frozen_networks import randomised
 from helpers.tiny import TINY
-from twins.export.exportable import Exportable, exportable
+from twins.export.exportable import Exportable, as_exportable
 from twins.export.precision import in_precision
 from twins.export.trunks import last_layers, outermost_trunks
 from twins.preprocessing import ClassifyPreprocessing, SegmentPreprocessing
@@ -23,7 +23,7 @@ WIDE = TINY | {"embed_dims": (32, 32, 64, 64)}
 
 def classifier() -> Exportable:
     network = randomised(twins.create_model("twins_pcpvt_small", num_classes=5, **WIDE))
-    return exportable(network, ClassifyPreprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)))
+    return as_exportable(network, ClassifyPreprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)))
 
 
 def segmenter() -> Exportable:
@@ -32,7 +32,7 @@ def segmenter() -> Exportable:
         norm.running_mean.fill_(0.1)
         norm.running_var.fill_(1e-9)  # no number of float16, and the epsilon is a hundred times its smallest one
         norm.weight.data.fill_(0.003)
-    return exportable(network, SegmentPreprocessing())
+    return as_exportable(network, SegmentPreprocessing())
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ class ExecutorchFile(Written):
         self.lowered = lowered
 
     def save(self, path: Path, description: Description) -> None:
-        manager = need("executorch.exir", extra="executorch").EdgeProgramManager
         with quietly():
-            programs = {"forward": self.lowered.exported_program()}
+            manager = need("executorch.exir", extra="executorch").EdgeProgramManager
+            programs = {"forward": copy.deepcopy(self.lowered.exported_program())}  # it is rewritten on the way
             program = manager(programs, {KEY: description.to_json()}, self.lowered.compile_config).to_executorch()
         path.write_bytes(program.buffer)
 
@@ -34,7 +35,7 @@ def to_executorch(program: ExportedProgram, outputs: tuple[str, ...]) -> Executo
 
     Raises TwinsError where executorch is not installed, and whatever it raises for operators that it does not have.
     """
-    xnnpack = need("executorch.backends.xnnpack.partition.xnnpack_partitioner", extra="executorch")
-    exir = need("executorch.exir", extra="executorch")
     with quietly():
+        xnnpack = need("executorch.backends.xnnpack.partition.xnnpack_partitioner", extra="executorch")
+        exir = need("executorch.exir", extra="executorch")
         return ExecutorchFile(exir.to_edge_transform_and_lower(program, partitioner=[xnnpack.XnnpackPartitioner()]))

@@ -75,7 +75,7 @@ def export_model(
         Side of a square, or (height, width), of the images in pixels. By default any size from `smallest_side` of the
         description up, for ONNX and OpenVINO; for the others, which need one, the size of the network's own run.
     batch:
-        Images at once; by default any number.
+        Images at once; by default any number, for ExecuTorch 1.
     dtype:
         Of weights and computation: "fp32", "fp16" (not for ExecuTorch), "bf16" (for OpenVINO, pt2 and aoti) or "int8"
         (for ONNX and OpenVINO). Images and outputs are float32 whatever it is.
@@ -116,6 +116,9 @@ def export_model(
         height, width = size = _size_of_run(info)
         shape = Shape(batch, size)
         say(f"--to {to} takes images of one size: {height}x{width}, that of its run (--img-size names another)")
+    if shape.batch is None and not target.any_batch:
+        shape = Shape(1, shape.size)
+        say(f"--to {to} takes one number of images at once: 1 (--batch names another)")
     description = _describe(info, network, shape, dtype)
     calibration = None
     if dtype == "int8":
@@ -157,7 +160,7 @@ def _converted(
     except TwinsError:
         raise
     except Exception as error:  # of exporters, whose errors have no base of their own
-        reason = str(error).strip().partition("\n")[0][:200]
+        reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise TwinsError(f"{source}: {target.title} cannot express this network: {reason}") from error
 
 

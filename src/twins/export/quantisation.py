@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch.nn.functional as F
+from torch import Tensor
 from torch.export import ExportedProgram
 
 from ..optional_dependencies import need
@@ -60,9 +63,16 @@ def to_openvino_int8(program: ExportedProgram, network: Exportable, calibration:
     exported = to_onnx(program, network.outputs)
     kept = float_nodes(exported.program.model_proto.graph, network)
     with quietly():
-        model = openvino_int8(from_onnx(exported).model, calibration.batches, kept)
-        _, executed = fastest_hint(model, calibration.batches[0])
+        batches = _of_one_size(calibration.batches)
+        model = openvino_int8(from_onnx(exported).model, batches, kept)
+        _, executed = fastest_hint(model, batches[0])
     return Quantised(OpenVinoFiles(model), _facts(executed, calibration))
+
+
+def _of_one_size(batches: Sequence[Tensor]) -> list[Tensor]:
+    """Stretched to the first one's: OpenVINO 2026.4, as NNCF runs it, mixes up the kernels of several sizes."""
+    size = batches[0].shape[-2:]
+    return [images if images.shape[-2:] == size else F.interpolate(images, size, mode="bilinear") for images in batches]
 
 
 def _facts(executed: Executed, calibration: Calibration) -> dict[str, Any]:

@@ -23,7 +23,8 @@ class Target(NamedTuple):
     title: str
     suffix: str
     convert: Callable[[ExportedProgram, tuple[str, ...]], Written]
-    any_size: bool  # whether one file takes images of any size
+    any_size: bool  # whether one file takes images of any size,
+    any_batch: bool = True  # and any number of them at once
     needed: tuple[str, ...] = ()  # libraries, beside PyTorch
     dtypes: tuple[str, ...] = ("fp32",)
     casts: bool = True  # whether the graph itself holds float16 or bfloat16; else its runtime makes them
@@ -43,8 +44,8 @@ TARGETS = {
     "pt2": Target("torch.export", ".pt2", to_program, any_size=False, dtypes=("fp32", "fp16", "bf16")),
     "aoti": Target("AOTInductor", ".pt2", to_compiled, any_size=False, dtypes=("fp32", "fp16", "bf16")),
     "executorch": Target(
-        "ExecuTorch", ".pte", executorch_file.to_executorch, any_size=False, needed=executorch_file.NEEDED,
-        extra="executorch",
+        "ExecuTorch", ".pte", executorch_file.to_executorch, any_size=False, any_batch=False,
+        needed=executorch_file.NEEDED, extra="executorch",
     ),
 }  # fmt: skip
 

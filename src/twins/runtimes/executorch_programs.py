@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ class ExecutorchNetwork(ExportedNetwork):
     def __init__(self, path: Path, device: str = "cpu") -> None:
         if device != "cpu":
             raise TwinsError(f"{path}: ExecuTorch runs it on the CPU, not on {device}")
-        runtime = need("executorch.runtime", extra="executorch").Runtime.get()
+        with warnings.catch_warnings(action="ignore"):  # of its own imports
+            runtime = need("executorch.runtime", extra="executorch").Runtime.get()
         self.program = _load(runtime, path)
         told = self.program.load_method(KEY).execute([]) if KEY in self.program.method_names else [None]
         description = described(told[0], path)
