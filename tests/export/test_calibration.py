@@ -11,21 +11,8 @@ from twins.checkpoints.info import read_info
 from twins.errors import TwinsError
 from twins.export.calibration import calibrate_on
 from twins.export.shape import Shape
-from twins.recipes import ClassifyRecipe
-from twins.training.loop import fit
 
 ANY = Shape(None, None)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from helpers.tiny import TINY, TINY_RUN, make_images
-
-    root = tmp_path_factory.mktemp("calibration")
-    data = make_images(root / "images", {"ant": 0, "bee": 120, "cat": 240}, train=12, val=5)
-    settings = {**TINY_RUN, "epochs": 1, "model_kwargs": TINY, "img_size": 32, "batch_size": 8}
-    fit(ClassifyRecipe(data=str(data), output=str(root / "runs"), **settings))
-    return root / "runs/classify/tiny/checkpoint.pth"
 
 
 def test_images_are_training_images_in_unit_range(checkpoint: Path) -> None:

@@ -15,6 +15,7 @@ from helpers.frozen_networks import randomised
 from twins.export.calibration import Calibration
 from twins.export.capture import captured
 from twins.export.exportable import Exportable, as_exportable
+from twins.export.exporting import export_model
 from twins.export.openvino_file import to_openvino
 from twins.export.quantisation import to_onnx_int8, to_openvino_int8
 from twins.export.shape import Shape
@@ -89,3 +90,15 @@ def test_openvino_halves_weights_and_computes_in_what_it_was_written_for(
     assert found.dtype == torch.float32
     assert 0 < float((found - expected).abs().max() / expected.abs().max()) < bound
     assert opened.description.dtype == dtype
+
+
+@pytest.mark.slow
+def test_export_calibrates_on_the_training_images_of_the_run(checkpoint: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    path = export_model(
+        checkpoint, "onnx", tmp_path / "network.onnx", img_size=32, dtype="int8", calibration_images=9, say=lines.append
+    )
+    quantisation = open_exported(path).description.quantisation
+    assert quantisation is not None
+    assert quantisation["calibration"]["images"] == 9
+    assert f"int8 is calibrated on 9 training images of {quantisation['calibration']['data']}" in lines
