@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 import twins
+from helpers.exported import describe
 from helpers.frozen_networks import randomised
 from helpers.tiny import TINY
+from twins.export.capture import captured
 from twins.export.exportable import Exportable, as_exportable
+from twins.export.onnx_file import to_onnx
 from twins.export.precision import in_precision
+from twins.export.shape import Shape
 from twins.export.trunks import last_layers, outermost_trunks
 from twins.preprocessing import ClassifyPreprocessing, SegmentPreprocessing
+from twins.runtimes.opening import open_exported
 
 IMAGES = torch.rand(2, 3, 65, 97, generator=torch.Generator().manual_seed(0))
 
@@ -56,6 +63,27 @@ def test_weights_are_of_the_dtype_but_for_the_last_layer() -> None:
     assert {name.rpartition(".")[0] for name in kept if "auxiliary" not in name} == {"network.decode_head.conv_seg"}
     assert set(dtypes.values()) == {torch.float16, torch.float32}
     assert {parameter.dtype for parameter in original.parameters()} == {torch.float32}, "the original is left alone"
+
+
+def test_onnx_holds_float16_and_the_runtime_says_what_it_makes_of_it(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    for module in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(module)
+    network, path, size = classifier(), tmp_path / "network.onnx", (64, 96)
+    program = captured(in_precision(network, "fp16"), Shape(None, size), 3, 32)
+    to_onnx(program, network.outputs).save(path, describe(network, dtype="fp16", sizes=(size,)))
+    graph = onnx.load(path).graph
+    weights = {weight.name: weight.data_type for weight in graph.initializer if weight.name.endswith("weight")}
+    assert weights.pop("network.head.weight") == onnx.TensorProto.FLOAT
+    assert set(weights.values()) == {onnx.TensorProto.FLOAT16}
+    opened = open_exported(path)
+    assert opened.runtime.endswith("CPUExecutionProvider, weights of fp16, computed in fp32")
+    images = torch.rand(3, 3, *size)
+    with torch.no_grad():
+        expected = network(images)["logits"]
+    found = opened(images)["logits"]
+    assert found.dtype == torch.float32
+    assert 1e-6 < float((found - expected).abs().max() / expected.abs().max()) < 3e-3
 
 
 def test_float32_is_the_network_itself() -> None:

@@ -27,7 +27,10 @@ class OnnxNetwork(ExportedNetwork):
         self.session = self._open(onnxruntime, path, options, _PROVIDERS[device])
         description = described(self.session.get_modelmeta().custom_metadata_map.get(KEY), path)
         provider = self.session.get_providers()[0]
-        super().__init__(path, description, f"ONNX Runtime {onnxruntime.__version__}, {provider}, {description.dtype}")
+        precision = description.dtype
+        if (precision, provider) == ("fp16", "CPUExecutionProvider"):  # which has few kernels of it, and casts back
+            precision = "weights of fp16, computed in fp32"
+        super().__init__(path, description, f"ONNX Runtime {onnxruntime.__version__}, {provider}, {precision}")
 
     @staticmethod
     def _open(onnxruntime: Any, path: Path, options: Any, providers: list[str]) -> Any:
