@@ -19,7 +19,7 @@ from twins.export.exporting import export_model
 from twins.export.openvino_file import to_openvino
 from twins.export.quantisation import to_onnx_int8, to_openvino_int8
 from twins.export.shape import Shape
-from twins.preprocessing import ClassifyPreprocessing
+from twins.preprocessing import ClassifyPreprocessing, SegmentPreprocessing
 from twins.runtimes.opening import open_exported
 
 # oneDNN, of OpenVINO too, convolves 16 channels of bfloat16 wrongly where stride and kernel are 8, on CPUs with AMX.
@@ -102,3 +102,22 @@ def test_export_calibrates_on_the_training_images_of_the_run(checkpoint: Path, t
     assert quantisation is not None
     assert quantisation["calibration"]["images"] == 9
     assert f"int8 is calibrated on 9 training images of {quantisation['calibration']['data']}" in lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("quantise", "suffix"), [(to_onnx_int8, ".onnx"), (to_openvino_int8, ".xml")])
+def test_a_segmenter_stays_dynamic_in_int8(quantise: Any, suffix: str, tmp_path: Path) -> None:
+    """Calibrated on images of several sizes, called with others. Measured: up to 10 % of the largest logit."""
+    segmenter = twins.upernet("twins_svt_small", channels=16, auxiliary=False, **WIDE)
+    network = as_exportable(randomised(segmenter), SegmentPreprocessing(resize=(96, 64)))
+    calibration = Calibration([torch.rand(1, 3, *size) for size in ((64, 80), (96, 64), (70, 90))], FACTS)
+    written, facts = quantise(captured(network, Shape(None, None), 3, 32), network, calibration)
+    written.save(tmp_path / f"network{suffix}", describe(network, "segment", dtype="int8", quantisation=facts))
+    opened = open_exported(tmp_path / f"network{suffix}")
+    for images in (torch.rand(2, 3, 33, 57), torch.rand(1, 3, 130, 97)):
+        with torch.no_grad():
+            expected = network(images)
+        found = opened(images)
+        assert found["class_map"].shape == expected["class_map"].shape
+        difference = (found["logits"] - expected["logits"]).abs().max() / expected["logits"].abs().max()
+        assert 1e-4 < float(difference) < 0.3
