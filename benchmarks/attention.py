@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from twins.bench.plan import Pace
-from twins.bench.timing import alternate
 from twins.ops import attention
+from twins.timing import Pace, alternate
 from twins.training.malloc_settings import keep_freed_memory
 
 SHAPES = {  # images x windows, heads, queries, keys, channels a head

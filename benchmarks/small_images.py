@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from twins.bench.plan import Pace
-from twins.bench.timing import alternate
 from twins.bench.worker_process import Calls, WorkerProcess
 from twins.optional_dependencies import need
 from twins.recipes.classify import CLASSIFY
+from twins.timing import Pace, alternate
 from twins.training import optim
 from twins.training.malloc_settings import keep_freed_memory
 from twins.zoo import create_model

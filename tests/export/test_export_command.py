@@ -28,7 +28,7 @@ class Echo(Written):
 @pytest.fixture
 def echo(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is captured, converted or compared."""
-    monkeypatch.setattr(exporting, "_converted", lambda *_: Echo())
+    monkeypatch.setattr(exporting, "_converted", lambda network, description, *_: (Echo(), description))
     monkeypatch.setattr(exporting, "open_exported", lambda path: path)
     monkeypatch.setattr(exporting, "judge", lambda *_: {"differences": {"logits": 1e-7}})
 
@@ -112,12 +112,13 @@ def test_differences_are_measured_and_judged() -> None:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--to", "onxn"), "invalid choice: 'onxn' (did you mean onnx?)"),
-        (("--to", "pt2", "--dtype", "int4"), "--dtype of --to pt2 must be one of fp32, not 'int4'"),
+        (("--to", "onxn"), "onnx, openvino, pt2, aoti, executorch, hub, not 'onxn' (did you mean onnx?)"),
+        (("--to", "pt2", "--dtype", "int4"), "--dtype of --to pt2 must be one of fp32, fp16, bf16, not 'int4'"),
         (("--to", "pt2", "--out", "a.onnx"), "--out a.onnx: a file for torch.export ends in .pt2"),
         (("--to", "pt2", "--img-size", "0"), "--img-size takes one side or height and width"),
         (("--to", "pt2", "--img-size", "1", "2", "3"), "--img-size takes one side, or height and width"),
         (("--to", "pt2", "--batch", "many"), "--batch"),
+        (("--to", "onnx", "--dtype", "int8"), "--data synthetic: int8 is calibrated and judged on images"),
         (("--to", "pt2", "--out", "/proc/nowhere/a.pt2"), "/proc/nowhere/a.pt2: cannot be written"),
     ],
 )
@@ -146,3 +147,17 @@ def test_a_network_that_the_target_cannot_express_is_refused(
     weights = save_checkpoint(tmp_path / "a.pth")
     expected = f"twins: {weights}: torch.export cannot express this network: no operator aten::dream"
     assert refusal(capsys, "export", str(weights), "--to", "pt2", "--data", "synthetic") == expected
+
+
+def test_a_folder_for_the_hub_is_written_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = str(save_checkpoint(tmp_path / "a.pth"))
+    assert main(["export", weights, "--to", "hub", "--out", "a", "--license", "mit"]) == 0
+    assert sorted(file.name for file in Path("a").iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert 'license: "mit"' in Path("a", "README.md").read_text(encoding="utf-8")
+    assert "--dtype is not for --to hub" in refusal(capsys, "export", weights, "--to", "hub", "--dtype", "fp16")
+    assert "a holds a model already" in refusal(capsys, "export", weights, "--to", "hub", "--out", "a")
+    assert main(["export", weights, "--to", "hub", "--out", "a", "--exist-ok"]) == 0
+    assert "--license is of the model card" in refusal(capsys, "export", weights, "--license", "mit")

@@ -14,7 +14,7 @@ from twins.export.targets import TARGETS, target_named
         ("tensorrt", "fp32", "--to tensorrt: can be checked on a GPU alone: export --to onnx and run trtexec"),
         ("coreml", "fp32", "--to coreml: can be checked on macOS alone: export --to pt2"),
         ("litert", "fp32", "--to litert: .* export --to executorch"),
-        ("onxn", "fp32", "--to must be one of onnx, openvino, pt2, aoti, executorch, not 'onxn'.*onnx"),
+        ("onxn", "fp32", "--to must be one of onnx, openvino, pt2, aoti, executorch, hub, not 'onxn'.*onnx"),
         ("onnx", "bf16", "--dtype bf16: ONNX Runtime does not compute bfloat16 on CPUs: export --to openvino"),
         ("pt2", "int8", "--dtype int8: .* export --to onnx or --to openvino"),
         ("aoti", "int8", "--dtype int8: .* export --to onnx or --to openvino"),

@@ -1,4 +1,4 @@
-"""`twins export`: a trained network as a file of another runtime, compared with the original."""
+"""`twins export`: a trained network as a file of another runtime, judged beside the original, or as a hub's folder."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     """Its flags."""
     parser: argparse.ArgumentParser = commands.add_parser(
         "export",
-        usage="twins export [WEIGHTS] --to onnx|openvino|pt2|aoti|executorch [--out FILE] [--FLAG VALUE ...]",
+        usage="twins export [WEIGHTS] --to onnx|openvino|pt2|aoti|executorch|hub [--out FILE] [--FLAG VALUE ...]",
         description="Write a trained network, with its classes and preprocessing, into a file that another runtime "
-        "runs without twins, and compare that file's outputs with the network's.",
+        "runs without twins, load it there, and judge it on validation images before it is kept.",
     )
     parser.add_argument("weights", nargs="?", metavar="WEIGHTS", help="a checkpoint, of any dialect (default: the best "
                         "of the newest finished run below runs/)")  # fmt: skip
     parser.add_argument("--to", default="onnx", help="onnx, openvino, pt2 (torch.export), aoti (AOTInductor, "
-                        "compiled for this CPU) or executorch")  # fmt: skip
-    parser.add_argument("--out", metavar="FILE", help="where to write (default: runs/export/NAME, and then NAME2, "
-                        "NAME3 ... by the name of the run)")  # fmt: skip
+                        "compiled for this CPU), executorch, or hub: a folder with a model card, for the Hugging Face "
+                        "hub and timm")  # fmt: skip
+    parser.add_argument("--out", metavar="FILE", help="where to write; of hub a folder (default: "
+                        "runs/export/NAME, and then NAME2, NAME3 ... by the name of the run)")  # fmt: skip
     parser.add_argument("--img-size", "--imgsz", nargs="+", type=_whole_number, default=[None], metavar="N",
                         help="side, or height and width, in pixels; dynamic: any for onnx and openvino, else the size "
                         "of its run (default: dynamic)")  # fmt: skip
@@ -44,6 +45,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
                         "int8 on the training images; synthetic: judge it by its outputs on noise alone (default: the "
                         "data of the network's run)")  # fmt: skip
     parser.add_argument("--check-images", type=int, default=500, metavar="N", help="judge on so many images at most")
+    parser.add_argument("--license", metavar="NAME", help="of hub's model card, as apache-2.0 (default: unknown)")
+    parser.add_argument("--exist-ok", action="store_true", help="let hub replace a folder that holds a model")
     parser.add_argument("--calibration-images", type=int, default=300, metavar="N", help="calibrate int8 on so many")
     return parser
 
@@ -54,6 +57,10 @@ def run(args: argparse.Namespace) -> int:
         raise TwinsError("--img-size takes one side, or height and width")
     if args.model is not None:
         Recipe.check_field("model", args.model)
+    if args.to == "hub":
+        return _write_hub_folder(args)
+    if args.license is not None:
+        raise TwinsError("--license is of the model card of --to hub: leave it out")
     from ..class_names import read_names
     from ..export.exporting import export_model  # heavy, so after the checks
     from ..export.gate import DiffersError
@@ -73,13 +80,40 @@ def run(args: argparse.Namespace) -> int:
             args.data,
             args.check_images,
             args.calibration_images,
-            say=lambda line: print(shown(line), flush=True),
+            say=_say,
         )
     except DiffersError as error:
         print(f"twins: {shown(error)}", file=sys.stderr)
         return 1
     print("\n".join(map(shown, _summary(file, open_exported(file).description))))
     return 0
+
+
+_OF_FILES = ("img_size", "batch", "dtype", "ema", "data", "check_images", "calibration_images")
+
+
+def _write_hub_folder(args: argparse.Namespace) -> int:
+    for name in _OF_FILES:
+        if getattr(args, name) != args.parser.get_default(name):
+            raise TwinsError(f"--{name.replace('_', '-')} is not for --to hub, which writes the weights as they are")
+    from ..class_names import read_names
+    from ..export.exporting import weights_or_newest
+    from ..hub.saving import UNKNOWN_LICENSE, save_hub_folder
+    from ..model_names import model_name
+    from ..networks import info_of, run_name
+    from ..training.run_folder import free_folder
+
+    info = info_of(weights_or_newest(args.weights, _say))
+    info = info.with_model(None if args.model is None else model_name(args.model))
+    info = info.with_classes(read_names(Path(args.classes)) if args.classes else None)
+    folder = args.out or free_folder(Path("runs", "export"), run_name(info))
+    for line in save_hub_folder(info, folder, license=args.license or UNKNOWN_LICENSE, exist_ok=args.exist_ok):
+        _say(line)
+    return 0
+
+
+def _say(line: str) -> None:
+    print(shown(line), flush=True)
 
 
 def _whole_number(text: str) -> int | None:

@@ -98,10 +98,11 @@ def export_model(
     express; DiffersError, and leaves no file, where the file computes something else than the network.
     """
     target = target_named(to, dtype)
-    if weights is None:
-        weights = newest_finished() / "checkpoint_best.pth"
-        say(f"weights: {weights}, of the newest finished run")
-    info = info_of(weights).with_model(None if model is None else model_name(model)).with_classes(classes)
+    info = (
+        info_of(weights_or_newest(weights, say))
+        .with_model(None if model is None else model_name(model))
+        .with_classes(classes)
+    )
     if isinstance(info, ExportedInfo):
         raise TwinsError(f"{info.source}: is an exported file: name the checkpoint that it was made of")
     check_there_is_data(info, data)
@@ -134,6 +135,17 @@ def export_model(
         checked = judge(open_exported(beside), Original(info, opened, network, ema), data, check_images, say)
         written.save(beside, description.with_check(checked))
     return path
+
+
+def weights_or_newest(weights: str | os.PathLike[str] | None, say: Say) -> str | os.PathLike[str]:
+    """The weights, or the best of the newest finished run below runs/, which is said.
+
+    Raises TwinsError where there is none.
+    """
+    if weights is None:
+        weights = newest_finished() / "checkpoint_best.pth"
+        say(f"weights: {weights}, of the newest finished run")
+    return weights
 
 
 def _converted(

@@ -68,7 +68,7 @@ def target_named(to: str, dtype: str) -> Target:
     if to in NOT_OFFERED:
         raise TwinsError(f"--to {to}: {NOT_OFFERED[to]}")
     if to not in TARGETS:
-        raise TwinsError(f"--to must be one of {', '.join(TARGETS)}, not {to!r}{nearest(to, list(TARGETS))}")
+        raise TwinsError(f"--to must be one of {', '.join([*TARGETS, 'hub'])}, not {to!r}{nearest(to, list(TARGETS))}")
     target = TARGETS[to]
     if (to, dtype) in _NO_SUCH_DTYPE:
         raise TwinsError(f"--dtype {dtype}: {_NO_SUCH_DTYPE[to, dtype]}")
