@@ -22,7 +22,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     ("deprecated", "errors", "shown_text"),
     ("ops", "optional_dependencies"),
-    ("atomic_write", "class_names", "model", "model_names", "preprocessing", "progress"),
+    ("atomic_write", "class_names", "model", "model_names", "preprocessing", "progress", "quiet"),
     ("checkpoints", "cuda_graphs", "distributed", "flops", "timing", "timm"),
     ("zoo",),
     ("heads", "recipes"),

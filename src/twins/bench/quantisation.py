@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..optional_dependencies import need
+from ..quiet import quietly
 from ..runtimes.quantisation import Executed, fastest_hint, onnx_executed, onnx_int8, openvino_int8
 from .machine import instruction_sets
 
@@ -34,7 +31,7 @@ def quantise(engine: str, source: Path, calibration: Callable[[], Sequence[Tenso
     """
     path = folder / {"openvino": "network-int8.xml", "onnxruntime": "network-int8.onnx"}[engine]
     if not path.exists():
-        with _quietly():
+        with quietly():
             (_for_openvino if engine == "openvino" else _for_onnxruntime)(source, calibration(), path)
     return path
 
@@ -64,15 +61,3 @@ def _has_vnni() -> bool:
 def _metadata(executed: Executed) -> dict[str, str]:
     """What is kept in the file."""
     return {"actual_dtype": executed.dtype, "executed": str(executed)}
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the progress bars, the advice and the deprecation warnings that both libraries print."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(action="ignore"), redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)

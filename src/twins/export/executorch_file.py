@@ -9,8 +9,8 @@ from typing import Any
 from torch.export import ExportedProgram
 
 from ..optional_dependencies import need
+from ..quiet import quietly
 from ..runtimes.description import KEY, Description
-from .quiet import quietly
 from .written import Written
 
 NEEDED = ("executorch",)

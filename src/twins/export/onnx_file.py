@@ -11,8 +11,8 @@ from torch.export import ExportedProgram
 
 from ..heads.detection.nms_operator import onnx_translations
 from ..optional_dependencies import need
+from ..quiet import quietly
 from ..runtimes.description import KEY, Description
-from .quiet import quietly
 from .written import Written
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")

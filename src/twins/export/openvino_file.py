@@ -10,9 +10,9 @@ from typing import Any
 from torch.export import ExportedProgram
 
 from ..optional_dependencies import need
+from ..quiet import quietly
 from ..runtimes.description import KEY, Description
 from .onnx_file import OnnxFile, to_onnx
-from .quiet import quietly
 from .written import Written
 
 NEEDED = ("openvino", "onnx", "onnxscript")

@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from ..optional_dependencies import need
+from ..quiet import quietly
 from ..runtimes.description import KEY, Description
 from ..runtimes.quantisation import Executed, fastest_hint, onnx_executed, onnx_int8, openvino_int8
 from .calibration import Calibration
 from .exportable import Exportable
 from .onnx_file import to_onnx
 from .openvino_file import OpenVinoFiles, from_onnx
-from .quiet import quietly
 from .trunks import float_nodes
 from .written import Written
 

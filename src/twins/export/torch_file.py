@@ -13,9 +13,9 @@ from torch.export import ExportedProgram
 
 from ..errors import TwinsError
 from ..heads.detection.nms_operator import in_operators_of_torch
+from ..quiet import quietly
 from ..runtimes.description import KEY, Description
 from .capture import for_every_length
-from .quiet import quietly
 from .written import Written
 
 

@@ -1,4 +1,4 @@
-"""Exporters without what they print."""
+"""Libraries that convert and quantise networks, without what they print."""
 
 from __future__ import annotations
 
