@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from helpers.exported import SIZES, code_on_page, describe, exportable_to, images_of
+from helpers.exported import SIZES, assert_no_path_is_inside, code_on_page, describe, exportable_to, images_of
 from twins.export.capture import captured
 from twins.export.exportable import Exportable
 from twins.export.onnx_file import OnnxFile, to_onnx
@@ -54,6 +54,8 @@ def test_outputs_are_those_of_pytorch(exported: tuple[str, Exportable, OnnxFile]
     written = onnx_file if suffix == ".onnx" else from_onnx(onnx_file)
     description = describe(network, task)
     written.save(tmp_path / f"a{suffix}", description)
+    for file in tmp_path.iterdir():
+        assert_no_path_is_inside(file)
     opened = open_exported(tmp_path / f"a{suffix}")
     assert opened.description.to_json() == description.to_json()
     assert opened.runtime.endswith("fp32")

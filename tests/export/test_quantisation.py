@@ -10,7 +10,7 @@ import torch
 from torch.export import ExportedProgram
 
 import twins
-from helpers.exported import NETWORK, describe
+from helpers.exported import NETWORK, assert_no_path_is_inside, describe
 from helpers.frozen_networks import randomised
 from twins.export.calibration import Calibration
 from twins.export.capture import captured
@@ -48,6 +48,7 @@ def test_int8_is_executed_close_and_described(
     written, facts = quantise(program, network, CALIBRATION)
     path = tmp_path / f"network{suffix}"
     written.save(path, describe(network, dtype="int8", sizes=(SIZE,), quantisation=facts))
+    assert_no_path_is_inside(path)
     opened = open_exported(path)
     assert facts["calibration"] == FACTS
     assert opened.description.quantisation == facts

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.exported import code_on_page, describe, exportable_to
+from helpers.exported import assert_no_path_is_inside, code_on_page, describe, exportable_to
 from twins.export.capture import captured
 from twins.export.shape import shape_of
 from twins.export.torch_file import to_compiled, to_program
@@ -36,6 +36,8 @@ def test_outputs_are_those_of_pytorch(convert, task: str, runtime: str, padding:
     program = captured(network, shape_of(None, SIZE), 3, least=32)
     description = describe(network, task, sizes=(SIZE,))
     convert(program, network.outputs).save(tmp_path / "a.pt2", description)
+    if convert is to_program:
+        assert_no_path_is_inside(tmp_path / "a.pt2")
     opened = open_exported(tmp_path / "a.pt2")
     assert opened.description.to_json() == description.to_json()
     assert opened.runtime.startswith(runtime)

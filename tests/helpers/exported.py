@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,17 @@ def save_checkpoint(path: Path, task: str = "classify") -> Path:
     }
     torch.save({"format": 1, "model": network.state_dict(), "epoch": 1, "args": {}, "meta": meta}, path)
     return path
+
+
+def assert_no_path_is_inside(file: Path) -> None:
+    """Neither that of twins nor that of PyTorch on this machine, in an archive's members too."""
+    contents = [file.read_bytes()]
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            contents += [archive.read(name) for name in archive.namelist()]
+    for package in (twins, torch):
+        (folder,) = package.__path__
+        assert not any(folder.encode() in content for content in contents), f"{folder} is named in {file.name}"
 
 
 def code_on_page(containing: str) -> str:

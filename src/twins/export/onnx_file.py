@@ -26,8 +26,12 @@ class OnnxFile(Written):
         self.program = program
 
     def save(self, path: Path, description: Description) -> None:
+        onnx = need("onnx", extra="export")
         self.program.model.metadata_props[KEY] = description.to_json()
         self.program.save(os.fspath(path))
+        model = onnx.load(path)
+        forget_recording(model)
+        onnx.save(model, path)
 
 
 def to_onnx(program: ExportedProgram, outputs: tuple[str, ...]) -> OnnxFile:
@@ -48,6 +52,18 @@ def to_onnx(program: ExportedProgram, outputs: tuple[str, ...]) -> OnnxFile:
             dynamic_shapes=({axis: name for axis, name in _AXES.items() if axis in dynamic_axes(program)},),
         )
     return OnnxFile(exported)
+
+
+def forget_recording(model: Any) -> None:
+    """Take out of an ONNX model what the exporter notes of how it was recorded, with lines and paths of source files.
+
+    The description, which is the model's own metadata, stays. `trunks.float_nodes` reads the notes, so before.
+    """
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        del part.metadata_props[:]
+        if part.doc_string:
+            part.ClearField("doc_string")
 
 
 def dynamic_axes(program: ExportedProgram) -> set[int]:

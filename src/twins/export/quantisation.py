@@ -18,7 +18,7 @@ from ..runtimes.description import KEY, Description
 from ..runtimes.quantisation import Executed, fastest_hint, onnx_executed, onnx_int8, openvino_int8
 from .calibration import Calibration
 from .exportable import Exportable
-from .onnx_file import to_onnx
+from .onnx_file import forget_recording, to_onnx
 from .openvino_file import OpenVinoFiles, from_onnx
 from .trunks import float_nodes
 from .written import Written
@@ -42,6 +42,7 @@ class QuantisedOnnxFile(Written):
 
     def save(self, path: Path, description: Description) -> None:
         onnx = need("onnx", extra="export")
+        forget_recording(self.model)
         onnx.helper.set_model_props(self.model, {KEY: description.to_json()})
         onnx.save(self.model, path)
 

@@ -45,7 +45,10 @@ class CompiledFile(Written):
 
 def to_program(program: ExportedProgram, outputs: tuple[str, ...]) -> ProgramFile:
     """As it was captured, for `outputs` have their names in it."""
-    return ProgramFile(_without_own_operators(program))
+    plain = _without_own_operators(program)
+    for node in plain.graph.nodes:
+        node.meta.pop("stack_trace", None)  # lines and paths of source files
+    return ProgramFile(plain)
 
 
 def to_compiled(program: ExportedProgram, outputs: tuple[str, ...]) -> CompiledFile:
