@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import twins
+from helpers.exported import describe, exportable_to
 from twins.errors import TwinsError
 from twins.runtimes.opening import is_exported
 
@@ -52,3 +54,23 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
     for name in ("a.onnx", "a.pt2"):
         with pytest.raises(TwinsError, match=f"{name}: was not written by twins: it has no description"):
             twins.open_exported(tmp_path / name)
+
+
+def test_a_silent_fallback_from_the_gpu_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    description = describe(exportable_to("classify")).to_json()
+
+    class OnTheCpu:
+        def __init__(self, *_: object, **asked: object) -> None:
+            assert asked == {"providers": ["CUDAExecutionProvider"]}
+
+        def get_modelmeta(self) -> SimpleNamespace:
+            return SimpleNamespace(custom_metadata_map={"twins": description})
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheCpu)
+    (tmp_path / "a.onnx").touch()
+    with pytest.raises(TwinsError, match=r"a.onnx: ONNX Runtime does not compute on cuda here, CPUExecutionProvider"):
+        twins.open_exported(tmp_path / "a.onnx", "cuda")

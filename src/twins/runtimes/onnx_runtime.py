@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import TwinsError
 from ..optional_dependencies import need
 from .description import KEY
 from .network import ExportedNetwork, damaged, described
@@ -17,9 +18,14 @@ _PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider"]
 
 
 class OnnxNetwork(ExportedNetwork):
-    """A .onnx file. Raises TwinsError for one that is damaged or that twins did not write."""
+    """A .onnx file.
+
+    Raises TwinsError for one that is damaged or that twins did not write, and for a device that it would not run on.
+    """
 
     def __init__(self, path: Path, device: str = "cpu") -> None:
+        if device not in _PROVIDERS:
+            raise TwinsError(f"{path}: ONNX Runtime runs it on {' or '.join(_PROVIDERS)}, not on {device}")
         onnxruntime = need("onnxruntime", extra="export")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -27,6 +33,11 @@ class OnnxNetwork(ExportedNetwork):
         self.session = self._open(onnxruntime, path, options, _PROVIDERS[device])
         description = described(self.session.get_modelmeta().custom_metadata_map.get(KEY), path)
         provider = self.session.get_providers()[0]
+        if provider != _PROVIDERS[device][0]:  # ONNX Runtime falls back with no more than a warning
+            raise TwinsError(
+                f"{path}: ONNX Runtime does not compute on {device} here, {provider} is what it takes: install "
+                "onnxruntime-gpu, or leave --device out"
+            )
         precision = description.dtype
         if (precision, provider) == ("fp16", "CPUExecutionProvider"):  # which has few kernels of it, and casts back
             precision = "weights of fp16, computed in fp32"
