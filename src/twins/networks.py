@@ -114,11 +114,14 @@ def open_network(
     selection:
         What a detector's detections are; `run_selection` by default.
 
-    Raises TwinsError for weights that `load_whole` refuses, and for what an exported network cannot do.
+    Raises TwinsError for weights that `load_whole` refuses or, unless `build` is given, would reshape, and for what an
+    exported network cannot do.
     """
     if not isinstance(info, ExportedInfo):
         model = network_of(info, selection) if build is None else build()
         report = load_whole(model, info, ema)
+        for name, rule in report.reshaped.items() if build is None else ():
+            raise TwinsError(f"{info.source}: holds weights of another network than it describes: {name} {rule}")
         return OpenedNetwork(model, report, report.remarks)
     if ema:
         raise TwinsError(f"{info.source}: --ema is for checkpoints; an exported file has one set of weights")

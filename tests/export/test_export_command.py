@@ -161,3 +161,13 @@ def test_a_folder_for_the_hub_is_written_by_the_same_command(
     assert "a holds a model already" in refusal(capsys, "export", weights, "--to", "hub", "--out", "a")
     assert main(["export", weights, "--to", "hub", "--out", "a", "--exist-ok"]) == 0
     assert "--license is of the model card" in refusal(capsys, "export", weights, "--license", "mit")
+
+
+def test_a_checkpoint_whose_head_is_not_the_described_one_is_refused(tmp_path: Path) -> None:
+    weights = save_checkpoint(tmp_path / "a.pth")
+    checkpoint = torch.load(weights)
+    checkpoint["model"]["head.weight"], checkpoint["model"]["head.bias"] = torch.zeros(5, 64), torch.zeros(5)
+    torch.save(checkpoint, weights)
+    for use in (twins.load, lambda path: twins.export_model(path, "pt2", tmp_path / "a.pt2", data="synthetic")):
+        with pytest.raises(twins.TwinsError, match=r"a.pth: .*head.weight"):
+            use(weights)
