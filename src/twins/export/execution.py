@@ -83,4 +83,4 @@ def _layers(compiled: Any) -> Iterator[tuple[str, str]]:
 
 
 def _is_product(kind: str) -> bool:
-    return any(product in kind for product in _PRODUCTS)
+    return not kind.startswith("Convert") and any(product in kind for product in _PRODUCTS)
