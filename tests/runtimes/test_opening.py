@@ -38,7 +38,17 @@ def test_missing_and_damaged_files_are_refused(tmp_path: Path, suffix: str) -> N
 def test_an_openvino_file_without_its_weights_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     (tmp_path / "a.xml").write_text("<net/>")
-    with pytest.raises(TwinsError, match="a.bin cannot be read: No such file"):
+    with pytest.raises(
+        TwinsError, match="a.bin cannot be read: No such file.*; it holds the weights of .*a.xml: keep both"
+    ):
+        twins.open_exported(tmp_path / "a.xml")
+
+
+def test_why_an_openvino_file_is_damaged_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    (tmp_path / "a.xml").write_text('<?xml version="1.0"?>\n<net name="a" version="11"><layers></net>')
+    (tmp_path / "a.bin").touch()
+    with pytest.raises(TwinsError, match=r"is damaged, or not what its suffix says \(Start-end tags mismatch"):
         twins.open_exported(tmp_path / "a.xml")
 
 

@@ -58,14 +58,15 @@ def described(text: str | None, path: Path) -> Description:
     return Description.from_json(text, str(path))
 
 
-def existing(path: str | os.PathLike[str]) -> Path:
-    """The file. Raises TwinsError where there is none, or none that can be read."""
+def existing(path: str | os.PathLike[str], remedy: str = "") -> Path:
+    """The file. Raises TwinsError where there is none, or none that can be read, which ends in `remedy`."""
     file = Path(path)
     try:
         with file.open("rb"):
             return file
     except OSError as error:
-        raise TwinsError(f"{file} cannot be read: {error.strerror}") from error
+        advice = f"; {remedy}" if remedy else ""
+        raise TwinsError(f"{file} cannot be read: {error.strerror}{advice}") from error
 
 
 def damaged(path: Path, error: Exception) -> TwinsError:

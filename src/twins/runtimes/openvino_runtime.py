@@ -26,7 +26,7 @@ class OpenVinoNetwork(ExportedNetwork):
         if device != "cpu":
             raise TwinsError(f"{path}: OpenVINO runs it on the CPU, not on {device}")
         openvino = need("openvino", extra="export")
-        existing(path.with_suffix(".bin"))
+        existing(path.with_suffix(".bin"), remedy=f"it holds the weights of {path}: keep both files together")
         core = openvino.Core()
         model = _read(core, path)
         text = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
@@ -50,4 +50,5 @@ def _read(core: Any, path: Path) -> Any:
     try:
         return core.read_model(os.fspath(path))
     except RuntimeError as error:
-        raise damaged(path, error) from error
+        *_, reason = str(error).strip().splitlines() or [""]  # the lines before it say where in OpenVINO
+        raise damaged(path, RuntimeError(reason)) from error
