@@ -117,7 +117,7 @@ def test_differences_are_measured_and_judged() -> None:
         (("--to", "pt2", "--out", "a.onnx"), "--out a.onnx: a file for torch.export ends in .pt2"),
         (("--to", "pt2", "--img-size", "0"), "--img-size takes one side or height and width"),
         (("--to", "pt2", "--img-size", "1", "2", "3"), "--img-size takes one side, or height and width"),
-        (("--to", "pt2", "--batch", "many"), "--batch"),
+        (("--to", "pt2", "--batch", "many"), "--batch: 'many' is neither a whole number nor the word dynamic"),
         (("--to", "onnx", "--dtype", "int8"), "--data synthetic: int8 is calibrated and judged on images"),
         (("--to", "pt2", "--out", "/proc/nowhere/a.pt2"), "/proc/nowhere/a.pt2: cannot be written"),
     ],
@@ -128,6 +128,16 @@ def test_what_cannot_be_done_is_refused(
 ) -> None:
     assert message in refusal(capsys, "export", str(save_checkpoint(tmp_path / "a.pth")), "--data", "synthetic", *flags)
     assert [file.name for file in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_a_target_that_cannot_be_written_is_refused_before_conversion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(exporting, "_converted", lambda *_: pytest.fail("was converted"))
+    flags = ["--to", "pt2", "--data", "synthetic", "--out", "/proc/a.pt2"]  # whose folder is there
+    assert "/proc/a.pt2: cannot be written" in refusal(
+        capsys, "export", str(save_checkpoint(tmp_path / "a.pth")), *flags
+    )
 
 
 def test_without_weights_a_finished_run_is_needed(

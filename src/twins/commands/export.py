@@ -118,7 +118,12 @@ def _say(line: str) -> None:
 
 def _whole_number(text: str) -> int | None:
     """Of a flag; None for the word dynamic."""
-    return None if text == "dynamic" else int(text)
+    if text == "dynamic":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor the word dynamic") from None
 
 
 def _summary(file: Path, description: Description) -> list[str]:

@@ -126,11 +126,12 @@ def export_model(
         calibration = calibrate_on(info, shape, calibration_images, data)
         say(f"int8 is calibrated on {calibration.facts['images']} training images of {calibration.facts['data']}")
 
-    started = time.perf_counter()
-    say(f"exporting {info.model}{f' with {info.head}' if info.head else ''} to {target.title} for {shape} ...")
-    written, description = _converted(network, description, shape, target, info.source, calibration)
-    say(f"captured and converted in {time.perf_counter() - started:.0f} s; comparing with PyTorch ...")
     with _replaced(path) as beside:
+        beside.touch()  # so that a target that cannot be written is refused before the minutes of conversion
+        started = time.perf_counter()
+        say(f"exporting {info.model}{f' with {info.head}' if info.head else ''} to {target.title} for {shape} ...")
+        written, description = _converted(network, description, shape, target, info.source, calibration)
+        say(f"captured and converted in {time.perf_counter() - started:.0f} s; comparing with PyTorch ...")
         written.save(beside, description)
         checked = judge(open_exported(beside), Original(info, opened, network, ema), data, check_images, say)
         written.save(beside, description.with_check(checked))
