@@ -54,6 +54,15 @@ def test_outputs_are_those_of_pytorch(convert, task: str, runtime: str, padding:
         assert printed_by_the_page(tmp_path, compiled=convert is to_compiled) in description.classes
 
 
+def test_a_last_map_of_one_pixel_leaves_any_number_of_images() -> None:
+    network = exportable_to("classify")
+    program = captured(network, shape_of(None, (32, 32)), 3, least=32).module()
+    for count in (1, 3):
+        images = torch.rand(count, 3, 32, 32)
+        with torch.no_grad():
+            torch.testing.assert_close(program(images)["logits"], network(images)["logits"], rtol=0, atol=1e-5)
+
+
 def printed_by_the_page(folder: Path, compiled: bool) -> str:
     """What the example of docs/export.md prints for an image, without twins."""
     (folder / "a.pt2").rename(folder / "flowers.pt2")

@@ -98,7 +98,9 @@ def window_attention(
 
     strips = y.unflatten(1, (window, window)).unflatten(0, (B * rows, columns)).transpose(1, 2).flatten(2, 3)
     y = strips.unflatten(0, (B, rows)).flatten(1, 2)
-    return F.dropout(proj(y.narrow(1, 0, H).narrow(2, 0, W)), dropout)
+    cropped = y.narrow(1, 0, H).narrow(2, 0, W)
+    # Whether a crop to 1x1 is contiguous depends on the batch size, which torch.export would fix; a copy always is.
+    return F.dropout(proj(cropped.clone(memory_format=torch.contiguous_format)), dropout)
 
 
 def subsampled_attention(
@@ -133,7 +135,9 @@ def subsampled_attention(
     x_sr = x if sr is None or sr_norm is None else patch_embed(x, sr, sr_norm)
 
     queries = q(x).flatten(1, 2).unflatten(2, (heads, C // heads)).transpose(1, 2)
-    keys, values = kv(x_sr).flatten(1, 2).unflatten(2, (2, heads, C // heads)).permute(2, 0, 3, 1, 4)
+    kv_2BhMD = kv(x_sr).flatten(1, 2).unflatten(2, (2, heads, C // heads)).permute(2, 0, 3, 1, 4)
+    # Copied as the crop in window_attention is: keys of one token or one head are contiguous for one image alone.
+    keys, values = kv_2BhMD.clone(memory_format=torch.contiguous_format)
     scores = queries @ keys.transpose(-2, -1) * (C // heads) ** -0.5
     y = (scores.softmax(dim=-1) @ values).transpose(1, 2).reshape(B, H, W, C)
     return F.dropout(proj(y), dropout)
