@@ -180,7 +180,7 @@ def test_other_detectors_are_refused() -> None:
 
 
 def recorded(model: nn.Module, example: Any, **axes: Any) -> torch.export.ExportedProgram:
-    with torch.no_grad(), ops.use("reference"):
+    with torch.no_grad(), ops.for_export():
         return torch.export.export(model, example, **axes)
 
 
@@ -251,6 +251,27 @@ def test_nms_and_roi_align_are_the_same_in_files(tmp_path: Path) -> None:
             torch.testing.assert_close(found["pooled"], expected["pooled"], rtol=0, atol=1e-4)
 
 
+class Suppression(nn.Module):
+    def forward(self, boxes: Tensor, scores: Tensor) -> Tensor:
+        return nms_mask(boxes, scores, 0.5)
+
+
+def test_nms_in_operators_of_torch_takes_any_number_of_boxes(tmp_path: Path) -> None:
+    """None, one and two among them, in a program that is read from a file."""
+    boxes, scores, *_ = parts_example(2, 3, 20, 64, 64)
+    axes = ({0: torch.export.Dim.DYNAMIC},) * 2
+    program = in_operators_of_torch(recorded(Suppression(), (boxes, scores), dynamic_shapes=axes))
+    torch.export.save(program, tmp_path / "nms.pt2")
+    run = torch.export.load(tmp_path / "nms.pt2").module()
+    best_first = scores.flatten().argsort(descending=True)
+    for count in (0, 1, 2, 3, 50):
+        few = torch.zeros_like(scores).flatten().index_put((best_first[:count],), torch.tensor(0.7)).view_as(scores)
+        found = run(boxes, few)
+        assert torch.equal(found, nms_mask(boxes, few, 0.5))
+        assert min(count, 1) <= found.sum() <= count
+        assert not found[few == 0].any()
+
+
 def test_a_detector_of_one_size_is_the_same_as_a_graph() -> None:
     """Whole, with a batch of any length."""
     model = detector("mask_rcnn", proposals=40)
@@ -266,8 +287,9 @@ def test_a_detector_of_one_size_is_the_same_as_a_graph() -> None:
 
 @pytest.mark.slow
 @ALL
-def test_a_detector_of_any_size_is_the_same_in_files(kind: str, tmp_path: Path) -> None:
-    model = detector(kind)
+@pytest.mark.parametrize("name", ["twins_svt_small", "twins_pcpvt_small"])
+def test_a_detector_of_any_size_is_the_same_in_files(kind: str, name: str, tmp_path: Path) -> None:
+    model = detector(kind, name)
     exportable = ExportableDetector(model)
     axes = (dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC),)
     program = recorded(exportable, (exportable.example_images(),), dynamic_shapes=axes)

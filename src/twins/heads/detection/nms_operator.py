@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.export import ExportedProgram
 
@@ -56,9 +57,11 @@ def _nms_at_once(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     group = image * scores.shape[1] + label
     corners = boxes.double()
     apart = corners[image, box] + (group * (corners.amax() + 1))[:, None]
-    kept = need("torchvision.ops", extra="detect").nms(apart, scores[image, label, box].double(), iou_threshold)
-    is_kept = torch.ones_like(kept, dtype=torch.bool)
-    return torch.zeros_like(scores, dtype=torch.bool).index_put((image[kept], label[kept], box[kept]), is_kept)
+    # torchvision tells exporters that two boxes or more are kept. Two of no area, which overlap nothing, always are.
+    apart, best = F.pad(apart, (0, 0, 0, 2)), F.pad(scores[image, label, box].double(), (0, 2))
+    kept = need("torchvision.ops", extra="detect").nms(apart, best, iou_threshold)
+    is_kept = torch.zeros_like(best, dtype=torch.bool).index_put((kept,), torch.ones_like(kept, dtype=torch.bool))
+    return torch.zeros_like(scores, dtype=torch.bool).index_put((image, label, box), is_kept[:-2])
 
 
 def _nms_in_onnx(boxes: Any, scores: Any, iou_threshold: float) -> Any:
