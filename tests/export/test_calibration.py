@@ -9,8 +9,9 @@ import torch
 
 from twins.checkpoints.info import read_info
 from twins.errors import TwinsError
-from twins.export.calibration import calibrate_on
+from twins.export.calibration import as_exported_takes, calibrate_on
 from twins.export.shape import Shape
+from twins.preprocessing import DetectPreprocessing
 
 ANY = Shape(None, None)
 
@@ -39,6 +40,13 @@ def test_images_fill_the_shape_of_the_export(checkpoint: Path) -> None:
     calibration = calibrate_on(read_info(checkpoint), Shape(4, (48, 40)), count=6)
     assert [tuple(batch.shape) for batch in calibration.batches] == [(4, 3, 48, 40)] * 2
     assert torch.equal(calibration.batches[1][2:], calibration.batches[0][:2]), "the first two come twice"
+
+
+def test_images_of_detectors_are_floats_of_the_size_that_it_resizes_to() -> None:
+    image = torch.full((3, 60, 80), 51, dtype=torch.uint8)
+    taken = as_exported_takes(image, DetectPreprocessing(min_size=120, max_size=140))
+    assert taken.shape == (3, 105, 140), "the longest side is 140 at most"
+    torch.testing.assert_close(taken, torch.full_like(taken, 0.2))
 
 
 def test_what_cannot_be_calibrated_on_is_refused(checkpoint: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from ..checkpoints.info import CheckpointInfo
 from ..data.loading import ImageDataset
 from ..data.randomness import seed_of
 from ..errors import TwinsError
-from ..preprocessing import DetectPreprocessing, Preprocessing
+from ..preprocessing import DetectPreprocessing, Preprocessing, fitted_size
+from ..runtimes.modules import resized
 from ..tasks import make_task
 from ..training.evaluation import recipe_of_checkpoint
 from .shape import Shape
@@ -49,7 +50,7 @@ def calibrate_on(
     training.transform = validation.transform  # as they are, not augmented
     ready = info.preprocessing
     assert ready is not None
-    images = [_in_unit_range(image, ready) for image in _chosen(training, count, seed)]
+    images = [as_exported_takes(image, ready) for image in _chosen(training, count, seed)]
     if not images:
         raise TwinsError(f"{recipe.data}: none of the training images that were chosen to calibrate on can be read")
     facts = {"data": recipe.data, "part": "train", "images": len(images), "seed": seed}
@@ -64,9 +65,15 @@ def _chosen(training: ImageDataset, count: int, seed: int) -> Iterator[Tensor]:
             yield image
 
 
-def _in_unit_range(image: Tensor, ready: Preprocessing) -> Tensor:
-    """(C, H, W) as the transform leaves it -> in [0, 1]; images for detectors, which normalise themselves, are."""
-    return image if isinstance(ready, DetectPreprocessing) else ready.denormalise(image)
+def as_exported_takes(image: Tensor, ready: Preprocessing) -> Tensor:
+    """(C, H, W) as the transform leaves it -> float32 in [0, 1], for a detector resized as it does itself.
+
+    Detectors' images are bytes of the file's own size.
+    """
+    if not isinstance(ready, DetectPreprocessing):
+        return ready.denormalise(image)
+    height, width = image.shape[1:]
+    return resized(ready.to_float(image)[None], fitted_size((height, width), (ready.max_size, ready.min_size)))[0]
 
 
 def _batches(images: list[Tensor], shape: Shape) -> Iterator[Tensor]:
