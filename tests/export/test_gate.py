@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -16,12 +17,15 @@ from predict.test_predict import checkpoint
 from twins.cli import main
 from twins.errors import TwinsError
 from twins.export import exporting, gate, speeds
+from twins.export.execution import executed_by
 from twins.export.exportable import Exportable
 from twins.export.exporting import export_model
 from twins.export.gate import TOLERANCES, DiffersError
 from twins.export.judging_data import Measured
 from twins.export.parity import compare_outputs
+from twins.optional_dependencies import need
 from twins.runtimes.opening import open_exported
+from twins.runtimes.openvino_runtime import OpenVinoNetwork
 from twins.timing import Pace
 from twins.training.loop import fit
 
@@ -158,6 +162,20 @@ def test_detections_are_compared_with_their_partners_in_any_order() -> None:
     assert found(move) == pytest.approx({"unmatched": 0.0, "boxes": 0.005, "scores": 0.05})
     assert found(other_class)["unmatched"] == 0.5  # of two and two, one each
     assert found(one_more)["unmatched"] == pytest.approx(1 / 5)
+
+
+def test_casts_are_not_counted_as_products() -> None:
+    openvino = need("openvino", extra="export")
+    ops = openvino.opset13
+    images = ops.parameter([1, 3, 8, 8], openvino.Type.f32)
+    product = ops.matmul(images, ops.constant(torch.ones(8, 8).numpy()), False, False)
+    large = ops.greater(ops.convert(product, "i32"), ops.constant(torch.tensor(3, dtype=torch.int32).numpy()))
+    model = openvino.Model([ops.convert(large, "i64")], [images])
+    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    layers = compiled.get_runtime_model().get_ops()
+    assert "Convert" in {layer.get_rt_info()["layerType"].astype(str) for layer in layers}
+    executed = executed_by(Mock(spec=OpenVinoNetwork, compiled=compiled), torch.zeros(1))
+    assert {name: count for name, count in executed.items() if name.endswith("products")} == {"fp32 products": 1}
 
 
 @pytest.mark.slow

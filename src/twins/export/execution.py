@@ -19,7 +19,8 @@ from ..runtimes.onnx_runtime import OnnxNetwork
 from ..runtimes.openvino_runtime import OpenVinoNetwork
 
 # Operators and layers whose precision decides speed and accuracy: products, as the two runtimes call them.
-_PRODUCTS = ("MatMul", "Gemm", "Conv", "FullyConnected", "Convolution", "QGemm")
+_PRODUCTS = ("MatMul", "Gemm", "Conv", "FullyConnected", "Deconvolution")
+_CAST = "Convert"  # OpenVINO's, which is no convolution
 _PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8",
                "f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}  # fmt: skip
 
@@ -83,4 +84,4 @@ def _layers(compiled: Any) -> Iterator[tuple[str, str]]:
 
 
 def _is_product(kind: str) -> bool:
-    return not kind.startswith("Convert") and any(product in kind for product in _PRODUCTS)
+    return kind != _CAST and any(product in kind for product in _PRODUCTS)
