@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,9 @@ from helpers.exported import assert_no_path_is_inside, code_on_page, describe, e
 from twins.export.capture import captured
 from twins.export.shape import shape_of
 from twins.export.torch_file import to_compiled, to_program
+from twins.heads.detection.nms_operator import nms_mask
+from twins.preprocessing import DetectPreprocessing
+from twins.runtimes.description import Description
 from twins.runtimes.opening import open_exported
 
 COMPILER = pytest.mark.skipif(shutil.which("g++") is None, reason="AOTInductor needs a C++ compiler")
@@ -61,6 +67,36 @@ def test_a_last_map_of_one_pixel_leaves_any_number_of_images() -> None:
         images = torch.rand(count, 3, 32, 32)
         with torch.no_grad():
             torch.testing.assert_close(program(images)["logits"], network(images)["logits"], rtol=0, atol=1e-5)
+
+
+class Suppression(torch.nn.Module):
+    """Boxes that are the first rows of an image, of which NMS drops all but one."""
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        boxes, scores = images[:, 0, :, :4], images[:, 1, :, 0]
+        kept = nms_mask(boxes, scores[:, None], 0.5)[:, 0]
+        return {"boxes": boxes, "scores": torch.where(kept, scores, 0), "labels": kept.long()}
+
+
+def test_a_detector_opens_in_a_process_that_knows_nothing_of_torchvision_yet(tmp_path: Path) -> None:
+    images = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(1, 3, 6, 4).clone()
+    images[:, 1] = 0.25
+    program = torch.export.export(Suppression(), (images,))
+    to_program(program, ("boxes", "scores", "labels")).save(tmp_path / "a.pt2", of_detector())
+    code = (
+        "import sys, torch; from twins.runtimes.opening import open_exported; assert 'torchvision' not in sys.modules; "
+        f"opened, images = open_exported({str(tmp_path / 'a.pt2')!r}), torch.tensor({images.tolist()}); "
+        "print(opened(images)['scores'].sum().item())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("0.25", 0), done.stderr
+
+
+def of_detector() -> Description:
+    ready = DetectPreprocessing(mean=(0.0,) * 3, std=(1.0,) * 3).to_dict()
+    outputs = ("boxes", "scores", "labels")
+    described = describe(exportable_to("classify"), sizes=((6, 4),))
+    return replace(described, task="detect", head="retinanet", outputs=outputs, preprocessing=ready)
 
 
 def printed_by_the_page(folder: Path, compiled: bool) -> str:

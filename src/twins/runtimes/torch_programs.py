@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import TwinsError
+from ..optional_dependencies import need
 from .description import KEY
 from .network import ExportedNetwork, damaged, described
 
@@ -20,12 +21,15 @@ Program = Callable[[Tensor], Mapping[str, Tensor]]
 class TorchNetwork(ExportedNetwork):
     """A .pt2 file on the CPU; a program that is not compiled can be run on a GPU too.
 
-    Raises TwinsError for one that is damaged or that twins did not write, and for a compiled one on another device.
+    Raises TwinsError for one that is damaged or that twins did not write, for a compiled one on another device, and for
+    a detector where torchvision is missing.
     """
 
     def __init__(self, path: Path, device: str = "cpu") -> None:
         names, text = _contents(path)
         description = described(text, path)
+        if "boxes" in description.outputs:
+            need("torchvision.ops", extra="detect")  # registers nms and roi_align, which PyTorch by itself has not
         compiled = any("/data/aotinductor/" in name for name in names)
         if compiled and device != "cpu":
             raise TwinsError(f"{path}: was compiled for the CPU, not for {device}; export it with --to pt2")
