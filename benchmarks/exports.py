@@ -64,6 +64,7 @@ class Candidate(NamedTuple):
 def candidate(name: str) -> Candidate:
     """By the name of a classifier, or of a head and a backbone as its recipe is called."""
     torch.manual_seed(0)
+    network: nn.Module
     if name in CLASSIFIERS:
         return Candidate(
             name, name, "classify", None, twins.create_model(name).eval(), (224, 224), ClassifyPreprocessing()

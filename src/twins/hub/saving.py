@@ -114,7 +114,7 @@ def _lines(info: CheckpointInfo, validation: Validation | None, license_name: st
     if validation is None:
         yield "no validation metrics are known of these weights: twins eval measures them, and metrics=... states them"
     if license_name == UNKNOWN_LICENSE:
-        yield "the card names no license: state one by license=..., as apache-2.0"
+        yield "the card names no license: state one (license, --license), as apache-2.0"
 
 
 def _check_target(folder: Path, exist_ok: bool) -> None:
