@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..atomic_write import atomic_file
 from ..checkpoints.info import CheckpointInfo
 from ..errors import TwinsError
 from ..model_names import model_name
@@ -30,6 +28,7 @@ from ..runtimes.opening import open_exported
 from ..training.run_folder import newest_finished
 from .calibration import IMAGES, Calibration, calibrate_on
 from .capture import captured
+from .destinations import destination, written_whole
 from .exportable import Exportable, as_exportable
 from .gate import METRIC_IMAGES, Original, judge
 from .judging_data import SYNTHETIC, check_there_is_data
@@ -110,7 +109,7 @@ def export_model(
         raise TwinsError(f"--data {SYNTHETIC}: int8 is calibrated and judged on images, not on noise: name a folder")
     opened = open_network(info, torch.device("cpu"), ema).model.eval()
     assert info.preprocessing is not None
-    path = _target_file(out, target, run_name(info))
+    path = destination(out, target, run_name(info))
     network = as_exportable(opened, info.preprocessing)
     shape = shape_of(batch, img_size)
     if shape.size is None and not target.any_size:
@@ -126,10 +125,11 @@ def export_model(
         calibration = calibrate_on(info, shape, calibration_images, data)
         say(f"int8 is calibrated on {calibration.facts['images']} training images of {calibration.facts['data']}")
 
-    with _replaced(path) as beside:
+    with written_whole(path) as beside:
         beside.touch()  # so that a target that cannot be written is refused before the minutes of conversion
         started = time.perf_counter()
-        say(f"exporting {info.model}{f' with {info.head}' if info.head else ''} to {target.title} for {shape} ...")
+        what = f"{info.model}{f' with {info.head}' if info.head else ''}"
+        say(f"exporting {what} to {target.title} for {shape}, up to a few minutes ...")
         written, description = _converted(network, description, shape, target, info.source, calibration)
         say(f"captured and converted in {time.perf_counter() - started:.0f} s; comparing with PyTorch ...")
         written.save(beside, description)
@@ -222,33 +222,3 @@ def _size_of_run(info: CheckpointInfo) -> Size:
         case SegmentPreprocessing(resize=(_, shortest)) | DetectPreprocessing(min_size=shortest):
             return trained or (shortest, shortest)
     raise NotImplementedError(info.task)
-
-
-def _target_file(out: str | os.PathLike[str] | None, target: Target, name: str) -> Path:
-    """Where to write. Raises TwinsError for another suffix than the target's."""
-    if out is None:
-        return _free_file(Path("runs", "export"), name, target.suffix)
-    path = Path(out)
-    if path.suffix != target.suffix:
-        raise TwinsError(f"--out {path}: a file for {target.title} ends in {target.suffix}")
-    if path.is_dir():
-        raise TwinsError(f"--out {path}: is a folder: name a file in it")
-    return path
-
-
-def _free_file(folder: Path, name: str, suffix: str) -> Path:
-    number, path = 1, folder / f"{name}{suffix}"
-    while path.exists():
-        number += 1
-        path = folder / f"{name}{number}{suffix}"
-    return path
-
-
-@contextmanager
-def _replaced(path: Path) -> Iterator[Path]:
-    """The file to write, moved to `path` at the end; an OpenVINO file together with its weights, these first."""
-    with ExitStack() as files:
-        beside = files.enter_context(atomic_file(path, remedy="choose another --out"))
-        if path.suffix == ".xml":
-            files.enter_context(atomic_file(path.with_suffix(".bin"), remedy="choose another --out"))
-        yield beside
