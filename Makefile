@@ -11,16 +11,9 @@ ARGS ?=
 train: $(READY) $(ENGINE)  ## train a small Twins-SVT on the embedded digits; ARGS="--epochs 5" adds flags
 	$(BIN)/twins train $(ARGS)
 
-# Exporters and their runtimes bring threads and allocators of their own, and get processes of their own: a training that
-# followed them in one process has ended it without a word.
-EXPORTS := tests/export tests/runtimes tests/heads/test_exportable_detectors.py tests/predict/test_exported_files.py \
-  tests/training/test_exported_evaluation.py
-# worksteal: neighbours run in one process, so that the fixtures of a module are made once
-PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
-
-test: $(READY) $(ENGINE)  ## the fast suite: no GPU, no network; ARGS="-k window" for a part of it
-	$(PYTEST) $(EXPORTS:%=--ignore=%) || [ $$? -eq 5 ]  # 5: ARGS chose none of these
-	$(PYTEST) $(EXPORTS) || [ $$? -eq 5 ]
+test: $(READY) $(ENGINE)  ## the fast suite: no GPU, no network; ARGS="--cov=twins" counts the lines that it runs
+	@# worksteal: neighbours run in one process, so that the fixtures of a module are made once
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 bench: $(READY) $(ENGINE)  ## speed and memory beside other backends, written to benchmarks/; without ARGS the whole set, 20 to 40 minutes
 	@$(BIN)/python -c 'import onnx, onnxscript, onnxruntime, openvino, nncf' 2> /dev/null || \

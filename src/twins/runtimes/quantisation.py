@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..optional_dependencies import need
+from .openvino_core import openvino_core
 
 OPENVINO_DTYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _PRODUCTS = ("Conv", "MatMul", "Gemm")
@@ -56,6 +57,7 @@ def openvino_int8(model: Any, batches: Sequence[Tensor], float_nodes: Collection
     """
     os.environ["NNCF_CI"] = "1"  # or it would report its use to its makers
     nncf = need("nncf", extra="export")
+    openvino_core()  # before those of NNCF, which then come and go within its life
     return nncf.quantize(
         model,
         nncf.Dataset([images.numpy() for images in batches]),
@@ -82,13 +84,14 @@ def _openvino_names(model: Any, nodes: Collection[str]) -> list[str]:
 
 def fastest_hint(model: Any, images: Tensor) -> tuple[str, Executed]:
     """OpenVINO's word for the dtype in which what is not int8 runs fastest here, and what is executed then."""
-    core = need("openvino", extra="export").Core()
+    core = openvino_core()
     hints = [OPENVINO_DTYPES[rest] for rest in _RESTS]
     compiled = {hint: core.compile_model(model, "CPU", openvino_settings(hint)) for hint in hints}
     hint = min(compiled, key=lambda hint: _shortest_call(compiled[hint], images))
     rest = compiled[hint].get_property("INFERENCE_PRECISION_HINT").get_type_name()  # bf16 only where the CPU has it
-    products = [info for info in _executed(compiled[hint]) if info[0] in ("FullyConnected", "Convolution", "MatMul")]
-    int8 = sum(dtype in ("i8", "u8") for _, dtype in products)
+    kinds = ("FullyConnected", "Convolution", "MatMul")
+    products = [dtype for kind, dtype in executed_layers(compiled[hint]) if kind in kinds]
+    int8 = sum(dtype in ("i8", "u8") for dtype in products)
     return hint, Executed(int8, len(products), our_dtype(rest))
 
 
@@ -102,7 +105,7 @@ def _shortest_call(compiled: Any, images: Tensor) -> float:
     return min(durations[1:])
 
 
-def _executed(compiled: Any) -> Iterator[tuple[str, str]]:
+def executed_layers(compiled: Any) -> Iterator[tuple[str, str]]:
     """Kind and precision of the layers that OpenVINO's plugin made of a network."""
     for layer in compiled.get_runtime_model().get_ops():
         info = layer.get_rt_info()
