@@ -19,7 +19,7 @@ from .errors import TwinsError
 from .heads.detection import DETECTORS
 from .heads.detection.selection import Selection
 from .heads.segmentation import SEGMENTERS
-from .preprocessing import DetectPreprocessing
+from .preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing, Size, rectangle
 from .recipes import DetectRecipe
 from .recipes.values import folder_name
 from .runtimes.exported_info import ExportedInfo, info_of_exported
@@ -46,18 +46,19 @@ def info_of(source: str | os.PathLike[str] | CheckpointInfo) -> CheckpointInfo:
     return read_info(source)
 
 
-def network_of(info: CheckpointInfo, selection: Selection | None = None) -> nn.Module:
-    """The network that a checkpoint describes, in PyTorch, with fresh weights; a segmenter without auxiliary head.
+def network_of(info: CheckpointInfo, selection: Selection | None = None, auxiliary: bool = False) -> nn.Module:
+    """The network that a checkpoint describes, in PyTorch, with fresh weights.
 
-    Of a detector `selection` says what its detections are, by default `run_selection`. Raises TwinsError where the
-    checkpoint does not say which network it is, or what that has learnt.
+    Of a detector `selection` says what its detections are, by default `run_selection`; a segmenter has its auxiliary
+    head, which is for training alone, if that is wanted. Raises TwinsError where the checkpoint does not say which
+    network it is, or what that has learnt.
     """
     name = str(info.with_model(None).model)
     task_of(info)
     if info.head is None:
         return create_model(name, **info.create_model)
     if info.head in SEGMENTERS:
-        return SEGMENTERS[info.head](name, auxiliary=False, **info.create_model)
+        return SEGMENTERS[info.head](name, auxiliary=auxiliary, **info.create_model)
     assert isinstance(info.preprocessing, DetectPreprocessing)
     selected = (selection or run_selection(info))._asdict()
     return DETECTORS[info.head](name, **info.create_model, **info.preprocessing.of_network(), **selected)
@@ -76,6 +77,18 @@ def task_of(info: CheckpointInfo) -> str:
 def run_name(info: CheckpointInfo) -> str:
     """That of the run which trained the network, or else the network's, as "twins_svt_small"; fit for a folder."""
     return folder_name(str((info.recipe or {}).get("name") or info.model))
+
+
+def size_of_run(info: CheckpointInfo) -> Size:
+    """(height, width) of the images that a network was trained on; else of those that it is evaluated on."""
+    match info.preprocessing, (info.recipe or {}).get("img_size"):
+        case ClassifyPreprocessing(size=size), _:
+            return size
+        case _, trained if trained:
+            return rectangle(trained)
+        case ((SegmentPreprocessing(resize=(_, side)) | DetectPreprocessing(min_size=side)), _):
+            return side, side
+    raise NotImplementedError(info.task)
 
 
 def run_selection(info: CheckpointInfo) -> Selection:
@@ -114,14 +127,11 @@ def open_network(
     selection:
         What a detector's detections are; `run_selection` by default.
 
-    Raises TwinsError for weights that `load_whole` refuses or, unless `build` is given, would reshape, and for what an
-    exported network cannot do.
+    Raises TwinsError for weights that `load_whole` refuses, and for what an exported network cannot do.
     """
     if not isinstance(info, ExportedInfo):
         model = network_of(info, selection) if build is None else build()
         report = load_whole(model, info, ema)
-        for name, rule in report.reshaped.items() if build is None else ():
-            raise TwinsError(f"{info.source}: holds weights of another network than it describes: {name} {rule}")
         return OpenedNetwork(model, report, report.remarks)
     if ema:
         raise TwinsError(f"{info.source}: --ema is for checkpoints; an exported file has one set of weights")

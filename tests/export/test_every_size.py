@@ -10,7 +10,15 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from helpers.exported import SIZES, assert_no_path_is_inside, code_on_page, describe, exportable_to, images_of
+from helpers.exported import (
+    SIZES,
+    assert_logits_alike,
+    assert_no_path_is_inside,
+    code_on_page,
+    describe,
+    exportable_to,
+    images_of,
+)
 from twins.export.capture import captured
 from twins.export.exportable import Exportable
 from twins.export.onnx_file import OnnxFile, to_onnx
@@ -60,12 +68,7 @@ def test_outputs_are_those_of_pytorch(exported: tuple[str, Exportable, OnnxFile]
     assert opened.description.to_json() == description.to_json()
     assert opened.runtime.endswith("fp32")
     for images in images_of(*SIZES):
-        with torch.no_grad():
-            expected = network(images)
-        found = opened(images)
-        assert list(found) == list(network.outputs)
-        scale = float(expected["logits"].abs().max())
-        torch.testing.assert_close(found["logits"], expected["logits"], rtol=0, atol=1e-5 * scale)
+        found, expected = assert_logits_alike(opened, network, images)
         if task == "segment":
             assert found["class_map"].shape == (len(images), *images.shape[2:])
             assert float((found["class_map"] != expected["class_map"]).double().mean()) < 1e-3

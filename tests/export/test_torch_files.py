@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.exported import assert_no_path_is_inside, code_on_page, describe, exportable_to
+from helpers.exported import assert_logits_alike, assert_no_path_is_inside, code_on_page, describe, exportable_to
 from twins.export.capture import captured
 from twins.export.shape import shape_of
 from twins.export.torch_file import to_compiled, to_program
@@ -49,13 +49,7 @@ def test_outputs_are_those_of_pytorch(convert, task: str, runtime: str, padding:
     assert opened.runtime.startswith(runtime)
     assert max(value.ndim for value in _tensors_of(program)) <= 5
     for count in (1, 2, 5):
-        images = torch.rand(count, 3, *SIZE)
-        with torch.no_grad():
-            expected = network(images)
-        found = opened(images)
-        assert list(found) == list(network.outputs)
-        scale = float(expected["logits"].abs().max())
-        torch.testing.assert_close(found["logits"], expected["logits"], rtol=0, atol=1e-5 * scale)
+        assert_logits_alike(opened, network, torch.rand(count, 3, *SIZE))
     if task == "classify":
         assert printed_by_the_page(tmp_path, compiled=convert is to_compiled) in description.classes
 

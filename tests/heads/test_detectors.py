@@ -13,6 +13,7 @@ from torch.func import functional_call
 
 import twins
 from helpers import plain_detectors as plain
+from helpers.random_detectors import finds_much
 from twins.heads.detection.boxes import assign, decode, encode, make_anchors, nms, pyramid_level, sample
 from twins.heads.detection.roi_extractor import roi_align
 
@@ -51,19 +52,7 @@ def detector(make: Callable[..., nn.Module], name: str = "twins_svt_small", **se
     if make is twins.mask_rcnn:
         settings = {"box_channels": 32, "proposals": 80, "rpn_samples": EVERY, "box_samples": EVERY} | settings
     model = make(name, **settings)
-    torch.manual_seed(1)  # however much chance went into making it
-    with torch.no_grad():
-        for at, parameter in model.named_parameters():
-            if at.startswith("backbone."):
-                continue
-            if parameter.ndim == 1:
-                nn.init.normal_(parameter, std=0.1)
-            else:
-                nn.init.kaiming_normal_(parameter)
-            if at.endswith("retina_cls.bias"):
-                parameter -= 3
-            if at.endswith(("_reg.weight", "_cls.weight")):
-                parameter *= 0.2
+    finds_much(model)
     return model.double().eval()
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import twins
+from helpers.random_detectors import finds_much
 from twins import ops
 from twins.heads.detection import ExportableDetector
 from twins.heads.detection.boxes import nms
@@ -48,19 +49,7 @@ BATCHES = [  # images, height, width
 def detector(kind: str, name: str = "twins_pcpvt_small", **settings: Any) -> Any:
     """With weights that find many boxes of every class, many of them overlapping."""
     model = DETECTORS[kind](name=name, **settings)
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for at, parameter in model.named_parameters():
-            if at.startswith("backbone."):
-                continue
-            if parameter.ndim == 1:
-                nn.init.normal_(parameter, std=0.1)
-            else:
-                nn.init.kaiming_normal_(parameter)
-            if at.endswith("retina_cls.bias"):
-                parameter -= 3
-            if at.endswith(("_reg.weight", "_cls.weight")):
-                parameter *= 0.2
+    finds_much(model)
     return model.eval()
 
 

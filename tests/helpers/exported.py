@@ -18,6 +18,7 @@ from twins.export.exportable import Exportable, as_exportable
 from twins.export.shape import smallest_side
 from twins.preprocessing import ClassifyPreprocessing, Preprocessing, SegmentPreprocessing
 from twins.runtimes.description import Description
+from twins.runtimes.network import ExportedNetwork
 
 # Windows in every stage, which end at the border or beyond, and one block with global attention.
 NETWORK = {**TINY, "depths": (2, 1, 1, 1), "num_classes": 3}
@@ -45,6 +46,18 @@ def network_to(task: str, padding: str = "mask", head: str = "upernet") -> torch
 
 def exportable_to(task: str, padding: str = "mask", head: str = "upernet") -> Exportable:
     return as_exportable(network_to(task, padding, head), _PREPROCESSING[task])
+
+
+def assert_logits_alike(
+    opened: ExportedNetwork, network: Exportable, images: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The file has the outputs of the network, and logits within 1e-5 of the largest; returns both's outputs."""
+    with torch.no_grad():
+        found, expected = opened(images), network(images)
+    assert list(found) == list(network.outputs)
+    scale = float(expected["logits"].abs().max())
+    torch.testing.assert_close(found["logits"], expected["logits"], rtol=0, atol=1e-5 * scale)
+    return found, expected
 
 
 def describe(network: Exportable, task: str = "classify", **changes: Any) -> Description:

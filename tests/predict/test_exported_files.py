@@ -97,3 +97,6 @@ def test_bench_measures_it_alone(
     assert row["error"] <= 1e-4
     assert "batch 16 left out: TwinsError" in err
     assert "takes 1 images at once, not 16" in err
+    for flag, value in (("--dtype", "bf16"), ("--against", "timm")):
+        assert main(["bench", "--weights", str(classifier[1]), *pace, flag, value]) == 2
+        assert f"is measured alone, as it was exported: leave {flag} out" in capsys.readouterr().err

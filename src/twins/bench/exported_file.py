@@ -7,8 +7,8 @@ from functools import partial
 
 import torch
 
-from ..networks import info_of
-from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing, Size
+from ..networks import info_of, size_of_run
+from ..preprocessing import Size
 from ..runtimes.description import Description
 from ..runtimes.exported_info import ExportedInfo
 from ..runtimes.network import ExportedNetwork
@@ -30,7 +30,7 @@ def exported_cases(path: str, sizes: list[Size] | None, batches: list[int]) -> l
     info = info_of(path)
     assert isinstance(info, ExportedInfo)
     description = info.network.description
-    own = description.sizes[0] if description.sizes else _size_of_run(info)
+    own = description.sizes[0] if description.sizes else size_of_run(info)
     return every_case(WORKLOAD, [path], sizes or [own], batches, (Backend(WORKLOAD, description.dtype),))
 
 
@@ -56,12 +56,3 @@ def _parity(description: Description) -> Parity:
     facts = checked.get("outputs") or checked.get("noise") or {}
     error = max(facts.get("differences", {}).values(), default=0.0)
     return Parity(error, max(error, {"fp32": 1e-4}.get(description.dtype, 1e-2)))
-
-
-def _size_of_run(info: ExportedInfo) -> Size:
-    match info.preprocessing:
-        case ClassifyPreprocessing(size=size):
-            return size
-        case SegmentPreprocessing(resize=(_, shortest)) | DetectPreprocessing(min_size=shortest):
-            return (shortest, shortest)
-    raise NotImplementedError(info.task)

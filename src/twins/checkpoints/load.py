@@ -124,11 +124,11 @@ def load_weights(
 
 
 def load_whole(model: nn.Module, info: CheckpointInfo, ema: bool | None = None) -> LoadReport:
-    """As `load_weights`, for a network that is not trained any more: each of its parameters must be in the checkpoint.
+    """As `load_weights`, for a network that is not trained any more: the checkpoint must have all its parameters.
 
     `ema` takes the moving average that the checkpoint keeps, or leaves it; by default it is taken where there is one,
     since that is what its run evaluated. Raises TwinsError, with the model untouched, for what `load_weights` refuses,
-    and for parameters that are missing.
+    for parameters that are missing, and for those of another shape.
     """
     fit = _fit_to(model, info.checkpoint, info.has_ema if ema is None else ema, info.source, strict=True)
     if fit.missing:
@@ -136,6 +136,8 @@ def load_whole(model: nn.Module, info: CheckpointInfo, ema: bool | None = None) 
             f"{info.source}: lacks {len(fit.missing)} of the network's parameters, {fit.missing[-1]} among them: "
             "weights of another --task or --model are for training to start from (--weights)"
         )
+    for name, rule in fit.reshaped.items():
+        raise TwinsError(f"{info.source}: holds weights of another network than is meant: {name} {rule}")
     model.load_state_dict(fit.loaded(), strict=False)
     return fit.report(model, info.checkpoint)
 

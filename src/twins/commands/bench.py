@@ -138,6 +138,9 @@ def _checkpoint_cases(args: argparse.Namespace, against: list[str]) -> list[Case
     from ..runtimes.opening import is_exported
 
     if is_exported(args.weights):
+        for flag, given in {"--dtype": args.dtype != [*DTYPES], "--against": against not in ([], [*PEERS])}.items():
+            if given:
+                raise TwinsError(f"{args.weights}: is measured alone, as it was exported: leave {flag} out")
         return exported_cases(args.weights, args.img_size, args.batch_sizes)
     own_size = classifier_size(args.weights)
     backends = choose_backends(args.dtype, against)

@@ -69,17 +69,17 @@ def run(args: argparse.Namespace) -> int:
     try:
         file = export_model(
             args.weights,
-            args.to,
-            args.out,
-            None if args.img_size == [None] else (args.img_size[0], args.img_size[-1]),
-            args.batch,
-            args.dtype,
-            args.ema,
-            args.model,
-            read_names(Path(args.classes)) if args.classes else None,
-            args.data,
-            args.check_images,
-            args.calibration_images,
+            to=args.to,
+            out=args.out,
+            img_size=None if args.img_size == [None] else (args.img_size[0], args.img_size[-1]),
+            batch=args.batch,
+            dtype=args.dtype,
+            ema=args.ema,
+            model=args.model,
+            classes=read_names(Path(args.classes)) if args.classes else None,
+            data=args.data,
+            check_images=args.check_images,
+            calibration_images=args.calibration_images,
             say=_say,
         )
     except DiffersError as error:

@@ -11,7 +11,7 @@ from ..preprocessing import Size
 def spread_over_patches(share: Tensor, patch: int, size: Size) -> Tensor:
     """(..., h, w) -> (..., H, W) = `size`: each cell's share, split evenly among the tokens of its `patch` x `patch`.
 
-    It is the way back of a convolution whose kernel and stride are `patch`: tokens left over at the bottom and the
+    It undoes a convolution whose kernel and stride are `patch`: tokens left over at the bottom and the
     right, which no cell saw, get 0, and where an axis is shorter than the patch, its tokens share what there is.
     """
     height, width = size

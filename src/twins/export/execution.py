@@ -6,9 +6,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -17,6 +15,7 @@ from ..optional_dependencies import need
 from ..runtimes.network import ExportedNetwork
 from ..runtimes.onnx_runtime import OnnxNetwork
 from ..runtimes.openvino_runtime import OpenVinoNetwork
+from ..runtimes.quantisation import executed_layers
 
 # Operators and layers whose precision decides speed and accuracy: products, as the two runtimes call them.
 _PRODUCTS = ("MatMul", "Gemm", "Conv", "FullyConnected", "Deconvolution")
@@ -70,17 +69,10 @@ def _by_onnxruntime(network: OnnxNetwork, images: Tensor) -> tuple[Counter[str],
 
 def _by_openvino(network: OpenVinoNetwork) -> tuple[Counter[str], Counter[str]]:
     """From the graph that its plugin made of the network."""
-    layers = list(_layers(network.compiled))
+    layers = list(executed_layers(network.compiled))
     devices = network.compiled.get_property("EXECUTION_DEVICES")
     where = Counter({device: len(layers) // len(devices) for device in devices})
     return where, Counter(_PRECISIONS.get(precision, "other") for kind, precision in layers if _is_product(kind))
-
-
-def _layers(compiled: Any) -> Iterator[tuple[str, str]]:
-    """Kind and precision of each."""
-    for layer in compiled.get_runtime_model().get_ops():
-        info = layer.get_rt_info()
-        yield info["layerType"].astype(str), info["runtimePrecision"].astype(str)
 
 
 def _is_product(kind: str) -> bool:

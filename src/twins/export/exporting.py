@@ -14,13 +14,9 @@ import torch
 from ..checkpoints.info import CheckpointInfo
 from ..errors import TwinsError
 from ..model_names import model_name
-from ..networks import info_of, open_network, run_name
+from ..networks import info_of, open_network, run_name, size_of_run
 from ..preprocessing import (
-    ClassifyPreprocessing,
-    DetectPreprocessing,
     Preprocessing,
-    SegmentPreprocessing,
-    Size,
 )
 from ..runtimes.description import Description
 from ..runtimes.exported_info import ExportedInfo
@@ -113,7 +109,7 @@ def export_model(
     network = as_exportable(opened, info.preprocessing)
     shape = shape_of(batch, img_size)
     if shape.size is None and not target.any_size:
-        height, width = size = _size_of_run(info)
+        height, width = size = size_of_run(info)
         shape = Shape(batch, size)
         say(f"--to {to} takes images of one size: {height}x{width}, that of its run (--img-size names another)")
     if shape.batch is None and not target.any_batch:
@@ -211,14 +207,3 @@ def _versions() -> dict[str, str]:
     from .. import __version__
 
     return {"twins": __version__, "torch": str(torch.__version__)}
-
-
-def _size_of_run(info: CheckpointInfo) -> Size:
-    """Of the images that the network was trained on; else of those that it is evaluated on."""
-    trained = shape_of(None, (info.recipe or {}).get("img_size")).size
-    match info.preprocessing:
-        case ClassifyPreprocessing(size=size):
-            return size
-        case SegmentPreprocessing(resize=(_, shortest)) | DetectPreprocessing(min_size=shortest):
-            return trained or (shortest, shortest)
-    raise NotImplementedError(info.task)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from ..checkpoints.info import CheckpointInfo
 from ..errors import TwinsError
-from ..networks import open_network
-from ..preprocessing import ClassifyPreprocessing, Size
+from ..networks import open_network, size_of_run
+from ..preprocessing import ClassifyPreprocessing
 from ..runtimes.exported_info import info_of_exported
 from ..runtimes.modules import ExportedModule
 from ..runtimes.network import ExportedNetwork
@@ -27,7 +27,6 @@ from .speeds import measure_speeds
 
 OUTPUT_IMAGES = 64  # validation images whose outputs are compared
 METRIC_IMAGES = 500  # at most, by default, that the metric is of
-_SIZE = (256, 352)  # of what is timed where no image says how large images are
 
 Say = Callable[[str], None]
 
@@ -93,7 +92,7 @@ def judge(
         checked["noise"] = _judged_outputs(differences, "batches of noise", len(noise), tolerance, written.runtime, say)
     if data == SYNTHETIC:
         say(f"no metric: judged on noise alone, as --data {SYNTHETIC} asks")
-        image = torch.rand(written.description.in_chans, *_usual_size(original.info))
+        image = torch.rand(written.description.in_chans, *size_of_run(original.info))
     else:
         image = _judge_on_images(checked, written, original, data, images, tolerance, say)
     checked["images_per_second"] = _say_speeds(original, _module(written), image, say)
@@ -195,7 +194,3 @@ def _batches(images: Iterable[Tensor], batch: int | None) -> list[Tensor]:
 
 def _listed(executed: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {what}" for what, count in executed.items())
-
-
-def _usual_size(info: CheckpointInfo) -> Size:
-    return info.preprocessing.size if isinstance(info.preprocessing, ClassifyPreprocessing) else _SIZE

@@ -13,10 +13,10 @@ from ..checkpoints.model_folder import FORMAT
 from ..checkpoints.weights import state_dict_of
 from ..errors import TwinsError
 from ..heads.base import DenseModel
-from ..heads.detection import DETECTORS
 from ..heads.detection.detector import Detector, MaskRCNN
-from ..heads.segmentation import SEGMENTERS, Segmenter, UPerHead
+from ..heads.segmentation import Segmenter, UPerHead
 from ..model import SR_RATIOS, VARIANTS, GlobalSubsampledAttention, LocallyGroupedAttention, Stages, Twins
+from ..networks import network_of
 from ..preprocessing import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -25,23 +25,15 @@ from ..preprocessing import (
     Preprocessing,
     SegmentPreprocessing,
 )
-from ..zoo import create_model
 
 
-def network_of(info: CheckpointInfo) -> nn.Module:
+def whole_network(info: CheckpointInfo) -> nn.Module:
     """The network of a checkpoint with the weights that its run evaluated, float32 on the CPU.
 
     A segmenter has its auxiliary head if the checkpoint has. Raises TwinsError for weights that are not all there.
     """
-    name = str(info.model)
-    if info.task == "segment":
-        auxiliary = any("auxiliary_head." in key for key in state_dict_of(info.checkpoint))
-        model: nn.Module = SEGMENTERS[str(info.head)](name, auxiliary=auxiliary, **info.create_model)
-    elif info.task == "detect":
-        assert isinstance(info.preprocessing, DetectPreprocessing)
-        model = DETECTORS[str(info.head)](name, **info.create_model, **info.preprocessing.of_network())
-    else:
-        model = create_model(name, **info.create_model)
+    auxiliary = any("auxiliary_head." in key for key in state_dict_of(info.checkpoint))
+    model = network_of(info, auxiliary=auxiliary)
     load_whole(model, info)
     return model
 

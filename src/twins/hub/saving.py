@@ -19,7 +19,7 @@ from ..optional_dependencies import need
 from ..preprocessing import Preprocessing
 from .card import model_card
 from .config import config_of
-from .network import describe_network, network_of
+from .network import describe_network, whole_network
 from .timm_network import reading_of
 from .validation import Validation, validation_of
 
@@ -92,7 +92,7 @@ def save_hub_folder(
     target = Path(folder).expanduser()
     _check_target(target, exist_ok)
     safetensors = need("safetensors.torch", extra="train")
-    weights = {name: tensor.contiguous() for name, tensor in network_of(info).state_dict().items()}
+    weights = {name: tensor.contiguous() for name, tensor in whole_network(info).state_dict().items()}
     validation = validation_of(info)
     if metrics is not None:
         validation = Validation({name: float(value) for name, value in metrics.items()}, "as its publisher states")

@@ -25,8 +25,8 @@ class ExecutorchNetwork(ExportedNetwork):
         with warnings.catch_warnings(action="ignore"):  # of its own imports
             runtime = need("executorch.runtime", extra="executorch").Runtime.get()
         self.program = _load(runtime, path)
-        told = self.program.load_method(KEY).execute([]) if KEY in self.program.method_names else [None]
-        description = described(told[0], path)
+        stored = self.program.load_method(KEY).execute([]) if KEY in self.program.method_names else [None]
+        description = described(stored[0], path)
         self.method = self.program.load_method("forward")
         super().__init__(path, description, f"ExecuTorch {version('executorch')}, XNNPACK, {description.dtype}")
 

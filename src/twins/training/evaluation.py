@@ -15,7 +15,7 @@ from ..data.loading import UnreadableImages
 from ..distributed.collectives import from_main
 from ..distributed.world import init_distributed
 from ..errors import TwinsError
-from ..networks import OpenedNetwork, device_for, info_of, open_network, selection_of
+from ..networks import device_for, info_of, open_network, selection_of
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
 from ..recipes import DetectRecipe, Recipe, find_recipe, stored_recipe
 from ..recipes.base import read_json
@@ -65,9 +65,9 @@ def evaluate_checkpoint(
         if task.classes == numbered(len(info.classes)):
             task.classes = info.classes  # the data has no names
         selection = selection_of(recipe) if isinstance(recipe, DetectRecipe) else None
+        _check_classes(info, len(task.classes), recipe.data)
         network = open_network(info, world.device, ema, task.build, selection)
         task.notes += network.remarks
-        _check_classes(network, info, len(task.classes), recipe.data)
         unreadable = UnreadableImages(recipe.bad_images)
         started = time.time()
         metrics = validate(task, network.model.to(world.device), val, recipe, world, unreadable, images)
@@ -92,13 +92,10 @@ def evaluate_checkpoint(
     return metrics
 
 
-def _check_classes(network: OpenedNetwork, info: CheckpointInfo, count: int, data: str) -> None:
+def _check_classes(info: CheckpointInfo, count: int, data: str) -> None:
     """Raises TwinsError where the network tells another number of classes apart than are to be measured."""
-    misfit = f"{info.source}: does not fit {count} classes of {data}"
-    for name, rule in network.report.reshaped.items() if network.report else ():
-        raise TwinsError(f"{misfit}: {name} {rule}")
-    if len(info.classes) != count and network.report is None:
-        raise TwinsError(f"{misfit}: it was exported with {len(info.classes)}")
+    if info.classes and len(info.classes) != count:
+        raise TwinsError(f"{info.source}: does not fit {count} classes of {data}: it tells {len(info.classes)} apart")
 
 
 def write_evaluation(run: RunFolder, task: Task, metrics: dict[str, float], left_out: list[str], data: str) -> None:
