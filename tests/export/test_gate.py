@@ -24,6 +24,7 @@ from twins.export.gate import TOLERANCES, DiffersError
 from twins.export.judging_data import Measured
 from twins.export.parity import compare_outputs
 from twins.optional_dependencies import need
+from twins.runtimes.one_core import shared_core
 from twins.runtimes.opening import open_exported
 from twins.runtimes.openvino_runtime import OpenVinoNetwork
 from twins.timing import Pace
@@ -171,7 +172,7 @@ def test_casts_are_not_counted_as_products() -> None:
     product = ops.matmul(images, ops.constant(torch.ones(8, 8).numpy()), False, False)
     large = ops.greater(ops.convert(product, "i32"), ops.constant(torch.tensor(3, dtype=torch.int32).numpy()))
     model = openvino.Model([ops.convert(large, "i64")], [images])
-    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = shared_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     layers = compiled.get_runtime_model().get_ops()
     assert "Convert" in {layer.get_rt_info()["layerType"].astype(str) for layer in layers}
     executed = executed_by(Mock(spec=OpenVinoNetwork, compiled=compiled), torch.zeros(1))

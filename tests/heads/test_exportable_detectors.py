@@ -20,6 +20,7 @@ from twins.heads.detection.instance_masks import paste_masks
 from twins.heads.detection.nms_operator import in_operators_of_torch, nms_mask, onnx_translations
 from twins.heads.detection.roi_extractor import roi_align, roi_align_everywhere
 from twins.optional_dependencies import need
+from twins.runtimes.one_core import shared_core
 
 Outputs = dict[str, Tensor]
 
@@ -189,7 +190,7 @@ def runtimes(file: Path) -> dict[str, Callable[..., Outputs]]:
     """A function of the inputs for each runtime that reads ONNX files."""
     session = need("onnxruntime", extra="export").InferenceSession(str(file), providers=["CPUExecutionProvider"])
     inputs, names = ([value.name for value in values] for values in (session.get_inputs(), session.get_outputs()))
-    compiled = need("openvino", extra="export").compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = shared_core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def by_onnx_runtime(*values: Tensor) -> Outputs:
         found = session.run(None, dict(zip(inputs, (value.numpy() for value in values), strict=True)))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..optional_dependencies import need
 from ..quiet import quietly
-from ..runtimes.openvino_core import openvino_core
+from ..runtimes.one_core import shared_core
 from ..runtimes.quantisation import Executed, fastest_hint, onnx_executed, onnx_int8, openvino_int8
 from .machine import instruction_sets
 
@@ -38,7 +38,7 @@ def quantise(engine: str, source: Path, calibration: Callable[[], Sequence[Tenso
 
 
 def _for_openvino(source: Path, calibration: Sequence[Tensor], path: Path) -> None:
-    model = openvino_int8(openvino_core().read_model(os.fspath(source)), calibration)
+    model = openvino_int8(shared_core().read_model(os.fspath(source)), calibration)
     hint, executed = fastest_hint(model, calibration[0])
     for key, value in (_metadata(executed) | {"hint": hint}).items():
         model.set_rt_info(value, ["twins", key])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..optional_dependencies import need
-from ..runtimes.openvino_core import openvino_core
+from ..runtimes.one_core import shared_core
 from ..runtimes.quantisation import OPENVINO_DTYPES, openvino_settings
 from .plan import Backend
 from .quantisation import METADATA, quantise
@@ -65,7 +65,7 @@ def _onnxruntime(dtype: str, path: Path) -> Loaded:
 
 def _openvino(dtype: str, path: Path) -> Loaded:
     """OpenVINO computes in float32, unasked, where the CPU has no bfloat16: what it chose is noted."""
-    core = openvino_core()
+    core = shared_core()
     model = core.read_model(os.fspath(path))
     metadata = {key: model.get_rt_info(["twins", key]).astype(str) for key in METADATA} if dtype == "int8" else {}
     compiled = core.compile_model(model, "CPU", openvino_settings(metadata.get("hint") or OPENVINO_DTYPES[dtype]))

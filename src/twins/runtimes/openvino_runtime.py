@@ -13,7 +13,7 @@ from ..errors import TwinsError
 from ..optional_dependencies import need
 from .description import KEY
 from .network import ExportedNetwork, damaged, described, existing
-from .openvino_core import openvino_core
+from .one_core import shared_core
 from .quantisation import OPENVINO_DTYPES, openvino_settings, our_dtype
 
 
@@ -28,7 +28,7 @@ class OpenVinoNetwork(ExportedNetwork):
             raise TwinsError(f"{path}: OpenVINO runs it on the CPU, not on {device}")
         openvino = need("openvino", extra="export")
         existing(path.with_suffix(".bin"), remedy=f"it holds the weights of {path}: keep both files together")
-        core = openvino_core()
+        core = shared_core()
         model = _read(core, path)
         text = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
         description = described(text, path)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..optional_dependencies import need
-from .openvino_core import openvino_core
+from .one_core import shared_core
 
 OPENVINO_DTYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _PRODUCTS = ("Conv", "MatMul", "Gemm")
@@ -57,7 +57,6 @@ def openvino_int8(model: Any, batches: Sequence[Tensor], float_nodes: Collection
     """
     os.environ["NNCF_CI"] = "1"  # or it would report its use to its makers
     nncf = need("nncf", extra="export")
-    openvino_core()  # before those of NNCF, which then come and go within its life
     return nncf.quantize(
         model,
         nncf.Dataset([images.numpy() for images in batches]),
@@ -84,7 +83,7 @@ def _openvino_names(model: Any, nodes: Collection[str]) -> list[str]:
 
 def fastest_hint(model: Any, images: Tensor) -> tuple[str, Executed]:
     """OpenVINO's word for the dtype in which what is not int8 runs fastest here, and what is executed then."""
-    core = openvino_core()
+    core = shared_core()
     hints = [OPENVINO_DTYPES[rest] for rest in _RESTS]
     compiled = {hint: core.compile_model(model, "CPU", openvino_settings(hint)) for hint in hints}
     hint = min(compiled, key=lambda hint: _shortest_call(compiled[hint], images))
