@@ -122,6 +122,22 @@ def test_weights_without_data_name_what_to_pass(tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "net.pt2").exists()
 
 
+@pytest.mark.parametrize("found", [0, 2])
+def test_detecting_nothing_on_noise_is_said(found: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = torch.tensor([[1] * found + [-1] * (3 - found)])
+    original = gate.Original(Mock(), Mock(), Mock(return_value={"labels": labels}))
+    written = Mock()
+    written.description.dtype, written.description.outputs = "fp32", ("boxes", "scores", "labels")
+    for name, value in {"executed_by": {}, "sample_images": [torch.rand(1, 3, 8, 8)], "compare_outputs": {}}.items():
+        monkeypatch.setattr(gate, name, Mock(return_value=value))
+    for name in ("_say_speeds", "_module", "size_of_run"):
+        monkeypatch.setattr(gate, name, Mock(return_value=(8, 8)))
+    written.description.in_chans = 3
+    said: list[str] = []
+    gate.judge(written, original, data="synthetic", say=said.append)
+    assert ("nothing is detected on noise" in said[-1]) == (not found)
+
+
 class Stub:
     """As an opened file, its outputs given."""
 

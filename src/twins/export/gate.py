@@ -92,11 +92,19 @@ def judge(
         checked["noise"] = _judged_outputs(differences, "batches of noise", len(noise), tolerance, written.runtime, say)
     if data == SYNTHETIC:
         say(f"no metric: judged on noise alone, as --data {SYNTHETIC} asks")
+        if "scores" in written.description.outputs and not _detections(original, noise):
+            say("nothing is detected on noise: boxes, scores and masks were compared on none; --data FOLDER has some")
         image = torch.rand(written.description.in_chans, *size_of_run(original.info))
     else:
         image = _judge_on_images(checked, written, original, data, images, tolerance, say)
     checked["images_per_second"] = _say_speeds(original, _module(written), image, say)
     return checked
+
+
+def _detections(original: Original, batches: Iterable[Tensor]) -> int:
+    """How many objects the network finds in PyTorch."""
+    with torch.no_grad():
+        return sum(int((original.exportable(batch)["labels"] >= 0).sum()) for batch in batches)
 
 
 def _judge_on_images(
