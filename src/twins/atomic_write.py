@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import TwinsError
 
+DISK_FULL = "is the disk full?"
+
 
 @contextmanager
-def atomic_file(path: Path, remedy: str = "is the disk full?", fsync: bool = True) -> Iterator[Path]:
+def atomic_file(
+    path: Path, remedy: str = DISK_FULL, fsync: bool = True, before: Callable[[Path], None] | None = None
+) -> Iterator[Path]:
     """Replace one file by another that is written under a temporary name beside it.
 
         with atomic_file(folder / "metrics.json") as beside:
             beside.write_text(json.dumps(metrics), encoding="utf-8")
 
     The temporary name has the suffix of `path`, by which libraries choose a format, and this process's number, so that
-    two processes never write into one file. Missing parent folders are made. At the end the file takes the name `path`;
-    if anything is raised before that, it is removed and `path` stays as it was. With `fsync` its bytes are on the disk
-    by then, so that it outlives a power cut too; that takes some milliseconds, too many for one file an image.
+    two processes never write into one file. Missing parent folders are made. At the end the file takes the name `path`,
+    after a call of `before` with the file that is whole by then; if anything is raised before that, it is removed and
+    `path` stays as it was. With `fsync` its bytes and its name are on the disk at the end, so that it outlives a power
+    cut too; that takes some milliseconds, too many for one file an image.
 
     Raises TwinsError for an OSError within: one line that names `path` and says what to do, which is `remedy`.
     """
@@ -32,16 +40,20 @@ def atomic_file(path: Path, remedy: str = "is the disk full?", fsync: bool = Tru
         if fsync:
             with beside.open("r+b") as file:
                 os.fsync(file.fileno())
+        if before is not None:
+            before(beside)
         os.replace(beside, path)
+        if fsync:
+            sync_folder(path.parent)
     except OSError as error:
-        raise _cannot_be_written(path, error, remedy) from error
+        raise cannot_be_written(path, error, remedy) from error
     finally:
         if beside.exists():
             beside.unlink()
 
 
 @contextmanager
-def atomic_folder(path: Path, remedy: str = "is the disk full?") -> Iterator[Path]:
+def atomic_folder(path: Path, remedy: str = DISK_FULL) -> Iterator[Path]:
     """Make a folder that is not there yet, as `atomic_file` does a file; the folder to fill is empty and made already.
 
     Where another process makes the same folder first, that one stays. Raises TwinsError for an OSError within.
@@ -53,14 +65,44 @@ def atomic_folder(path: Path, remedy: str = "is the disk full?") -> Iterator[Pat
         beside.rename(path)
     except OSError as error:
         if not path.is_dir():
-            raise _cannot_be_written(path, error, remedy) from error
+            raise cannot_be_written(path, error, remedy) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+@contextmanager
+def writing(path: Path, remedy: str = DISK_FULL) -> Iterator[None]:
+    """What is written within goes into `path`: an OSError becomes a TwinsError that names it and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_be_written(path, error, remedy) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder on the disk, where its file system and the operating system can."""
+    with contextlib.suppress(PermissionError, IsADirectoryError):  # Windows opens no folders
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # file systems that know no such thing
+                raise
+        finally:
+            os.close(opened)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes that were killed left half-written in a folder that only this one writes to now."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if re.match(r"\.\d+\.", path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def cannot_be_written(path: Path, error: OSError, remedy: str = DISK_FULL) -> TwinsError:
+    """The one line for a file that an OSError kept from being written."""
+    return TwinsError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
+
+
 def _beside(path: Path) -> Path:
     return path.with_name(f".{os.getpid()}.{path.name}")
-
-
-def _cannot_be_written(path: Path, error: OSError, remedy: str) -> TwinsError:
-    return TwinsError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import random
@@ -14,11 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..atomic_write import atomic_file
+from ..atomic_write import DISK_FULL, atomic_file
 from ..errors import TwinsError
 from .info import CheckpointInfo, read_info
 from .load import load_weights
+from .rotation import also_as, keep_earlier
 from .schema import check_training_fields
+from .seal import SealedWriter, seal_of
 
 FORMAT = "twins-1"
 
@@ -122,10 +125,34 @@ class TrainingState:
         self.optimizer.load_state_dict(ours)
 
 
-def save_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Replace a checkpoint atomically. Raises TwinsError where it cannot be written."""
-    with atomic_file(path) as beside:
-        torch.save(checkpoint, beside)
+def save_checkpoint(checkpoint: dict[str, Any], path: Path, keep: int = 0, also: Path | None = None) -> None:
+    """Replace a checkpoint atomically by one that is sealed, and has been compared with its seal.
+
+    `keep` earlier ones stay beside it, and `also` names the new one too; both have their names before it has its own,
+    so that whoever finds it finds them. Raises TwinsError where it cannot be written; then all is as it was.
+    """
+
+    def name_others(beside: Path) -> None:
+        if also is not None:
+            also_as(beside, also)
+        keep_earlier(path, keep)
+
+    go_on = f"free some space; the one before is whole: twins train --resume {path}" if path.exists() else DISK_FULL
+    with atomic_file(path, go_on, before=name_others) as beside:
+        _write_sealed(checkpoint, beside)
+
+
+def _write_sealed(checkpoint: dict[str, Any], path: Path) -> None:
+    """Raises OSError where it cannot be written, or reads back otherwise than it was written."""
+    with path.open("wb") as file:
+        sealed = SealedWriter(file)
+        try:
+            torch.save(checkpoint, sealed)  # type: ignore[arg-type]  # which needs no more of a file than `write`
+        except RuntimeError as error:
+            raise sealed.error or error from error
+        sealed.seal()
+    if seal_of(path) != "whole":
+        raise OSError(errno.EIO, "it reads back otherwise than it was written")
 
 
 def read_training_checkpoint(source: str | os.PathLike[str] | CheckpointInfo) -> CheckpointInfo:

@@ -103,6 +103,7 @@ _FIELDS_OF_TRAINING = {
     "global_batch": _whole_number(0),
     "training_images": _whole_number(0),
     "optimizer": _Field("the state of an optimiser, with `state` and `param_groups`", _is_optimizer_state),
+    "lr_scheduler": _table(),
     "scaler": _table(),
     "totals": _table(_is_number, "sums by name"),
     "under_way": _table(_is_number, "sums by name"),

@@ -11,6 +11,7 @@ import pickle
 import struct
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .files import SUFFIXES
+from .seal import seal_of
 from .unpickle import Storage, Unpickler
 
 LEGACY_START = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
@@ -42,26 +44,37 @@ class NotTorchSaveError(ValueError):
 def read_archive(path: Path) -> FileContent:
     """The content of a zip archive, on the CPU.
 
+    A file of ours is compared with its seal, others with the CRC-32 of each of their entries.
+
     Raises NotTorchSaveError for an archive of something else, and one of `UNREADABLE` for a damaged one.
     """
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         entries = {name.partition("/")[2]: entry for name, entry in archive.NameToInfo.items()}
         _check_entries(entries, path.stat().st_size)
-        swapped = "byteorder" in entries and archive.read(entries["byteorder"]).decode() != sys.byteorder
+        seal = seal_of(path)
+        if seal == "broken":
+            raise zipfile.BadZipFile("a byte of it has changed")
+
+        def bytes_of(name: str) -> Tensor:
+            file.seek(_start_of(file, entries[name]))
+            data = _read_bytes(file, entries[name].file_size)
+            if seal == "none":
+                _check_crc(data, entries[name])
+            return data
+
+        swapped = "byteorder" in entries and bytes(bytes_of("byteorder").numpy()).decode() != sys.byteorder
         storages: dict[Any, Storage] = {}
 
         def storage_of(dtype: torch.dtype, key: Any, location: Any, numel: int) -> Storage:
             if key not in storages:
-                entry = entries[f"data/{key}"]
-                if entry.file_size != numel * dtype.itemsize:
+                if entries[f"data/{key}"].file_size != numel * dtype.itemsize:
                     raise pickle.UnpicklingError("a storage has another size than its file")
-                file.seek(_start_of(file, entry))
-                storages[key] = Storage(_read_bytes(file, entry.file_size), dtype)
+                storages[key] = Storage(bytes_of(f"data/{key}"), dtype)
                 if swapped:
                     storages[key].data.untyped_storage().byteswap(dtype)
             return storages[key]._replace(dtype=dtype)
 
-        unpickler = Unpickler(io.BytesIO(archive.read(entries["data.pkl"])), storage_of)
+        unpickler = Unpickler(io.BytesIO(bytes(bytes_of("data.pkl").numpy())), storage_of)
         return FileContent(unpickler.load(), unpickler.asked_for)
 
 
@@ -118,6 +131,12 @@ def _start_of(file: IO[bytes], entry: zipfile.ZipInfo) -> int:
     file.seek(entry.header_offset)
     name_length, extra_length = struct.unpack("<26x2H", file.read(30))
     return entry.header_offset + 30 + name_length + extra_length
+
+
+def _check_crc(data: Tensor, entry: zipfile.ZipInfo) -> None:
+    """Raises BadZipFile for bytes that are not those which were written; PyTorch can be told to leave out the sums."""
+    if entry.CRC and zlib.crc32(data.numpy().data) != entry.CRC:
+        raise zipfile.BadZipFile(f"{entry.filename}: a byte of it has changed")
 
 
 def _read_bytes(file: IO[bytes], count: int) -> Tensor:
