@@ -20,6 +20,7 @@ from .annotation_errors import FEW, AnnotationError, Examples, ExamplesByKind, a
 from .check_results import Tally
 from .images import ImageHeader, UnreadableImageError
 from .loading import default_workers, ignore_stop_signals
+from .waiting import end_workers
 
 NEARLY_BLACK = 16  # of 255: what an image of 12 bits comes to that is read as one of 16
 
@@ -68,8 +69,12 @@ def tally_images(
         num_workers=workers,
         collate_fn=total,
         worker_init_fn=ignore_stop_signals,
+        persistent_workers=workers > 0,
     )
-    return total(progress.over(tallies) if progress else tallies)
+    try:
+        return total(progress.over(tallies) if progress else tallies)
+    finally:
+        end_workers(tallies)
 
 
 class _Tallies(Dataset[T], Generic[T]):

@@ -19,6 +19,7 @@ from ..errors import TwinsError
 from .images import UnreadableImageError, any_number_of_pixels
 from .randomness import keyed_randomness
 from .sampling import SampleKey, evenly
+from .waiting import POLL
 
 
 class AnnotatedImages(Protocol):
@@ -185,7 +186,8 @@ def make_loader(
 ) -> DataLoader[Batch]:
     """Batches in the sampler's order. Without a number of `workers` there is one a core, but none for images in memory.
 
-    Images in memory are tiny: to load one costs less than to hand it over from another process.
+    Images in memory are tiny: to load one costs less than to hand it over from another process. Batches are taken by
+    `waiting.take`, and in the end `waiting.end_workers` has to be called.
     """
     if workers is None:
         workers = 0 if dataset.images.in_memory else default_workers()
@@ -198,6 +200,7 @@ def make_loader(
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
         worker_init_fn=ignore_stop_signals,
+        timeout=POLL if workers else 0.0,
     )
 
 

@@ -57,6 +57,10 @@ class TrainingSampler(Sampler[SampleKey]):
         self.epoch, self.start = epoch, samples
         self.stop = samples + self.batches_left(samples, batches) * self.global_batch
 
+    def skip(self, samples: int) -> None:
+        """Begin so many samples of this rank later: those before have been given out."""
+        self.start += samples * self.ranks
+
     def __len__(self) -> int:
         return (self.stop - self.start) // self.ranks
 
