@@ -26,7 +26,7 @@ import torch
 
 from twins.checkpoints.info import read_info
 from twins.checkpoints.resume import TrainingState, holds_training_state
-from twins.cli import INTERRUPTED, Parser
+from twins.cli import Parser
 from twins.data.loading import collate, cores_of_rank
 from twins.distributed.world import choose_device
 from twins.errors import TwinsError
@@ -162,7 +162,7 @@ def run_train(args: argparse.Namespace) -> int:
         recipe, folder=folder, resume=resume, start_epoch=args.start_epoch, announce=announce, val_prefix="test_"
     )
     tell(f"Training time {datetime.timedelta(seconds=int(time.time() - started))}")
-    return 0 if outcome.finished else INTERRUPTED
+    return outcome.status
 
 
 def run_eval(args: argparse.Namespace) -> int:

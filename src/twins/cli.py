@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .commands import INTERRUPTED
@@ -36,7 +37,7 @@ WITH_RECIPE = ("train", "eval", "data")  # whose flags are fields of a task's re
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit status: 0, 2 for what the user can fix, 130 after Ctrl-C."""
+    """Run a command; returns its exit status: 0, 2 for what the user can fix, 130 after Ctrl-C, 143 after SIGTERM."""
     print_whatever_it_holds()
     try:
         args = parse(list(sys.argv[1:] if argv is None else argv))
@@ -201,14 +202,13 @@ def _checkpoint(look: EarlyLook) -> CheckpointInfo | None:
     """What is to be evaluated or resumed. Raises TwinsError for a file that is none, and where no run is to resume."""
     if not (look.checkpoint or look.newest_of_all):
         return None
-    from .checkpoints.info import read_info
-    from .networks import info_of
+    if look.command == "eval":
+        from .networks import info_of
 
-    if look.checkpoint:
-        return info_of(look.checkpoint) if look.command == "eval" else read_info(look.checkpoint)
-    from .commands.train import newest_checkpoint
+        return info_of(str(look.checkpoint))
+    from .commands.train import newest_checkpoint, read_newest_whole
 
-    return read_info(newest_checkpoint(look.output, look.task))
+    return read_newest_whole(Path(look.checkpoint) if look.checkpoint else newest_checkpoint(look.output, look.task))
 
 
 if __name__ == "__main__":

@@ -48,15 +48,16 @@ def leave_plots_out(replace: Callable[[object, str, Any], None] = setattr) -> No
 
 
 class StopAfter:
-    """Sends this process SIGINT, as Ctrl-C does, at one update of one epoch."""
+    """Sends this process SIGINT, as Ctrl-C does, within one update of one epoch, which is finished."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, epoch: int, update: int) -> None:
         next_batch = loop.next_batch
 
         def stopping(setup: Any, batches: Any, at_epoch: int, at_update: int, part: int) -> Any:
-            if (at_epoch, at_update) == (epoch, update):
+            batch = next_batch(setup, batches, at_epoch, at_update, part)
+            if (at_epoch, at_update, part) == (epoch, update, setup.recipe.grad_accum_steps - 1):
                 os.kill(os.getpid(), signal.SIGINT)
-            return next_batch(setup, batches, at_epoch, at_update, part)
+            return batch
 
         monkeypatch.setattr(loop, "next_batch", stopping)
         self.undo = lambda: monkeypatch.setattr(loop, "next_batch", next_batch)

@@ -5,6 +5,7 @@ Nothing else may change: not the weights, not what a loss that is not finite lea
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -132,7 +133,7 @@ def test_steps_after_one_that_was_left_out_are_left_out_too(
 def prepared(recipe: ClassifyRecipe, grad_accum_steps: int) -> tuple[Setup, TrainingState]:
     recipe = recipe.replace(grad_accum_steps=grad_accum_steps, batch_size=2, model_ema=True, clip_grad=1.0)
     world = World(0, 1, torch.device("cpu"))
-    return loop.set_up(recipe.resolve(1), world, None, None, 0, "val_")
+    return loop.set_up(recipe.resolve(1), world, None, None, 0, "val_", contextlib.ExitStack())
 
 
 def batches_of(setup: Setup) -> list[Any]:
@@ -171,13 +172,13 @@ def test_an_update_reads_nothing_before_its_report_is_read(tiny_recipe: Classify
     totals = EpochTotals.begin(1e-3, setup.world.device, saved={})
     with counted_reads() as reads:
         loss = loop.backward(setup, state.scaler, parts)
-        report = UpdateReport(UpdatePosition(0, 0, 1e-3), loss, parts, stop=False, world=setup.world)
+        report = UpdateReport(UpdatePosition(0, 0, 1e-3), loss, parts, stop=False, save=False, world=setup.world)
         totals.add(report.sums)
         loop.take_step(state, setup.recipe.clip_grad, leave_out=totals.any_not_finite)
         loop.optim.after_update(state.schedule, 1)
     assert reads == {}
     with counted_reads() as reads:
-        mean_loss, stop = report.read(str)
+        mean_loss, stop, save = report.read(str)
     assert reads == {"tolist": 1}
-    assert (mean_loss, stop) == (pytest.approx(float(loss)), False)
+    assert (mean_loss, stop, save) == (pytest.approx(float(loss)), False, False)
     assert totals.read() == (pytest.approx(8 * float(loss)), 8.0)

@@ -11,7 +11,6 @@ from ..errors import TwinsError
 from ..model_names import model_name
 from ..recipes import Recipe, list_recipes, stored_recipe
 from ..recipes.base import tuples_for_lists
-from . import INTERRUPTED
 from .recipe_flags import FLAGS_OF_TASK, TASKS_HELP, add_recipe_flags
 
 if TYPE_CHECKING:
@@ -42,14 +41,15 @@ def add_parser(commands: Any, recipe: Recipe) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train; 130 if Ctrl-C or a signal stopped the run before its end."""
+    """Train; 130 if Ctrl-C stopped the run before its end, 143 or 138 if SIGTERM or SIGUSR1 did."""
     checkpoint = args.checkpoint
+    folder = None if checkpoint is None else Path(checkpoint.source).parent
     if checkpoint is None:
         recipe = args.base_recipe.replace(**args.changes)
         if recipe.weights is not None:
             recipe = _with_network_of_weights(recipe, _said(args))
         if args.resume is not None:
-            checkpoint = _newest_of_its_name(recipe)
+            folder, checkpoint = _newest_of_its_name(recipe)
     if checkpoint is not None:
         recipe = _recipe_of_run(checkpoint, args.task).replace(**args.changes)
     if args.print_lr:
@@ -57,9 +57,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from ..training.loop import fit  # heavy, so after all that can be wrong with the recipe
 
-    folder = None if checkpoint is None else Path(checkpoint.source).parent
-    outcome = fit(recipe, folder=folder, resume=checkpoint)
-    return 0 if outcome.finished else INTERRUPTED
+    return fit(recipe, folder=folder, resume=checkpoint).status
 
 
 def _said(args: argparse.Namespace) -> set[str]:
@@ -90,24 +88,34 @@ def _with_network_of_weights(recipe: Recipe, said: set[str]) -> Recipe:
 
 def newest_checkpoint(output: str, task: str | None) -> Path:
     """That of the newest unfinished run of a task, or of any. Raises TwinsError where there is none."""
-    from ..training.run_folder import newest_unfinished_of_all
+    from ..training.run_folder import NEWEST, newest_unfinished_of_all
 
     folder = newest_unfinished_of_all(output, task)
     if folder is None:
         raise TwinsError(f"{output}: no unfinished run there to go on with; --output or --resume FILE name another")
-    return folder / "checkpoint.pth"
+    return folder / NEWEST
 
 
-def _newest_of_its_name(recipe: Recipe) -> CheckpointInfo | None:
-    """That of the newest unfinished run of the recipe's name, if there is one; says so if there is none."""
+def read_newest_whole(path: Path) -> CheckpointInfo:
+    """A checkpoint to resume or, if it is damaged, the one before it, which is said. Raises TwinsError for others."""
     from ..checkpoints.info import read_info
-    from ..training.run_folder import newest_unfinished
+    from ..checkpoints.rotation import newest_whole
 
-    unfinished = newest_unfinished(recipe)
-    if unfinished is None:
+    return newest_whole(path, read_info, print)
+
+
+def _newest_of_its_name(recipe: Recipe) -> tuple[Path | None, CheckpointInfo | None]:
+    """The folder and the checkpoint of the newest unfinished run of the recipe's name; says what is not there."""
+    from ..training.run_folder import NEWEST, newest_unfinished
+
+    folder = newest_unfinished(recipe)
+    if folder is None:
         print(f"no unfinished run named {recipe.name or recipe.model}: starting one")
-        return None
-    return read_info(unfinished / "checkpoint.pth")
+        return None, None
+    if not (folder / NEWEST).exists():
+        print(f"{folder}: nothing was saved yet; starting it again")
+        return folder, None
+    return folder, read_newest_whole(folder / NEWEST)
 
 
 def _recipe_of_run(checkpoint: CheckpointInfo, task: str) -> Recipe:

@@ -6,11 +6,16 @@ the CPU's for gloo.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed
 from torch import Tensor
+
+from ..errors import TwinsError
+
+T = TypeVar("T")
 
 
 def all_sum(value: Tensor) -> Tensor:
@@ -45,6 +50,21 @@ def all_gather_object(value: Any) -> list[Any]:
 def from_main(value: Any) -> Any:
     """The main process's value, on every rank."""
     return all_gather_object(value)[0]
+
+
+def on_main(call: Callable[[], T]) -> T:
+    """What a call returns that the main process alone makes, on every rank; a TwinsError it raises is raised on all."""
+    error: TwinsError | None = None
+    value: Any = None
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        try:
+            value = call()
+        except TwinsError as raised:
+            error = raised
+    value, error = from_main((value, error))
+    if error is not None:
+        raise error
+    return value
 
 
 def share_of(count: int) -> range:

@@ -14,6 +14,7 @@ from typing import Any, Self
 from ..errors import TwinsError, nearest
 from ..model_names import model_name
 from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from .durations import check_by, seconds_of, updates_or_seconds
 from .fields import (
     NOT_NEGATIVE,
     SHARE,
@@ -65,6 +66,23 @@ class Recipe:
     workers: int | None = flag(
         None, "processes per rank that load data; none: the cores at hand", "-j", "--num-workers", group="run",
         within=(0, 1024), commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
+
+    save_every: str | None = flag(
+        "10m", "save within epochs too, beside training, every so long (90s, 10m, 2h) or so many updates (500); none: "
+        "at their ends alone", group="recovery", check=check_by(updates_or_seconds, "--save-every"),
+    )  # fmt: skip
+    checkpoint_hist: int = flag(
+        2, "checkpoints to keep: the newest, and those before it in case it gets damaged; the best one is kept besides",
+        group="recovery", within=(1, 1000),
+    )  # fmt: skip
+    grace: str = flag(
+        "10s", "leave so long after SIGTERM or SIGUSR1, at the latest; without saving, if an update takes longer",
+        group="recovery", check=check_by(seconds_of, "--grace"),
+    )  # fmt: skip
+    read_timeout: str = flag(
+        "10m", "save and stop if no batch of images has been read for so long", group="recovery",
+        check=check_by(seconds_of, "--read-timeout"), commands=TRAIN_EVAL,
     )  # fmt: skip
 
     track: tuple[str, ...] | None = flag(

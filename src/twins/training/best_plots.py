@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..tasks import Task
 from .run_folder import RunFolder
@@ -37,7 +39,17 @@ class BestPlots:
     def draw(self) -> None:
         """Draw what waits."""
         if self.waiting is not None:
-            self.waiting.draw(self.folder.path)
+            with failed_plots_said(self.folder):
+                self.waiting.draw(self.folder.path)
             self.tracking.images(self.step, (name for name in self.waiting.plots if name != FIRST_BATCH))
             self.findings = self.waiting.findings()
             self.waiting, self.drawn_at = None, time.monotonic()
+
+
+@contextmanager
+def failed_plots_said(folder: RunFolder) -> Iterator[None]:
+    """What goes wrong with plots inside is said in a line, and stops nothing: hours of training are worth more."""
+    try:
+        yield
+    except Exception as error:  # of whatever kind matplotlib has
+        folder.say(f"{folder.path}: plots not drawn ({type(error).__name__}: {error})")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +13,39 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoints.info import CheckpointInfo
-from ..checkpoints.resume import TrainingState, save_checkpoint
+from ..checkpoints.resume import TrainingState
 from ..data.loading import Batch
 from ..data.randomness import seed_of
+from ..data.waiting import StalledError
 from ..distributed.world import init_distributed
 from ..errors import TwinsError
 from ..progress import Progress
 from ..recipes import Recipe
+from ..recipes.durations import seconds_of
 from . import optim
-from .best_plots import FIRST_BATCH, BestPlots
-from .interruption import interruptible
+from .batches import BatchStream
+from .best_plots import FIRST_BATCH, BestPlots, failed_plots_said
+from .interruption import Interruption, StoppedError, interruptible
 from .malloc_settings import freed_memory_kept
 from .mixed_precision import autocast
 from .report_writing import ReportWriter
 from .rest_of_epoch import RestOfEpoch
-from .run_log import Announce, announce_epoch, conclude, epoch_record, introduce, say_how_to_resume
+from .run_log import (
+    Announce,
+    announce_epoch,
+    conclude,
+    epoch_record,
+    introduce,
+    say_how_to_resume,
+    words_without_saving,
+)
+from .saving import Saving
 from .setup import Setup, set_up
 from .step_log import StepLog
 from .totals import EpochTotals, totals_dtype
 from .trackers.base import Status
 from .trackers.tracking import metrics_of_epoch
-from .update_report import UpdatePosition, UpdateReport
+from .update_report import UnreadReports, UpdatePosition, UpdateReport
 from .validation import validate
 
 
@@ -46,6 +56,7 @@ class Outcome:
     folder: Path
     best: dict[str, Any]  # metric, value, epoch
     finished: bool  # False: interrupted, and to be resumed
+    status: int = 0  # for the shell: 0, or that of the signal which interrupted it
 
 
 def fit(
@@ -62,73 +73,97 @@ def fit(
     Without `resume` epochs count from `start_epoch`. `announce(folder, task, record, state)` reports each epoch, whose
     record is its line of `log.txt`: there the name of a validation metric begins with `val_prefix`.
     Raises TwinsError for whatever the user can fix: data, device, folder, weights, a loss that is no longer finite.
-    Ctrl-C or SIGTERM saves and returns.
+    Ctrl-C, SIGTERM or SIGUSR1 saves and returns.
     """
-    with init_distributed(recipe.device) as world, interruptible() as interrupted, freed_memory_kept(world.device):
+    with (
+        init_distributed(recipe.device) as world,
+        interruptible(seconds_of(recipe.grace), alone=world.size == 1) as interruption,
+        freed_memory_kept(world.device),
+        contextlib.ExitStack() as held,
+    ):
         try:
-            setup, state = set_up(recipe.resolve(world.size), world, folder, resume, start_epoch, val_prefix)
+            setup, state = set_up(recipe.resolve(world.size), world, folder, resume, start_epoch, val_prefix, held)
             introduce(setup, state)
-            finished = run_tracked(setup, state, interrupted, announce)
+            finished = run_tracked(setup, state, interruption, announce)
         except torch.OutOfMemoryError as error:
             raise TwinsError(
                 f"out of memory on {world.device}: try half the --batch-size with twice the --grad-accum-steps, "
                 "--amp, or --grad-checkpointing"
             ) from error
-    return Outcome(setup.folder.path, state.best, finished)
+    return Outcome(setup.folder.path, state.best, finished, 0 if finished else interruption.status)
 
 
-def run_tracked(setup: Setup, state: TrainingState, interrupted: threading.Event, announce: Announce) -> bool:
+def run_tracked(setup: Setup, state: TrainingState, interruption: Interruption, announce: Announce) -> bool:
     """`run_epochs` beside the recipe's trackers, which learn how it ended."""
-    updates = setup.sampler.batches_left()
-    setup.tracking.start(setup.recipe, state.epoch * updates + state.step, afresh=not setup.resumption)
+    step = state.epoch * setup.updates_per_epoch + state.step
+    setup.tracking.start(setup.recipe, step, afresh=not setup.resumption)
     status: Status = "failed"
     try:
-        finished = run_epochs(setup, state, interrupted, announce)
+        finished = run_epochs(setup, state, interruption, announce)
         status = "finished" if finished else "interrupted"
     finally:
         setup.tracking.finish(status)
     return finished
 
 
-def run_epochs(setup: Setup, state: TrainingState, interrupted: threading.Event, announce: Announce) -> bool:
+def run_epochs(setup: Setup, state: TrainingState, interruption: Interruption, announce: Announce) -> bool:
     """Train and validate until the recipe's last epoch, or an early stop; False if the run was interrupted."""
     recipe, device = setup.recipe, setup.world.device
     started, first = time.time(), state.epoch
     log = StepLog(setup)
     plots, report = BestPlots(setup.folder, setup.tracking), ReportWriter(setup.folder)
-    updates = setup.sampler.batches_left()  # of a whole epoch
-    for epoch in range(first, recipe.epochs):
-        epoch_started = time.time()
-        totals = EpochTotals.begin(optim.current_lr(state.optimizer), device, saved=state.totals)
-        if not train_epoch(setup, state, totals, log, interrupted):
-            state.totals = totals.pack()
-            save(setup, state, "checkpoint.pth")
-            say_how_to_resume(setup, state)
-            plots.draw()
-            report.write(interrupted=True)
-            return False
-        metrics = validate(setup.task, state.evaluated_model, setup.val, recipe, setup.world, setup.unreadable)
-        if close_epoch(setup, state, metrics):
-            plots.of_better_epoch(setup.task, step=state.epoch * updates)
-        now = time.time()
-        left = (now - started) / (epoch + 1 - first) * (recipe.epochs - epoch - 1)
-        record = epoch_record(setup, state, totals, metrics, now - epoch_started, left)
-        setup.folder.log(record)
-        setup.tracking.log(state.epoch * updates, metrics_of_epoch(record, setup.folder.val_prefix))
-        announce(setup.folder, setup.task, record, state)
-        report.after_epoch()
-        if recipe.patience is not None and epoch - state.best["epoch"] >= recipe.patience:
-            setup.folder.say(f"stopping early: nothing better for {recipe.patience} epochs")
-            break
+    updates = setup.updates_per_epoch
+    interruption.last_words = partial(words_without_saving, setup)
+    with Saving(setup, state) as saving, batch_stream(setup, interruption) as batches:
+        while state.epoch < recipe.epochs and not out_of_patience(recipe, state):
+            epoch, epoch_started = state.epoch, time.time()
+            totals = EpochTotals.begin(optim.current_lr(state.optimizer), device, saved=state.totals)
+            try:
+                train_epoch(setup, state, totals, log, batches, saving)
+                metrics = validate_epoch(setup, state, interruption)
+            except (StoppedError, StalledError) as error:
+                saving.within_epoch(totals, log)
+                saving.wait()
+                interruption.done()
+                say_how_to_resume(setup, state)
+                if isinstance(error, StalledError):
+                    raise
+                plots.draw()
+                report.write(interrupted=True)
+                return False
+            better = close_epoch(setup, state, metrics)
+            now = time.time()
+            left = (now - started) / (epoch + 1 - first) * (recipe.epochs - epoch - 1)
+            record = epoch_record(setup, state, totals, metrics, now - epoch_started, left)
+            setup.folder.log(record)  # before the checkpoint, which knows of it
+            saving.after_epoch(better)
+            if better:
+                plots.of_better_epoch(setup.task, step=state.epoch * updates)
+            setup.tracking.log(state.epoch * updates, metrics_of_epoch(record, setup.folder.val_prefix))
+            announce(setup.folder, setup.task, record, state)
+            report.after_epoch()
+    if out_of_patience(recipe, state):
+        setup.folder.say(f"stopping early: nothing better for {recipe.patience} epochs")
     plots.draw()
     conclude(setup, state.best, time.time() - started, plots.findings, report)
     return True
 
 
+def batch_stream(setup: Setup, interruption: Interruption) -> BatchStream:
+    """The training batches of this rank."""
+    timeout = seconds_of(setup.recipe.read_timeout)
+    return BatchStream(setup.batches, setup.sampler, interruption, setup.folder.say, timeout)
+
+
+def out_of_patience(recipe: Recipe, state: TrainingState) -> bool:
+    """Whether the best epoch is so long ago that the run stops early."""
+    return recipe.patience is not None and bool(state.best) and state.epoch - 1 - state.best["epoch"] >= recipe.patience
+
+
 def train_epoch(
-    setup: Setup, state: TrainingState, totals: EpochTotals, log: StepLog, interrupted: threading.Event
-) -> bool:
-    """Go through the rest of an epoch; False if it was interrupted, after a whole number of updates.
+    setup: Setup, state: TrainingState, totals: EpochTotals, log: StepLog, batches: BatchStream, saving: Saving
+) -> None:
+    """Go through the rest of an epoch. Raises StoppedError if it is interrupted, after a whole number of updates.
 
     The host reads an update's report before the update changes the weights, or, where the optimiser can leave out a
     step by itself, one update later, so that it never waits for a GPU that has nothing more to do.
@@ -138,44 +173,61 @@ def train_epoch(
     setup.network.train()
     for module in setup.frozen:
         module.eval()
-    setup.sampler.set_epoch(epoch, state.samples, state.step)
-    batches = iter(setup.batches)
-    log.begin_epoch(totals, rest.updates)
+    batches.begin(epoch, state.samples, state.step)
+    log.begin_epoch(totals, rest.updates, saved=state.totals)
     ahead = 1 if steps_are_left_out_on_the_device(state.optimizer, world.device) else 0
-    unread: deque[UpdateReport] = deque()
-    stop = False
+    unread = UnreadReports(setup.training.images.name)
     progress = Progress(f"epoch {epoch}", rest.left, world.is_main, lines=False)
     for update in progress.over(rest.updates):
-        parts = [next_batch(setup, batches, epoch, update, part) for part in range(recipe.grad_accum_steps)]
+        try:
+            parts = [next_batch(setup, batches, epoch, update, part) for part in range(recipe.grad_accum_steps)]
+        except StoppedError:
+            unread.read_all()
+            raise
         log.before_step(parts)
         torch.manual_seed(seed_of("network", recipe.seed, epoch, update, world.rank))
         loss = backward(setup, state.scaler, parts)
         lr = optim.current_lr(state.optimizer)
-        report = UpdateReport(UpdatePosition(epoch, update, lr), loss, parts, interrupted.is_set(), world)
+        position, stop = UpdatePosition(epoch, update, lr), batches.interruption.is_set()
+        report = UpdateReport(position, loss, parts, stop, saving.due(), world)
         totals.add(report.sums)
-        unread.append(report)
-        if len(unread) > ahead:
-            mean_loss, stop = unread.popleft().read(setup.training.images.name)
-            progress.note = f"loss {mean_loss:.3f}"
+        unread.add(report, at_most=ahead)
+        progress.note = unread.note
         take_step(state, recipe.clip_grad, leave_out=totals.any_not_finite if ahead else None)
         optim.after_update(state.schedule, epoch * rest.whole + rest.position(state.step))
         log.after_step(epoch, state.step, lr, totals)
-        if stop:
+        if unread.stop:
             break
-    for report in unread:
-        stop = report.read(setup.training.images.name)[1] or stop
-    return not stop
+        if unread.save:
+            unread.read_all()
+            saving.within_epoch(totals, log)
+            unread.save = False
+    unread.read_all()
+    if unread.stop:
+        raise StoppedError
 
 
-def next_batch(setup: Setup, batches: Iterator[Batch], epoch: int, update: int, part: int) -> Batch:
+def validate_epoch(setup: Setup, state: TrainingState, interruption: Interruption) -> dict[str, float]:
+    """The metrics of the epoch. Raises StoppedError if that is interrupted, of which other ranks would not know."""
+
+    def between_batches() -> None:
+        if interruption.alone and interruption.is_set():
+            raise StoppedError
+
+    model, val, world = state.evaluated_model, setup.val, setup.world
+    return validate(setup.task, model, val, setup.recipe, world, setup.unreadable, between_batches=between_batches)
+
+
+def next_batch(setup: Setup, batches: BatchStream, epoch: int, update: int, part: int) -> Batch:
     """The next batch of this rank, mixed, on its device."""
-    batch = next(batches)
+    batch = batches.next()
     setup.unreadable.note(batch)
     if not len(batch):
         raise TwinsError(f"{setup.recipe.data}: none of the training images can be read")
     batch = setup.task.mix(batch.to(setup.world.device), epoch, update, setup.world.rank, part)
     if epoch == update == part == 0 and setup.world.is_main:
-        setup.task.draw_batch(batch, setup.folder.path)
+        with failed_plots_said(setup.folder):
+            setup.task.draw_batch(batch, setup.folder.path)
         setup.tracking.images(0, (FIRST_BATCH,))
     return batch
 
@@ -228,22 +280,11 @@ def take_step(state: TrainingState, clip_grad: float | None, leave_out: Tensor |
 
 
 def close_epoch(setup: Setup, state: TrainingState, metrics: dict[str, float]) -> bool:
-    """Step the schedule, remember the best epoch, and save checkpoints; returns whether this epoch is the best."""
+    """Step the schedule and remember the best epoch; returns whether this epoch is the best."""
     epoch, name = state.epoch, setup.task.best_metric
     optim.after_epoch(setup.recipe, state.schedule, epoch, metrics[name])
     state.epoch, state.step, state.samples, state.totals = epoch + 1, 0, 0, {}
     better = not state.best or metrics[name] > state.best["value"]
     if better:
         state.best = {"metric": name, "value": metrics[name], "epoch": epoch}
-    save(setup, state, "checkpoint.pth")
-    if better:
-        save(setup, state, "checkpoint_best.pth")
     return better
-
-
-def save(setup: Setup, state: TrainingState, name: str) -> None:
-    """Write the state into the run's folder."""
-    if setup.world.is_main:
-        recipe = setup.recipe.to_dict()
-        meta = setup.task.meta() | {"recipe": recipe, "versions": setup.provenance}
-        save_checkpoint(state.pack(recipe, meta), setup.folder / name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -57,6 +58,9 @@ def _groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     return [group for group in decays if group["params"]]
 
 
+_COUNTERS = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")  # of a plateau
+
+
 def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, updates_per_epoch: int) -> Any:
     """A timm scheduler; `after_epoch` and `after_update` step it as the recipe says.
 
@@ -89,6 +93,8 @@ def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, updates_per_
         step_on_epochs=recipe.sched_unit == "epoch",
         updates_per_epoch=updates_per_epoch,
     )
+    if recipe.sched == "plateau":
+        return Plateau(schedule)
     if not recipe.warmup_multiplies:
         return schedule
     assert recipe.lr is not None
@@ -115,6 +121,26 @@ class MultipliedWarmUp:
         return self.schedule.state_dict()
 
 
+class Plateau:
+    """timm's plateau, with a state that holds its counters too, without which a resumed run would wait anew."""
+
+    def __init__(self, schedule: Any) -> None:
+        self.schedule = schedule
+        self.step, self.step_update = schedule.step, schedule.step_update
+
+    def state_dict(self) -> dict[str, Any]:
+        counters = {name: getattr(self.schedule.lr_scheduler, name) for name in _COUNTERS}
+        return counters | {"restore_lr": self.schedule.restore_lr}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """As far as it was saved; earlier versions left most of it out."""
+        for name in _COUNTERS:
+            if isinstance(value := saved.get(name), int | float):
+                setattr(self.schedule.lr_scheduler, name, value)
+        if isinstance(lrs := saved.get("restore_lr"), list) and len(lrs) == len(self.schedule.optimizer.param_groups):
+            self.schedule.restore_lr = [float(lr) for lr in lrs]
+
+
 def after_update(schedule: Any, updates: float) -> None:
     """Set the learning rate of the next update, `updates` having been made.
 
@@ -136,7 +162,8 @@ def after_epoch(recipe: Recipe, schedule: Any, epoch: int, metric: float | None)
 def position(recipe: Recipe, schedule: Any, epoch: int, updates: float, updates_per_epoch: int) -> None:
     """Put a fresh schedule where it stands after so many whole epochs, and updates of the next.
 
-    A plateau depends on metrics that are past: there the optimiser's own learning rate stays.
+    A plateau depends on metrics that are past: there the optimiser's own learning rate stays, and the counters that
+    its state holds.
     """
     if recipe.sched != "plateau":
         after_update(schedule, epoch * updates_per_epoch + updates)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import platform
 import re
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from glob import escape
 from itertools import count
 from pathlib import Path
@@ -18,10 +19,12 @@ from typing import Any
 
 import torch
 
-from ..atomic_write import atomic_file
+from ..atomic_write import atomic_file, remove_unfinished, sync_folder, writing
 from ..errors import TwinsError
 from ..recipes import Recipe
 from ..shown_text import shown
+
+NEWEST, BEST = "checkpoint.pth", "checkpoint_best.pth"  # of the last update saved, and of the best epoch
 
 # What an evaluation leaves: of an earlier one in the same folder it would be taken for this run's.
 _RESULTS = ("metrics.json", "per_class.csv", "confusion.csv", "thresholds.csv", "predictions.png", "detections.png",
@@ -58,6 +61,7 @@ class RunFolder:
             for result in _RESULTS if afresh else ():
                 (self / result).unlink(missing_ok=True)
             (self / "console.txt").touch()
+            remove_unfinished(self.path)
         except OSError as error:
             raise TwinsError(f"{self.path}: cannot write there ({error.strerror}); choose another --output") from error
         if (self / "metrics.csv").exists():
@@ -75,41 +79,85 @@ class RunFolder:
         if self.main:
             text = "\n".join(map(shown, text.split("\n")))  # a report of weights has several lines
             print(text, flush=True)
-            with (self / "console.txt").open("a", encoding="utf-8") as file:
+            console = self / "console.txt"
+            with writing(console), console.open("a", encoding="utf-8") as file:
                 file.write(text + "\n")
 
     def log(self, record: dict[str, Any]) -> None:
-        """Add an epoch to `log.txt` (a JSON object a line) and `metrics.csv`."""
+        """Add an epoch to `log.txt` (a JSON object a line) and `metrics.csv`, and put it on the disk."""
         if not self.main:
             return
-        with (self / "log.txt").open("a", encoding="utf-8") as file:
+        log = self / "log.txt"
+        with writing(log), log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         columns = ["epoch", "time", *(key for key in record if key not in ("epoch", "time"))]
         self.add_row("metrics.csv", {key: record[key] for key in columns})
+        sync_folder(self.path)
+
+    def forget_after(self, epoch: int, step: int) -> None:
+        """Drop what the logs say of what comes after `epoch` whole epochs and `step` updates: it will come again.
+
+        A run that was killed has logged more than its last checkpoint knows, and perhaps half a line.
+        """
+        if not self.main:
+            return
+        self._keep_lines("log.txt", lambda line: json.loads(line)["epoch"] < epoch)
+        self._keep_lines("metrics.csv", lambda line: int(line.split(",")[0]) < epoch)
+        self._keep_lines("steps.csv", lambda line: tuple(map(int, line.split(",")[:2])) <= (epoch, step))
+
+    def _keep_lines(self, log: str, known: Callable[[str], bool]) -> None:
+        """Keep the lines of a log that are whole and known, and the names of a table's columns."""
+        path = self / log
+        if not path.exists():
+            return
+        text = path.read_text(encoding="utf-8", errors="replace")
+        lines = text.splitlines(keepends=True)
+        kept = [line for row, line in enumerate(lines) if _is_whole(line, known, row == 0 and log.endswith(".csv"))]
+        if len(kept) < len(lines):
+            with atomic_file(path) as beside:
+                beside.write_text("".join(kept), encoding="utf-8", newline="")
 
     def add_row(self, table: str, row: dict[str, Any]) -> None:
         """Add a row to a table, under the names of its columns if it is the first."""
         if not self.main:
             return
         fresh = not (self / table).exists()
-        with (self / table).open("a", encoding="utf-8", newline="") as file:
+        with writing(self / table), (self / table).open("a", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(row))
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
 
+    def lacks_its_end(self, epochs: int) -> bool:
+        """Whether the run that the folder is of was killed after so many epochs, its last, and before its summary."""
+        logged = [record["epoch"] for record in self.history()]
+        return bool(logged) and logged[-1] == epochs - 1 and not (self / "summary.json").exists()
+
     def history(self) -> list[dict[str, Any]]:
-        """The epochs logged so far, oldest first."""
+        """The epochs logged so far, oldest first; without what was half-written when the machine went down."""
         path = self / "log.txt"
         if not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if _is_whole(line, json.loads)]
 
     def write_json(self, name: str, value: Any) -> None:
         """Replace a file atomically."""
         if self.main:
             with atomic_file(self / name) as beside:
                 beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def _is_whole(line: str, known: Callable[[str], object], names: bool = False) -> bool:
+    """Whether a line of a log was written to its end, and is of what is known; `names`: those of columns."""
+    if names or not line.endswith("\n"):
+        return line.endswith("\n")
+    try:
+        return bool(known(line))
+    except (ValueError, KeyError, TypeError):  # zeros, as a file system leaves them after a power cut
+        return False
 
 
 def new_run_folder(recipe: Recipe) -> Path:
@@ -125,21 +173,23 @@ def free_folder(parent: Path, name: str) -> Path:
 
 
 def newest_unfinished(recipe: Recipe) -> Path | None:
-    """The newest run of the recipe's name that has a checkpoint and no `summary.json` yet."""
+    """The newest run of the recipe's name that has no `summary.json` yet; it may have no checkpoint either."""
     name = recipe.name or recipe.model
     folders = Path(recipe.output, recipe.task).glob(f"{escape(name)}*")
     return _newest_unfinished(f for f in folders if f.name == name or f.name.removeprefix(name).isdigit())
 
 
 def newest_unfinished_of_all(output: str, task: str | None) -> Path | None:
-    """The newest such run below an output folder, whatever its name, of one task or of any."""
-    return _newest_unfinished(Path(output).glob(f"{task or '*'}/*"))
+    """The newest run below an output folder that can go on, whatever its name, of one task or of any."""
+    folders = Path(output).glob(f"{task or '*'}/*")
+    return _newest_unfinished(folder for folder in folders if (folder / NEWEST).exists())
 
 
 def _newest_unfinished(folders: Iterable[Path]) -> Path | None:
-    checkpoints = [f / "checkpoint.pth" for f in folders if not (f / "summary.json").exists()]
-    started = [checkpoint for checkpoint in checkpoints if checkpoint.exists()]
-    return max(started, key=lambda checkpoint: checkpoint.stat().st_mtime).parent if started else None
+    """By the file that was written last among those which a run writes when it begins and when it saves."""
+    written = [f / name for f in folders for name in ("recipe.json", NEWEST) if not (f / "summary.json").exists()]
+    started = [path for path in written if path.exists()]
+    return max(started, key=lambda path: path.stat().st_mtime).parent if started else None
 
 
 def newest_finished(output: str = "runs") -> Path:
@@ -147,7 +197,7 @@ def newest_finished(output: str = "runs") -> Path:
 
     Raises TwinsError where there is none.
     """
-    ends = [end for end in Path(output).glob("*/*/summary.json") if (end.parent / "checkpoint_best.pth").exists()]
+    ends = [end for end in Path(output).glob("*/*/summary.json") if (end.parent / BEST).exists()]
     if not ends:
         raise TwinsError(f"{output}: has no finished run; name the weights")
     return max(ends, key=lambda end: end.stat().st_mtime).parent

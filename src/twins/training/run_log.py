@@ -12,11 +12,12 @@ from ..progress import clock, per_second, rounded_speed
 from ..recipes import ClassifyRecipe, Recipe
 from ..report.run_report import REPORT
 from ..tasks import Task
+from .best_plots import failed_plots_said
 from .image_size_note import enlargement
 from .mixed_precision import amp_dtype
 from .report_writing import ReportWriter
 from .rest_of_epoch import RestOfEpoch
-from .run_folder import RunFolder
+from .run_folder import BEST, NEWEST, RunFolder
 from .setup import Setup
 from .setup_file import peak_memory_mb, setup_record
 from .totals import EpochTotals
@@ -88,7 +89,17 @@ def say_how_to_resume(setup: Setup, state: TrainingState) -> None:
     folder = setup.folder
     updates = RestOfEpoch.of(setup.sampler, state).updates.stop
     folder.say(f"stopped in epoch {state.epoch} after {state.step} of {updates} steps; to go on:")
-    folder.say(f"  twins train --resume {folder / 'checkpoint.pth'}")
+    folder.say(f"  twins train --resume {folder / NEWEST}")
+
+
+def words_without_saving(setup: Setup) -> str:
+    """What a run says that has to leave in the midst of an update; "" on all ranks but the main one."""
+    folder, grace = setup.folder, setup.recipe.grace
+    if not folder.main:
+        return ""
+    known = folder / NEWEST
+    rest = f"to go on from the last: twins train --resume {known}" if known.exists() else "nothing is saved yet"
+    return f"twins: no update was done within --grace {grace} of the signal; {rest}"
 
 
 def conclude(setup: Setup, best: dict[str, Any], seconds: float, findings: list[str], report: ReportWriter) -> None:
@@ -99,7 +110,8 @@ def conclude(setup: Setup, best: dict[str, Any], seconds: float, findings: list[
         return
     history = folder.history()
     training = "training, of mixed images" if mixes_images(setup.recipe) else "training"
-    draw_curves(history, setup.task.columns, setup.task.best_metric, folder / "curves.png", training)
+    with failed_plots_said(folder):
+        draw_curves(history, setup.task.columns, setup.task.best_metric, folder / "curves.png", training)
     last, key = history[-1], folder.val_prefix + best["metric"]
     summary = {"best": best, "last": last, "seconds": round(seconds, 1), "unreadable_images": len(unreadable)}
     summary |= {"left_out": unreadable, "peak_memory_mb": peak_memory_mb(setup.world.device)}
@@ -113,5 +125,5 @@ def conclude(setup: Setup, best: dict[str, Any], seconds: float, findings: list[
     say(f"time   {clock(seconds)}, {per_second(last['images_per_second'])} images/s in the last epoch")
     if unreadable:
         say(f"left out {len(unreadable)} unreadable images: {', '.join(unreadable[:3])}")
-    say(f"next   twins eval --weights {folder / 'checkpoint_best.pth'}")
+    say(f"next   twins eval --weights {folder / BEST}")
     say(f"look   {', '.join(map(str, [*reports, folder / 'curves.png', *setup.task.plots]))}")

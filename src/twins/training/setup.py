@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ..class_names import check_classes
 from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
 from ..data.randomness import seed_of
 from ..data.sampling import TrainingSampler
-from ..distributed.collectives import from_main
+from ..distributed.collectives import from_main, on_main
 from ..distributed.world import World, wrap_ddp
 from ..errors import TwinsError
 from ..optional_dependencies import need
@@ -28,6 +29,7 @@ from .remembered_split import known_split
 from .rest_of_epoch import RestOfEpoch
 from .resumption import describe_resumption
 from .run_folder import RunFolder, new_run_folder, provenance
+from .run_lock import only_run_in
 from .trackers.tracking import Tracking, make_trackers
 
 
@@ -50,6 +52,10 @@ class Setup:
     provenance: dict[str, Any]
     resumption: tuple[str, ...]  # what there is to say of where it goes on
 
+    @property
+    def updates_per_epoch(self) -> int:
+        return self.sampler.batches_left()
+
 
 def set_up(
     recipe: Recipe,
@@ -58,8 +64,12 @@ def set_up(
     resume: Path | CheckpointInfo | None,
     start_epoch: int,
     val_prefix: str,
+    held: contextlib.ExitStack,
 ) -> tuple[Setup, TrainingState]:
-    """Data, network, optimiser, schedule and folder, fresh or as a checkpoint left them. `fit` says what it raises."""
+    """Data, network, optimiser, schedule and folder, fresh or as a checkpoint left them. `fit` says what it raises.
+
+    What keeps other runs out of the folder is added to `held`.
+    """
     trackers = make_trackers(recipe.track)
     info = None if resume is None else read_training_checkpoint(resume)
 
@@ -81,10 +91,12 @@ def set_up(
     state.epoch = start_epoch
     if info is not None:
         state.restore(info)
-    if state.epoch >= recipe.epochs:
-        raise TwinsError(f"{state.epoch} epochs are done and --epochs is {recipe.epochs}: pass a larger --epochs")
+        if recipe.sched == "plateau":
+            state.schedule.load_state_dict(info.checkpoint.get("lr_scheduler") or {})
     path = from_main(folder or new_run_folder(recipe))
     run_folder = RunFolder(path, main=world.is_main, val_prefix=val_prefix)
+    if state.epoch >= recipe.epochs and not run_folder.lacks_its_end(state.epoch):
+        raise TwinsError(f"{state.epoch} epochs are done and --epochs is {recipe.epochs}: pass a larger --epochs")
     resumption: list[str] = []
     if state.epoch or state.step:
         rest = RestOfEpoch.of(sampler, state)
@@ -109,7 +121,10 @@ def set_up(
         provenance=provenance(),
         resumption=tuple(resumption),
     )
+    if note := on_main(lambda: held.enter_context(only_run_in(path))):
+        setup.task.notes.append(note)
     setup.folder.create(afresh=resume is None)
+    setup.folder.forget_after(state.epoch, state.step)
     setup.folder.write_json("recipe.json", {"recipe": recipe.to_dict(), "ran_on": setup.provenance})
     names = [val.images.name(index) for index in range(len(val))]
     setup.folder.write_json("split.json", {"classes": task.classes, "val": names})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..data.images import width_x_height
 from ..data.loading import Batch
@@ -36,11 +36,17 @@ class StepLog:
         self.updates = range(0)  # of the epoch
         self.begun, self.forecast_due = False, setup.world.device.type == "cpu"
 
-    def begin_epoch(self, totals: EpochTotals, updates: range) -> None:
-        """The epoch will make these updates, or has them left."""
+    def begin_epoch(self, totals: EpochTotals, updates: range, saved: Mapping[str, float]) -> None:
+        """The epoch will make these updates, or has them left after `saved`, in which `pack` has its part."""
         self.updates, self.epoch_started = updates, time.time()
         for stretch in (self.rows, self.lines):
             stretch.begin(totals)
+        self.rows.loss = saved.get("row_loss", self.rows.loss)
+        self.rows.images = saved.get("row_images", self.rows.images)
+
+    def pack(self) -> dict[str, float]:
+        """Where the next row of `steps.csv` began, for a checkpoint."""
+        return {"row_loss": self.rows.loss, "row_images": self.rows.images}
 
     def before_step(self, parts: Sequence[Batch]) -> None:
         """These are the images of the next update; the first of all may take minutes."""
@@ -72,7 +78,7 @@ class StepLog:
     def _say_forecast(self, epoch: int, step: int, seconds: float) -> None:
         """An update takes so many seconds."""
         recipe = self.setup.recipe
-        later = (recipe.epochs - epoch - 1) * self.setup.sampler.batches_left()
+        later = (recipe.epochs - epoch - 1) * self.setup.updates_per_epoch
         for line in forecast(recipe, seconds, later + self.updates.stop - step, fresh=not self.setup.resumption):
             self.say(line)
 
