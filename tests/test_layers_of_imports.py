@@ -31,7 +31,7 @@ LAYERS = (
     ("metrics", "plots"),
     ("report", "tasks"),
     ("predict", "training"),
-    ("bench", "explain", "export", "hub"),
+    ("bench", "explain", "export", "hub", "planning"),
     ("commands",),
     ("cli",),
     ("__init__",),

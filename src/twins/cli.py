@@ -30,6 +30,7 @@ COMMANDS = {
     "data": "look through a folder of images before training on it",
     "bench": "speed and memory on this machine, beside timm, ONNX Runtime and OpenVINO",
     "compare": "several runs on one page: metrics, curves, settings, classes",
+    "plan": "hours, cost, memory and limits of a training run on GPUs that are not at hand",
     "info": "the six networks: parameters, FLOPs, published accuracy",
 }
 OTHER_NAMES = {"--pretrained": "--weights", "--checkpoint": "--weights", "--ckpt": "--weights"}  # in other programs

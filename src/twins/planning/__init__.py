@@ -1,0 +1,1 @@
+"""What a training run will take on hardware that is not at hand: time, memory, input, communication and cost."""
