@@ -27,13 +27,16 @@ from twins.planning.reading import DECODING_FILE, Decoding, cores_needed, decodi
 from twins.recipes import find_recipe
 
 SVT_SMALL = 24_060_776  # parameters
-ROUND = Gpu("round", "Round", 10, 100, 10, 1000, 100, "wire", 2.0, "nobody")  # 100 TFLOP/s, 1 TB/s
+ROUND = Gpu("round", "Round", 10, 100, 50, 10, 1000, 100, "wire", 2.0, "nobody")  # 100, 50 and 10 TFLOP/s, 1 TB/s
 STEP = CountedStep(
     batch=4,
     parameters=1_000_000,
     trained=500_000,
-    forward=(Operator(200 * 10**9, 10**6, True), Operator(0, 10**9, False)),  # 2 ms of products, 1 ms of memory
-    backward=(Operator(10**9, 5 * 10**9, True), Operator(30 * 10**9, 10**6, False)),  # 5 ms of memory, 3 ms of products
+    forward=(Operator(200 * 10**9, 10**6, "half"), Operator(0, 10**9, "single")),  # 2 ms of products, 1 ms of memory
+    backward=(
+        Operator(10**9, 5 * 10**9, "half"),
+        Operator(30 * 10**9, 10**6, "single"),
+    ),  # 5 ms of memory, 3 ms of products
     kept=3 * 10**9,
 )
 
@@ -57,26 +60,28 @@ def test_one_gpu_has_nothing_to_reduce():
 def test_roofline_takes_the_longer_of_products_and_memory():
     assert roofline(STEP.forward, ROUND) == pytest.approx((1e-3, 2e-3))
     assert roofline(STEP.backward, ROUND) == pytest.approx((5e-3, 3e-3))
+    assert roofline([Operator(100 * 10**9, 1, "tf32")], ROUND) == pytest.approx((0, 2e-3))
 
 
 def test_time_by_roofline():
     """3 + 8 ms, and an update of 500,000 weights that touches 10 floats of each: 0.02 ms; all at half the speed."""
-    time = time_by_roofline(STEP, ROUND, share=0.5, clip=True, ema=False)
+    time = time_by_roofline(STEP, ROUND, share=0.5, starting=10e-6, clip=True, ema=False)
     assert update_bytes(STEP.trained, clip=True, ema=False) == 20_000_000
     assert time == pytest.approx((22.04e-3, 6e-3, 16e-3, MEMORY))
 
 
 def test_small_steps_wait_for_the_host():
     """Four operators of 10 µs each, two of them in the forward pass."""
-    tiny = STEP._replace(forward=(Operator(1, 1, True),) * 2, backward=(Operator(1, 1, True),) * 2, trained=0)
-    assert time_by_roofline(tiny, ROUND, 0.5, clip=False, ema=False) == pytest.approx((40e-6, 20e-6, 20e-6, STARTING))
+    tiny = STEP._replace(forward=(Operator(1, 1, "half"),) * 2, backward=(Operator(1, 1, "half"),) * 2, trained=0)
+    assert time_by_roofline(tiny, ROUND, 0.5, 10e-6, clip=False, ema=False) == pytest.approx(
+        (40e-6, 20e-6, 20e-6, STARTING)
+    )
 
 
 def test_time_by_mfu():
     """Three times the forward pass's 200 GFLOP, at a tenth of 100 TFLOP/s."""
     assert STEP.flops_per_image == 150e9
-    assert time_by_mfu(STEP, ROUND, 0.1, half=True) == pytest.approx((0.06, 0.02, 0.04, PRODUCTS))
-    assert time_by_mfu(STEP, ROUND, 0.1, half=False).seconds == pytest.approx(0.6)
+    assert time_by_mfu(STEP, ROUND, 0.1) == pytest.approx((0.06, 0.02, 0.04, PRODUCTS))
 
 
 def test_time_as_measured():

@@ -47,8 +47,8 @@ def test_mixed_precision_moves_and_keeps_less():
     assert narrow.flops_per_image == wide.flops_per_image
     assert narrow.kept < 0.75 * wide.kept  # with the weights in half precision, which count little in a larger batch
     assert sum(o.bytes for o in narrow.operators) < 0.8 * sum(o.bytes for o in wide.operators)
-    assert {o.half for o in narrow.operators if o.flops} == {True}
-    assert {o.half for o in wide.operators} == {False}
+    assert {o.precision for o in narrow.operators if o.flops} == {"half"}
+    assert {o.precision for o in wide.operators} == {"single", "tf32"}
 
 
 def test_frozen_stages_have_no_backward_pass():

@@ -63,7 +63,7 @@ def test_a_stated_speed_needs_no_model(capsys: pytest.CaptureFixture[str]):
     assert eight["batch"] == 256
     assert estimate["input_bytes_per_second"] == pytest.approx(8000 * 115_440, rel=1e-4)
     assert estimate["cores"] == pytest.approx(1000 / 251.84)
-    assert estimate["limit"] == "the measured speed"
+    assert estimate["limit"] == "the GPU, as measured"
 
 
 def test_hours_by_a_share_of_the_peak(capsys: pytest.CaptureFixture[str]):
@@ -166,3 +166,26 @@ def test_help_names_every_gpu(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["plan", "--help"])
     assert ", ".join(GPUS) in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_recipe_on_ones_own_images(capsys: pytest.CaptureFixture[str]):
+    """40,000 for training in 625 updates of 64, a quarter as many for validation; decoding is counted as measured."""
+    flags = (
+        "--recipe",
+        "pictures",
+        "--images",
+        "40000",
+        "--classes",
+        "12",
+        "--images-per-second",
+        "100",
+        "--gpus",
+        "4",
+    )
+    plan = planned(capsys, *flags)
+    (estimate,) = plan["plans"][0]["estimates"]
+    assert plan["plans"][0]["batch"] == 16
+    assert estimate["training"] == pytest.approx(50 * 625 * 64 / 400 / 3600)
+    assert estimate["evaluation"] == pytest.approx(50 * 10_000 / 3 / 400 / 3600)
+    assert estimate["cores"] is not None
+    assert estimate["input_bytes_per_second"] is None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 ROOFLINE_SHARES = (0.4, 0.7)  # that operators reach of what the GPU's peaks allow, least and most; docs/planning.md
 LINK_SHARE = 0.7  # of a link's peak that an all-reduce reaches
-OPERATOR_SECONDS = 10e-6  # that Python and PyTorch take to start an operator
+OPERATOR_SECONDS = (16e-6, 8e-6)  # that the host takes to start an operator: measured here by benchmarks/plans.py, half
 SAVE_SECONDS = 0.5  # that training waits for a checkpoint
 RESTART_SECONDS = 300.0  # from a failure until the next update
 LIBRARIES = 1.0  # GB that CUDA and its libraries take on a GPU

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .assumptions import OPERATOR_SECONDS
 from .counted_step import CountedStep, Operator
 from .hardware import Gpu
 
@@ -46,7 +45,7 @@ def roofline(operators: Sequence[Operator], gpu: Gpu) -> Roofline:
     memory = products = 0.0
     for operator in operators:
         moving = operator.bytes / (gpu.bandwidth * 1e9)
-        multiplying = operator.flops / gpu.products(operator.half)
+        multiplying = operator.flops / gpu.products(operator.precision)
         if multiplying > moving:
             products += multiplying
         else:
@@ -54,27 +53,26 @@ def roofline(operators: Sequence[Operator], gpu: Gpu) -> Roofline:
     return Roofline(memory, products)
 
 
-def time_by_roofline(step: CountedStep, gpu: Gpu, share: float, clip: bool, ema: bool) -> StepTime:
-    """A step where operators reach this share of their roofline, or Python starts them one after the other."""
+def time_by_roofline(step: CountedStep, gpu: Gpu, share: float, starting: float, clip: bool, ema: bool) -> StepTime:
+    """A step where operators reach this share of their roofline, unless the host, with `starting` seconds for each,
+    falls behind."""
     forward, backward = (roofline(operators, gpu) for operators in (step.forward, step.backward))
     update = update_bytes(step.trained, clip, ema) / (gpu.bandwidth * 1e9)
     computing = (forward.seconds + backward.seconds + update) / share
-    starting = len(step.operators) * OPERATOR_SECONDS
-    if starting > computing:
-        before = len(step.forward) * OPERATOR_SECONDS
-        return StepTime(starting, before, starting - before, STARTING)
+    if (host := len(step.operators) * starting) > computing:
+        return StepTime(host, len(step.forward) * starting, len(step.backward) * starting, STARTING)
     in_memory = forward.memory + backward.memory + update > forward.products + backward.products
     return StepTime(computing, forward.seconds / share, backward.seconds / share, MEMORY if in_memory else PRODUCTS)
 
 
-def time_by_mfu(step: CountedStep, gpu: Gpu, mfu: float, half: bool) -> StepTime:
-    """A step whose products reach this share of the GPU's peak over all the time."""
-    return thirds(step.batch * step.flops_per_image / (gpu.products(half) * mfu), PRODUCTS)
+def time_by_mfu(step: CountedStep, gpu: Gpu, mfu: float) -> StepTime:
+    """A step whose products reach this share of the GPU's peak in half precision over all the time."""
+    return thirds(step.batch * step.flops_per_image / (gpu.products("half") * mfu), PRODUCTS)
 
 
 def time_as_measured(batch: float, images_per_second: float) -> StepTime:
     """A step of a GPU that was seen to train on so many images a second."""
-    return thirds(batch / images_per_second, "the measured speed")
+    return thirds(batch / images_per_second, "the GPU, as measured")
 
 
 def thirds(seconds: float, bound_by: str) -> StepTime:

@@ -22,6 +22,7 @@ from ..data.loading import Batch
 from ..model import Block
 from ..recipes import ClassifyRecipe, Recipe, SegmentRecipe
 from ..tasks import Task, make_task
+from .hardware import Precision
 
 _aten = torch.ops.aten
 _FREE = {_aten.detach, _aten._unsafe_view, _aten.empty, _aten.empty_like, _aten.new_empty, _aten.empty_strided}
@@ -35,7 +36,7 @@ class Operator(NamedTuple):
 
     flops: int  # of convolutions, linear layers and attention; a multiply-add is two
     bytes: int  # that it reads and writes
-    half: bool  # whether it multiplies in half precision
+    precision: Precision  # of its products
 
 
 class CountedStep(NamedTuple):
@@ -184,8 +185,15 @@ class _Recorder(TorchDispatchMode):
         flops = formula(*args, **kwargs, out_val=output) if formula else 0
         inputs = list(_tensors([args, list(kwargs.values())]))
         moved = sum(map(_bytes, [*inputs, *_tensors(output)]))
-        self.operators.append(Operator(flops, moved, any(tensor.dtype == torch.float16 for tensor in inputs)))
+        self.operators.append(Operator(flops, moved, _precision(packet, inputs)))
         return output
+
+
+def _precision(packet: Any, inputs: Iterable[Tensor]) -> Precision:
+    """PyTorch lets convolutions of float32 use TF32, and matrix products only where they are told so."""
+    if any(tensor.dtype == torch.float16 for tensor in inputs):
+        return "half"
+    return "tf32" if packet in (_aten.convolution, _aten.convolution_backward) else "single"
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -66,10 +66,12 @@ def _whole(value: float) -> str:
 
 
 def _short(value: float) -> str:
-    """Two digits or more that count: "0.0042", "0.31", "4.2", "41", "1,204"."""
+    """Two digits or more that count: "0.0042", "0.31", "4.2", "41", "1,204"; what is less is nearly nothing."""
     if value >= 10:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+    if value >= 1:
+        return f"{value:.1f}"
+    return f"{value:.2g}" if value >= 0.001 or value == 0 else "< 0.001"
 
 
 def assumption_lines(subject: Subject, gpu: Gpu, assumed: Assumptions) -> Iterator[str]:
@@ -82,21 +84,22 @@ def assumption_lines(subject: Subject, gpu: Gpu, assumed: Assumptions) -> Iterat
     elif known_speed(subject, gpu, assumed) is not None:
         yield f"speed: {measured}, measured in this run; it is taken to hold for other batches too"
     elif assumed.mfu is not None:
-        yield f"speed: products reach {100 * assumed.mfu:g} % of the peak over all the time (--mfu)"
+        yield f"speed: products reach {100 * assumed.mfu:g} % of the peak in half precision over all the time (--mfu)"
     else:
         yield (
             f"speed: modelled, not measured on any {gpu.name}: PyTorch's operators, one by one, reach {low} to {high} "
             "% of what the GPU's peaks allow (timm's public tables: 39 to 67 %); --images-per-second states your own"
         )
-        yield f"an operator takes the host {1e6 * defaults.OPERATOR_SECONDS:.0f} µs to start"
+        slow, fast = (f"{1e6 * seconds:.0f}" for seconds in defaults.OPERATOR_SECONDS)
+        yield f"an operator takes the host {slow} µs to start, as measured on a CPU, to {fast}"
         if recipe.torchcompile:
             yield "torch.compile, which this recipe asks for, joins operators: that is not counted, and the run faster"
     if measured is not None and known_speed(subject, gpu, assumed) != measured.images_per_second:
         yield f"not used: {measured}, measured in this run"
-    dtype = "half precision" if recipe.amp else "float32"
+    dtype = "half precision" if recipe.amp else "float32, its convolutions in TF32"
     yield (
-        f"{gpu.title}: {gpu.half:g} TFLOP/s in half precision, {gpu.single:g} in float32, {gpu.bandwidth:,.0f} GB/s, "
-        f"{gpu.memory:g} GB ({gpu.source}); this recipe multiplies in {dtype}"
+        f"{gpu.title}: {gpu.half:g} TFLOP/s in half precision, {gpu.tf32:g} in TF32, {gpu.single:g} in float32, "
+        f"{gpu.bandwidth:,.0f} GB/s, {gpu.memory:g} GB ({gpu.source}); this recipe multiplies in {dtype}"
     )
     yield (
         f"all-reduce: a ring, float32, behind the backward pass, at {100 * defaults.LINK_SHARE:.0f} % of "

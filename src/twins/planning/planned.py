@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..errors import TwinsError
-from .assumptions import ROOFLINE_SHARES, Assumptions
+from .assumptions import OPERATOR_SECONDS, ROOFLINE_SHARES, Assumptions
 from .communication import all_reduce_bytes, all_reduce_seconds
 from .compute import StepTime, time_as_measured, time_by_mfu, time_by_roofline
 from .counted_step import CountedStep, build_on_meta, can_be_counted, count_parameters, count_step
@@ -80,9 +80,12 @@ def _step_times(
             "--images-per-second N, what a GPU of this kind trains on"
         )
     if assumed.mfu is not None:
-        return [time_by_mfu(step, gpu, assumed.mfu, recipe.amp)]
+        return [time_by_mfu(step, gpu, assumed.mfu)]
     clip = bool(recipe.clip_grad)
-    return [time_by_roofline(step, gpu, share, clip, recipe.model_ema) for share in ROOFLINE_SHARES]
+    return [
+        time_by_roofline(step, gpu, share, starting, clip, recipe.model_ema)
+        for share, starting in zip(ROOFLINE_SHARES, OPERATOR_SECONDS, strict=True)
+    ]
 
 
 def known_speed(subject: Subject, gpu: Gpu, assumed: Assumptions) -> float | None:

@@ -111,6 +111,7 @@ def subject_of_recipe(
         raise TwinsError(f"--recipe {name}: has no data of its own; pass --images N, and --classes N")
     val_images = round(images * recipe.val_split / (1 - recipe.val_split)) if recipe.val_split < 1 else 0
     title = f"{recipe.name or name} on {images:,} images"
+    recipe = recipe.replace(data="images")  # and not the digits, which recipes have where nobody says
     return Subject(title, recipe, images, val_images, classes or 1000, None, "", _global_batch(recipe))
 
 
