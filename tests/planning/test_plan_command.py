@@ -28,6 +28,7 @@ RECIPE = ["plan", "--recipe", "twins_svt_small"]
         ([*RECIPE, "--mfu", "40"], "--mfu is a share of the peak, at most 1, not 40"),
         ([*RECIPE, "--mfu", "0.2", "--images-per-second", "9"], "pass one of them"),
         ([*RECIPE, "--mtbf", "nan"], "--mtbf must be a number above 0, not nan"),
+        ([*RECIPE, "--gpus", "1000000000"], "--gpus must be 100000 or less, not 1000000000"),
         ([*RECIPE, "--gpus", "0"], "--gpus must be 1 or more, not 0"),
         ([*RECIPE, "--save-every", "soon"], "--save-every soon: takes a time, as 30s, 10m or 1h, or a number"),
         (["plan"], "twins plan takes --recipe NAME or the folder of a run"),
@@ -72,6 +73,15 @@ def test_hours_by_a_share_of_the_peak(capsys: pytest.CaptureFixture[str]):
     flops = count_flops(create_model("twins_svt_small"))
     seconds = 300 * 625 * 2048 * 3 * 2 * (flops.projections + flops.attention) / (0.1 * 8 * 989e12)
     assert plan["plans"][0]["estimates"][0]["training"] == pytest.approx(seconds / 3600)
+
+
+def test_checkpoints_by_updates(capsys: pytest.CaptureFixture[str]):
+    """187,500 updates, and as many more as the evaluation lasts: one checkpoint in 500 of them, and one an epoch."""
+    plan = planned(capsys, *RECIPE[1:], "--images-per-second", "1000", "--save-every", "500")
+    (estimate,) = plan["plans"][0]["estimates"]
+    updates = (estimate["training"] + estimate["evaluation"]) * 3600 / 0.256
+    assert estimate["saving"] * 3600 == pytest.approx(0.5 * (updates / 500 + 300))
+    assert "checkpoints: every 500 updates" in " ".join(plan["assumptions"])
 
 
 def test_too_few_cores_bind(capsys: pytest.CaptureFixture[str]):

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import TwinsError
 from ..planning.assumptions import CORES, MTBF, NETWORK, SAVE_EVERY, Assumptions
-from ..planning.hardware import GPUS, Gpu, find_gpu
+from ..planning.hardware import GPUS, MOST_GPUS, Gpu, find_gpu
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
@@ -101,6 +101,8 @@ def _check_counts(args: argparse.Namespace) -> None:
         for value in values:
             if value is not None and value < 1:
                 raise TwinsError(f"--{flag} must be 1 or more, not {value}")
+            if flag == "gpus" and value > MOST_GPUS:
+                raise TwinsError(f"--gpus must be {MOST_GPUS} or less, not {value}")
 
 
 def _save_every(text: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ precision, norms and losses float32 where the recipe trains under autocast, and 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -89,8 +88,7 @@ def count_step(recipe: Recipe, classes: int, batch: int) -> CountedStep:
         return tensor
 
     forward, backward = _Recorder(), _Recorder()
-    with warnings.catch_warnings(), _OnGpu(recipe.amp):
-        warnings.simplefilter("ignore")  # of operators on meta that are slow; nothing runs
+    with _OnGpu(recipe.amp):
         with forward, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             losses = task.losses(model, Batch(images, labels, tuple(range(batch))))
             loss = torch.stack(list(losses.values())).sum()

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from ..errors import TwinsError, nearest
 
+MOST_GPUS = 100_000  # that a plan is made for
 GPUS_A_NODE = 8  # as in NVIDIA's HGX boards and in most servers for cards
 Precision = Literal["half", "tf32", "single"]  # of products: bfloat16 or float16, float32 rounded to TF32, float32
 

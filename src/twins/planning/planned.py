@@ -12,7 +12,7 @@ from .counted_step import CountedStep, build_on_meta, can_be_counted, count_para
 from .failures import losses_of
 from .hardware import Gpu
 from .memory import GpuMemory, memory_of
-from .reading import Decoding, cores_needed, decoding_of
+from .reading import cores_needed, decoding_of
 from .subject import Subject
 
 READING, ALL_REDUCE, FULL = "reading images", "all-reduce", "memory: does not fit"
@@ -47,45 +47,34 @@ class Plan(NamedTuple):
     estimates: tuple[Estimate, ...]
 
 
+class _Case(NamedTuple):
+    """What is planned where."""
+
+    subject: Subject
+    gpus: int
+    gpu: Gpu
+    assumed: Assumptions
+    batch: int  # images a GPU and step
+
+
 def plan_run(subject: Subject, gpus: int, gpu: Gpu, assumed: Assumptions) -> Plan:
-    """What `subject` takes on `gpus` of a kind. Raises TwinsError where they do not share out its batch."""
+    """What `subject` takes on `gpus` of a kind.
+
+    Raises TwinsError where they do not share out its batch, and for a detector without a known speed.
+    """
+    case = _Case(subject, gpus, gpu, assumed, subject.batch_on(gpus))
     recipe = subject.recipe
-    batch = subject.batch_on(gpus)
-    step, trained = None, 0
     if can_be_counted(recipe):
-        step = count_step(recipe, subject.classes, batch)
-        trained = step.trained
+        step = count_step(recipe, subject.classes, case.batch)
+        trained, memory = step.trained, memory_of(step, recipe.opt, recipe.model_ema, gpus)
+        times = _step_times(case, step)
     else:
-        trained = count_parameters(build_on_meta(recipe, subject.classes)[1], trained=True)
-    memory = memory_of(step, recipe.opt, recipe.model_ema, gpus) if step else None
+        trained, memory = count_parameters(build_on_meta(recipe, subject.classes)[1], trained=True), None
+        times = [_known_time(case)]
     fits = memory is None or memory.total <= gpu.memory
     reducing = all_reduce_seconds(trained, gpus, gpu, assumed.network)
-    decoding = decoding_of(recipe)
-    estimates = tuple(
-        _estimate(subject, gpus, gpu, assumed, batch, time, reducing, decoding, fits)
-        for time in _step_times(subject, gpu, assumed, batch, step)
-    )
-    return Plan(gpus, batch, memory, fits, all_reduce_bytes(trained, gpus), reducing, estimates)
-
-
-def _step_times(
-    subject: Subject, gpu: Gpu, assumed: Assumptions, batch: int, step: CountedStep | None
-) -> list[StepTime]:
-    recipe = subject.recipe
-    if (speed := known_speed(subject, gpu, assumed)) is not None:
-        return [time_as_measured(batch, speed)]
-    if step is None:
-        raise TwinsError(
-            f"{recipe.name or recipe.model}: what a detector computes depends on its images: pass "
-            "--images-per-second N, what a GPU of this kind trains on"
-        )
-    if assumed.mfu is not None:
-        return [time_by_mfu(step, gpu, assumed.mfu)]
-    clip = bool(recipe.clip_grad)
-    return [
-        time_by_roofline(step, gpu, share, starting, clip, recipe.model_ema)
-        for share, starting in zip(ROOFLINE_SHARES, OPERATOR_SECONDS, strict=True)
-    ]
+    estimates = tuple(_estimate(case, time, reducing, fits) for time in times)
+    return Plan(gpus, case.batch, memory, fits, all_reduce_bytes(trained, gpus), reducing, estimates)
 
 
 def known_speed(subject: Subject, gpu: Gpu, assumed: Assumptions) -> float | None:
@@ -97,18 +86,37 @@ def known_speed(subject: Subject, gpu: Gpu, assumed: Assumptions) -> float | Non
     return None
 
 
-def _estimate(
-    subject: Subject,
-    gpus: int,
-    gpu: Gpu,
-    assumed: Assumptions,
-    batch: int,
-    time: StepTime,
-    reducing: float,
-    decoding: Decoding | None,
-    fits: bool,
-) -> Estimate:
+def _known_time(case: _Case) -> StepTime:
+    """Of a detector, which nothing here models."""
+    speed = known_speed(case.subject, case.gpu, case.assumed)
+    if speed is None:
+        recipe = case.subject.recipe
+        raise TwinsError(
+            f"{recipe.name or recipe.model}: what a detector computes depends on its images: pass "
+            "--images-per-second N, what a GPU of this kind trains on"
+        )
+    return time_as_measured(case.batch, speed)
+
+
+def _step_times(case: _Case, step: CountedStep) -> list[StepTime]:
+    """From slow to fast, or one that is known."""
+    subject, _, gpu, assumed, batch = case
     recipe = subject.recipe
+    if (speed := known_speed(subject, gpu, assumed)) is not None:
+        return [time_as_measured(batch, speed)]
+    if assumed.mfu is not None:
+        return [time_by_mfu(step, gpu, assumed.mfu)]
+    clip = bool(recipe.clip_grad)
+    return [
+        time_by_roofline(step, gpu, share, starting, clip, recipe.model_ema)
+        for share, starting in zip(ROOFLINE_SHARES, OPERATOR_SECONDS, strict=True)
+    ]
+
+
+def _estimate(case: _Case, time: StepTime, reducing: float, fits: bool) -> Estimate:
+    """The run where a step takes its GPU `time`, and the all-reduce `reducing` seconds."""
+    subject, gpus, gpu, assumed, batch = case
+    recipe, decoding = subject.recipe, decoding_of(subject.recipe)
     images = batch * recipe.grad_accum_steps  # a GPU and update
     reading = 0.0 if decoding is None else images / (decoding.images_per_core * assumed.cores)
     computing = time.seconds * recipe.grad_accum_steps

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import TwinsError
 from ..recipes import ClassifyRecipe, Recipe, find_recipe, stored_recipe, task_of_recipe
-from ..report.run_files import RunFiles, read_run
-from .hardware import Gpu, gpu_called
+from ..report.run_files import RunFiles, as_number, read_run, read_table
+from .hardware import MOST_GPUS, Gpu, gpu_called
 
 
 class Dataset(NamedTuple):
@@ -121,24 +120,25 @@ def subject_of_run(folder: Path) -> Subject:
     Raises TwinsError for a folder that is no run's, and for a run that had not begun to train.
     """
     run = read_run(folder)
-    recipe = stored_recipe(run.recipe, run.task, str(folder / "recipe.json"))
-    images = run.setup.get("images", {})
-    if not isinstance(images, dict) or not isinstance(images.get("training"), int):
+    processes = _processes(str(run.setup.get("device", "")))
+    recipe = stored_recipe(run.recipe, run.task, str(folder / "recipe.json")).resolve(processes)
+    images = run.setup.get("images")
+    training, val = (_count(images.get(part)) if isinstance(images, dict) else 0 for part in ("training", "validation"))
+    if not training:
         raise TwinsError(
             f"{folder}: setup.json says of no training images: it is an evaluation, or of an earlier version"
         )
     notes = []
-    processes = _processes(str(run.setup.get("device", "")))
     size = _mean_file_size(Path(recipe.data))
-    if size is None:
+    if size is None and recipe.data != "digits":
         notes.append(f"{recipe.data} is not here: how many bytes are read is not known")
     assert recipe.batch_size is not None
     return Subject(
         title=f"{folder}: {recipe.model}",
         recipe=recipe,
-        images=images["training"],
-        val_images=int(images.get("validation", 0)),
-        classes=int(run.setup.get("classes", 0)) or 1000,
+        images=training,
+        val_images=val,
+        classes=_count(run.setup.get("classes")) or 1000,
         image_bytes=size,
         bytes_source=f"files in {recipe.data}",
         global_batch=recipe.batch_size * recipe.grad_accum_steps * processes,
@@ -147,16 +147,25 @@ def subject_of_run(folder: Path) -> Subject:
     )
 
 
+def _count(value: Any) -> int:
+    """A number in a file that says how many there are; 0 for anything else."""
+    return value if isinstance(value, int) and value > 0 else 0
+
+
 def _global_batch(recipe: Recipe) -> int | None:
     return recipe.lr_base_size if recipe.batch_size is None else None
 
 
 def _numbers_that_do(batch: int, wanted: int, least: int) -> str:
     """The next smaller and the next larger number of GPUs that share out a batch, each at least so many images."""
-    fit = [n for n in range(1, batch // least + 1) if batch % n == 0 and batch // n % least == 0]
-    below = [n for n in fit if n < wanted][-1:]
-    above = [n for n in fit if n > wanted][:1]
-    return f"{' or '.join(map(str, below + above))} would"
+
+    def fits(gpus: int) -> bool:
+        return batch % gpus == 0 and batch // gpus >= least and batch // gpus % least == 0
+
+    below = next(filter(fits, range(wanted - 1, 0, -1)), None)
+    above = next(filter(fits, range(wanted + 1, MOST_GPUS + 1)), None)
+    found = [str(gpus) for gpus in (below, above) if gpus is not None]
+    return f"{' or '.join(found)} would" if found else "another --batch-size would"
 
 
 def _processes(device: str) -> int:
@@ -167,19 +176,14 @@ def _processes(device: str) -> int:
 
 def _speed_of(run: RunFiles, processes: int) -> Speed | None:
     """The median of what `steps.csv` says, which leaves evaluation out, or else of the epochs; None before either."""
-    speeds = _column(run.folder / "steps.csv", "images_per_second")
-    speeds = speeds or [value for _, value in run.series("images_per_second")]
+    steps, column = read_table(run.folder / "steps.csv"), "images_per_second"
+    numbers = map(as_number, steps.column(column) if column in steps.columns else [])
+    speeds = [number for number in numbers if number is not None and number > 0]
+    speeds = speeds or [value for _, value in run.series(column) if value > 0]
     if not speeds:
         return None
     device = str(run.setup.get("device", "")).split(",")[0]
     return Speed(statistics.median(speeds) / processes, device, gpu_called(device))
-
-
-def _column(path: Path, name: str) -> list[float]:
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [float(row[name]) for row in csv.DictReader(file) if row.get(name)]
 
 
 def _mean_file_size(data: Path) -> float | None:
