@@ -181,6 +181,11 @@ def called(module: str, name: str, *arguments: bytes) -> bytes:
     return b"\x80\x02}X\x01\0\0\0a" + f"c{module}\n{name}\n(".encode() + b"".join(arguments) + b"tRs."
 
 
+def again(once: bytes, before: bytes, after: bytes, protocol: int = 2) -> bytes:
+    """A file of a list of 20,000 things, each made of the same first one."""
+    return archive(b"\x80" + bytes([protocol]) + once + b"q\x000](" + (before + b"h\x00" + after) * 20_000 + b"e.")
+
+
 BOMBS = {
     "bytearray": archive(called("builtins", "bytearray", b"\x8a\x05" + (2**33).to_bytes(5, "little"))),
     "bytes of a list": archive(called("builtins", "bytes", b"]K\xff" + b"a")),
@@ -196,15 +201,38 @@ BOMBS = {
     "a compressed one": archive(tensor_of(4, 1, 4), zipfile.ZIP_DEFLATED, **{"data/0": bytes(16)}),
     "an extension": archive(b"\x80\x02}\x82\x01s."),
     "a call of a string": archive(b"\x80\x02}X\x01\0\0\0aX\x01\0\0\0b)Rs."),
+    "an array of the memory there is": archive(b"\x80\x05\x96" + struct.pack("<Q", 2**33) + b"."),
+    "a key of 2^60 numbers": archive(b"\x80\x02}K\x01" + b"2\x86" * 60 + b"Ns."),
+    "a key in a set": archive(b"\x80\x04\x8f(K\x01" + b"2\x86" * 60 + b"\x90."),
+    "a key in a frozen set": archive(b"\x80\x04(K\x01" + b"2\x86" * 60 + b"\x91."),
+    "a key in an ordered dictionary": archive(
+        called("collections", "OrderedDict", b"(K\x01" + b"2\x86" * 60 + b"N\x86t")
+    ),
+    "a key a million deep": archive(b"\x80\x02}K\x01" + b"\x85" * 10**6 + b"Ns."),
+    "a storage of a key of 2^60 numbers": archive(
+        b"\x80\x02(X\x07\0\0\0storagectorch\nFloatStorage\nK\x01" + b"2\x86" * 60 + b"X\x03\0\0\0cpuK\x04tQ."
+    ),
+    "a list taken as a set again and again": again(b"](" + b"K\x01K\x02" * 5000 + b"e", b"cbuiltins\nset\n", b"\x85R"),
+    "text that is bytes again and again": again(
+        b"X" + struct.pack("<I", 10**5) + b"a" * 10**5, b"cbuiltins\nbytearray\n", b"X\x06\0\0\0latin1\x86R"
+    ),
+    "a name of 200,000 letters again and again": again(
+        b"X" + struct.pack("<I", 10**5) + b"a" * 10**5, b"h\x00", b"\x93", protocol=4
+    ),
+    "a state again and again": again(
+        b"}(" + b"".join(b"X\x04\0\0\0%04dN" % i for i in range(5000)) + b"u", b"cargparse\nNamespace\n)R", b"b"
+    ),
 }
 
 
 @pytest.mark.parametrize("what", BOMBS)
+@pytest.mark.timeout(20)
 def test_files_get_no_more_memory_than_their_own_size(tmp_path: Path, what: str) -> None:
     (tmp_path / "a.pth").write_bytes(BOMBS[what])
     verdict = "is cut short or damaged|holds no weights|is a compressed zip archive, which torch.save never writes"
-    with pytest.raises(TwinsError, match=f"^{tmp_path}/a.pth ({verdict})"):
+    with pytest.raises(TwinsError, match=f"^{tmp_path}/a.pth ({verdict})") as refused:
         read_checkpoint(tmp_path / "a.pth")
+    assert not isinstance(refused.value.__cause__, MemoryError)
 
 
 def test_entries_that_share_their_bytes_are_refused(tmp_path: Path) -> None:

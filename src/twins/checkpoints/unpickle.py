@@ -3,11 +3,15 @@
 A pickle is a program that asks for functions and classes by name and calls them. Here no name is imported: a short list
 of them stands for functions of this module, and every other one for a `Stub`, which can be called, filled and built
 like the object that it replaces, and does nothing.
+
+A pickle can take what it has made before any number of times, so that a few bytes stand for far more: what is made of
+such is counted, and a pickle that makes more than its size explains is refused.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
 import struct
 from collections import Counter, OrderedDict
@@ -89,6 +93,8 @@ _STORAGES = {
     }.items()
 } | {"torch.storage.UntypedStorage": torch.uint8, "torch.UntypedStorage": torch.uint8}  # fmt: skip
 
+_DTYPES = {f"torch.{name}": found for name, found in vars(torch).items() if isinstance(found, torch.dtype)}
+
 # Plain numbers of NumPy: how `struct` reads one, and the dtype of a tensor of them.
 _NUMPY = {
     "f2": ("e", torch.float16), "f4": ("f", torch.float32), "f8": ("d", torch.float64),
@@ -96,6 +102,29 @@ _NUMPY = {
     "u1": ("B", torch.uint8), "u2": ("H", torch.uint16), "u4": ("I", torch.uint32), "u8": ("Q", torch.uint64),
     "b1": ("?", torch.bool),
 }  # fmt: skip
+
+
+# What a pickle may make of things that it has made before, counted as `_extent` does: so many a byte of the file, and
+# so many however small it is.
+_MADE_A_BYTE = 4
+_MADE_AT_LEAST = 100_000
+_LARGEST_KEY = 1000  # of a dictionary or a set, counted likewise: each look at it goes through all that is in it
+
+
+class _BoundedFile:
+    """A file of which no more is asked for at once than it has: whoever reads makes room for so many bytes first."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        position = file.tell()
+        self.size = file.seek(0, os.SEEK_END)
+        file.seek(position)
+        self._read, self.readline = file.read, file.readline
+
+    def read(self, count: int) -> bytes:
+        """Raises EOFError for more than there is."""
+        if count > self.size:
+            raise EOFError("more is asked for than the file has")
+        return self._read(count)
 
 
 class Unpickler(pickle._Unpickler):
@@ -107,19 +136,24 @@ class Unpickler(pickle._Unpickler):
 
     stack: list[Any]
     append: Callable[[Any], None]  # to the stack
+    pop_mark: Callable[[], list[Any]]  # what is on the stack above the last mark
+    read: Callable[[int], bytes]
     dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: IO[bytes], storage_of: Callable[..., Storage] | None = None) -> None:
-        super().__init__(file, encoding="latin1")
+        bounded = _BoundedFile(file)
+        super().__init__(bounded, encoding="latin1")
         self._storage_of = storage_of
+        self._left_to_make = _MADE_AT_LEAST + _MADE_A_BYTE * bounded.size
         self.asked_for: list[str] = []
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands for a function or class: never that itself."""
+        self._count(len(module) + len(name))
         module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
         full_name = f"{module}.{name}"
-        if module == "torch" and isinstance(found := getattr(torch, name, None), torch.dtype):
-            return found
+        if full_name in _DTYPES:
+            return _DTYPES[full_name]
         if full_name in _STORAGES:
             return _StorageType(full_name, _STORAGES[full_name])
         if full_name in _MAKERS:
@@ -134,6 +168,8 @@ class Unpickler(pickle._Unpickler):
         if self._storage_of is None or not isinstance(saved_id, tuple) or len(saved_id) < 5 or saved_id[0] != "storage":
             raise pickle.UnpicklingError("only storages are kept beside the pickle")
         kind, *rest = saved_id[1:]
+        if not isinstance(rest[0], (str, int)):
+            raise pickle.UnpicklingError("a storage is known by text or a number")
         return self._storage_of(kind.dtype, *rest) if isinstance(kind, _StorageType) else Stub(kind.name)
 
     def get_extension(self, code: int) -> None:
@@ -143,10 +179,17 @@ class Unpickler(pickle._Unpickler):
     def _make(self, what: Any, args: tuple[Any, ...]) -> Any:
         """The result of calling what the pickle asked for."""
         if isinstance(what, _Maker):
+            self._count(_extent(args, self._left_to_make))
             return what.make(*args)
         if isinstance(what, Stub):
             return Stub(what.name)
         raise pickle.UnpicklingError(f"a {type(what).__name__} is called")
+
+    def _count(self, made: int) -> None:
+        """Raises UnpicklingError where more is made by now than the size of the file explains."""
+        self._left_to_make -= made
+        if self._left_to_make < 0:
+            raise pickle.UnpicklingError("far more is made than the file holds")
 
     def _reduce(self) -> None:
         args = self.stack.pop()
@@ -165,7 +208,9 @@ class Unpickler(pickle._Unpickler):
 
     def _build(self) -> None:
         state, made = self.stack.pop(), self.stack[-1]
-        attributes = {k: v for part in (state if isinstance(state, tuple) else (state,)) for k, v in _items(part)}
+        parts = state if isinstance(state, tuple) else (state,)
+        self._count(len(parts) + sum(len(part) for part in parts if isinstance(part, (dict, str, bytes, bytearray))))
+        attributes = {k: v for part in parts for k, v in _items(part)}
         if isinstance(made, argparse.Namespace):
             vars(made).update(attributes)
         elif isinstance(made, _NumpyType):
@@ -175,6 +220,47 @@ class Unpickler(pickle._Unpickler):
         elif isinstance(made, Tensor) and isinstance(state, tuple) and len(state) == 5:
             self.stack[-1] = _filled(made, *state[1:])
 
+    def _setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._fill(self.stack[-1], [key, value])
+
+    def _setitems(self) -> None:
+        items = self.pop_mark()
+        self._fill(self.stack[-1], items)
+
+    def _dictionary(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._fill(self.stack[-1], items)
+
+    @staticmethod
+    def _fill(table: Any, items: list[Any]) -> None:
+        """Key, value, key, value ... into a dictionary."""
+        if not isinstance(table, dict) or len(items) % 2:
+            raise pickle.UnpicklingError(f"items of a {type(table).__name__}")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            table[_checked_key(key)] = value
+
+    def _add_items(self) -> None:
+        items = list(map(_checked_key, self.pop_mark()))
+        if isinstance(self.stack[-1], set):
+            self.stack[-1].update(items)
+        elif not isinstance(self.stack[-1], Stub):
+            raise pickle.UnpicklingError("items of what is no set")
+
+    def _frozen_set(self) -> None:
+        self.append(frozenset(map(_checked_key, self.pop_mark())))
+
+    def _byte_array(self) -> None:
+        (count,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(count)))
+
+    dispatch[pickle.SETITEM[0]] = _setitem
+    dispatch[pickle.SETITEMS[0]] = _setitems
+    dispatch[pickle.DICT[0]] = _dictionary
+    dispatch[pickle.ADDITEMS[0]] = _add_items
+    dispatch[pickle.FROZENSET[0]] = _frozen_set
+    dispatch[pickle.BYTEARRAY8[0]] = _byte_array
     dispatch[pickle.REDUCE[0]] = _reduce
     dispatch[pickle.NEWOBJ[0]] = _new
     dispatch[pickle.NEWOBJ_EX[0]] = _new_with_keywords
@@ -202,6 +288,31 @@ def stubs_in(value: Any) -> tuple[str, ...]:
 
 def _items(state: Any) -> Iterable[tuple[str, Any]]:
     return ((k, v) for k, v in state.items() if isinstance(k, str)) if isinstance(state, dict) else ()
+
+
+def _extent(value: Any, enough: int) -> int:
+    """How much there is to go through in a value: in lists, tuples and sets everything, as often as it is there.
+
+    Of text, bytes and dictionaries the length counts. Beyond `enough` it is counted no further.
+    """
+    extent, left = 0, [value]
+    while left and extent <= enough:
+        item = left.pop()
+        if isinstance(item, (tuple, list, set, frozenset)):
+            if extent + len(item) > enough:
+                return extent + len(item)
+            left.extend(item)
+        elif isinstance(item, (str, bytes, bytearray, dict)):
+            extent += len(item)
+        extent += 1
+    return extent
+
+
+def _checked_key(key: Any) -> Any:
+    """The key of a dictionary or an item of a set. Raises UnpicklingError for one that takes long to look at."""
+    if isinstance(key, (tuple, frozenset)) and _extent(key, _LARGEST_KEY) > _LARGEST_KEY:
+        raise pickle.UnpicklingError("a key of a dictionary holds too much")
+    return key
 
 
 # What pickles of tensors and plain types call.
@@ -244,11 +355,11 @@ def _device(*device: Any) -> Any:
     try:
         return torch.device(*device)
     except RuntimeError:  # of a kind that this PyTorch does not know
-        return ":".join(map(str, device))
+        return ":".join(str(part) for part in device if isinstance(part, (str, int)))
 
 
 def _set(items: Any = ()) -> set[Any]:
-    return set(items) if isinstance(items, (list, tuple, set)) else set()
+    return set(map(_checked_key, items)) if isinstance(items, (list, tuple, set)) else set()
 
 
 def _dictionary(*_: Any) -> dict[Any, Any]:
@@ -257,7 +368,10 @@ def _dictionary(*_: Any) -> dict[Any, Any]:
 
 
 def _ordered(items: Any = ()) -> OrderedDict[Any, Any]:
-    return OrderedDict(items) if isinstance(items, (list, tuple, dict)) else OrderedDict()
+    if isinstance(items, dict):
+        return OrderedDict(items)
+    pairs = items if isinstance(items, (list, tuple)) else ()
+    return OrderedDict((_checked_key(key), value) for key, value in pairs)
 
 
 def _counter(counts: Any = ()) -> Counter[Any]:
@@ -265,8 +379,10 @@ def _counter(counts: Any = ()) -> Counter[Any]:
 
 
 def _bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
-    """The bytes that protocol 2 writes as text; a number would ask for so many of them."""
-    return text if isinstance(text, bytes) else str(text).encode("utf-8" if encoding == "utf-8" else "latin1")
+    """The bytes that protocol 2 writes as text; a number, which would ask for so many of them, is none."""
+    if isinstance(text, (bytes, bytearray)):
+        return bytes(text)
+    return text.encode("utf-8" if encoding == "utf-8" else "latin1") if isinstance(text, str) else b""
 
 
 def _text(text: Any = "", *_: Any) -> str:

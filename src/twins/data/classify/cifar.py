@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from ...checkpoints.torch_files import UNREADABLE
+from ...checkpoints.unpickle import Unpickler, stubs_in
 from ...errors import TwinsError
 from .dataset import LabelledImages
+
+_SIDE = 32  # pixels, of three channels
 
 
 def read_cifar100(root: Path) -> tuple[LabelledImages, LabelledImages]:
@@ -19,36 +22,47 @@ def read_cifar100(root: Path) -> tuple[LabelledImages, LabelledImages]:
     Raises TwinsError for a file that is missing, broken, or asks to run code.
     """
     folder = root / "cifar-100-python" if (root / "cifar-100-python").is_dir() else root
-    classes = tuple(name.decode() for name in _read(folder / "meta")[b"fine_label_names"])
-    train, test = (_read(folder / part) for part in ("train", "test"))
-    return _labelled_images(train, classes), _labelled_images(test, classes)
+    classes = tuple(map(_text, _list(_read(folder / "meta"), "fine_label_names", folder / "meta")))
+    train, test = (_labelled_images(folder / part, classes) for part in ("train", "test"))
+    return train, test
 
 
-def _labelled_images(batch: dict[bytes, Any], classes: tuple[str, ...]) -> LabelledImages:
-    pixels = np.asarray(batch[b"data"], dtype=np.uint8).reshape(-1, 3, 32, 32)
-    return LabelledImages(pixels.transpose(0, 2, 3, 1), list(batch[b"fine_labels"]), classes)
+def _labelled_images(path: Path, classes: tuple[str, ...]) -> LabelledImages:
+    batch = _read(path)
+    pixels, labels = batch.get("data"), _list(batch, "fine_labels", path)
+    if not isinstance(pixels, Tensor) or pixels.numel() != len(labels) * 3 * _SIDE**2:
+        raise TwinsError(f"{path}: not a CIFAR-100 file (no {_SIDE} x {_SIDE} pixels for each of {len(labels)} labels)")
+    if not all(type(label) is int and 0 <= label < len(classes) for label in labels):
+        raise TwinsError(f"{path}: not a CIFAR-100 file (labels beyond the {len(classes)} classes)")
+    images = pixels.numpy().astype(np.uint8).reshape(-1, 3, _SIDE, _SIDE)
+    return LabelledImages(images.transpose(0, 2, 3, 1), labels, classes)
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Rebuilds plain values and NumPy arrays; anything else in a pickle is refused, not run."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
-        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):
-            return codecs.encode
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which was not run")
+def _list(fields: dict[str, Any], name: str, path: Path) -> list[Any]:
+    found = fields.get(name)
+    if not isinstance(found, list):
+        raise TwinsError(f"{path}: not a CIFAR-100 file (no list {name})")
+    return found
 
 
-def _read(path: Path) -> dict[bytes, Any]:
+def _read(path: Path) -> dict[str, Any]:
+    """The fields of a file by name, arrays as tensors."""
     try:
         with path.open("rb") as file:
-            return _ArraysOnly(file, encoding="bytes").load()
+            content = Unpickler(file).load()
     except FileNotFoundError as error:
         raise TwinsError(
             f"{path}: no such file; --data takes the folder that cifar-100-python was unpacked to"
         ) from error
-    except (OSError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except UNREADABLE as error:
         raise TwinsError(f"{path}: not a CIFAR-100 file ({error})") from error
+    if wanted := stubs_in(content):
+        raise TwinsError(f"{path}: not a CIFAR-100 file (it asks for {wanted[0]}, which was not run)")
+    if not isinstance(content, dict):
+        raise TwinsError(f"{path}: not a CIFAR-100 file (no fields)")
+    return {_text(name): value for name, value in content.items()}
+
+
+def _text(name: Any) -> str:
+    """Of Python 2's strings, which are bytes."""
+    return name.decode("latin1") if isinstance(name, bytes) else str(name)
