@@ -279,3 +279,28 @@ def test_a_missing_library_for_phones_images_is_named(tmp_path: Path, monkeypatc
     with pytest.raises(UnreadableImageError, match="cannot identify image file"):
         read_image(tmp_path / "a.heic")
     assert known == [True]
+
+
+def test_other_formats_are_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow hands EPS to a program, Ghostscript, whatever the file is called."""
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **settings: pytest.fail("it was run"))
+    (tmp_path / "a.jpg").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+    for read in (read_image, read_header, upright_size):
+        with pytest.raises(UnreadableImageError, match="a.jpg: cannot identify image file: damaged, or of no format"):
+            read(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TypeError, KeyError, ZeroDivisionError, AssertionError, MemoryError])
+def test_whatever_a_decoder_raises_is_one_line(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+
+    def load(image: Image.Image) -> None:
+        raise error
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
+    with pytest.raises(UnreadableImageError, match=f"a.png: {error.__name__}"):
+        read_image(tmp_path / "a.png")

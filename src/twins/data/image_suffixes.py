@@ -1,4 +1,4 @@
-"""Which files are images, by their suffixes, and which of the others belong beside images."""
+"""Which files are images, by their suffixes and formats, and which of the others belong beside images."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ _SOMETIMES = {
 
 IMAGE_SUFFIXES = (*_ALWAYS, *(suffix for suffixes, (can, _) in _SOMETIMES.items() if can for suffix in suffixes))
 REMEDIES = {suffix: remedy for suffixes, (can, remedy) in _SOMETIMES.items() if not can for suffix in suffixes}
+# The same formats in Pillow's words. No others are looked for in a file, whatever its name: Pillow reads forty, and
+# hands one of them, EPS, to another program. TGA is known by no mark at its beginning, and so comes last.
+IMAGE_FORMATS = (
+    *("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "PPM", "GIF"),
+    *(("AVIF",) if features.check("avif") else ()),
+    *(("JPEG2000",) if features.check("jpg_2000") else ()),
+    "TGA",
+)
 USUAL_IMAGES = "JPEG, PNG, TIFF, WebP, BMP, GIF and others that Pillow reads"  # for messages
 
 # Annotations, lists, notes and settings: nobody takes them for images.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import stat
+import struct
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +20,7 @@ from ..preprocessing import Size
 from ..recipes import Recipe
 from ..recipes.base import BIT_DEPTH, MAX_MEGAPIXELS
 from .data_part import DataPart
-from .image_suffixes import HEIF_SUFFIXES
+from .image_suffixes import HEIF_SUFFIXES, IMAGE_FORMATS
 from .image_suffixes import IMAGE_SUFFIXES as IMAGE_SUFFIXES  # the name that it has always had
 from .pixel_values import as_bytes, is_deep, unusual_pixels
 
@@ -26,7 +28,20 @@ T = TypeVar("T")
 
 MODES = {1: "L", 3: "RGB"}  # Pillow's, by the number of channels
 # What Pillow's decoders raise on broken files: there is no common class.
-DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
+DECODER_ERRORS = (
+    *(
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+    ),
+    *(MemoryError, AssertionError, struct.error, zlib.error, Image.DecompressionBombError),
+)
 _TIFF_HINT = ", as TIFF of float colours, 64 bits or more than 4 channels; save it with 8 or 16 bits"
 _HINTS = {".tif": _TIFF_HINT, ".tiff": _TIFF_HINT}  # of what Pillow does not read though it knows the format
 _TRANSPOSED = (5, 6, 7, 8)  # values of the EXIF tag that swap height and width
@@ -37,7 +52,7 @@ class UnreadableImageError(Exception):
 
     @classmethod
     def of(cls, path: Path, error: Exception) -> UnreadableImageError:
-        return cls(f"{path}: {error or type(error).__name__}")
+        return cls(f"{path}: {str(error) or type(error).__name__}")
 
 
 @dataclass(frozen=True)
@@ -121,14 +136,16 @@ def opened_image(path: Path) -> Iterator[Image.Image]:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep us waiting for ever
             raise OSError("not a regular file")
+        formats = IMAGE_FORMATS
         if path.suffix.lower() in HEIF_SUFFIXES:
             _learn_heif()
-        with any_number_of_pixels(), Image.open(path) as image:
+            formats = ("HEIF", *formats) if "HEIF" in Image.OPEN else formats
+        with any_number_of_pixels(), Image.open(path, formats=formats) as image:
             yield image
     except UnidentifiedImageError as error:
         hint = _HINTS.get(path.suffix.lower(), "")
         raise UnreadableImageError(
-            f"{path}: cannot identify image file: damaged, or none that Pillow reads{hint}"
+            f"{path}: cannot identify image file: damaged, or of no format that is read{hint}"
         ) from error
     except DECODER_ERRORS as error:
         raise UnreadableImageError.of(path, error) from error

@@ -53,7 +53,7 @@ def test_unreadable_images_are_errors_or_left_out(data: Path, capsys: pytest.Cap
         (data / "train" / "a" / f"{name}.png").write_bytes(b"no image")
     (error,) = statistics_of(data).errors
     assert error.startswith(f"training: unreadable: {data}/train/a/1.png: cannot identify image file")
-    assert error.endswith("damaged, or none that Pillow reads; fix these files, or pass --bad-images skip")
+    assert error.endswith("damaged, or of no format that is read; fix these files, or pass --bad-images skip")
     skipped = statistics_of(data, bad_images="skip")
     assert skipped.errors == ()
     assert skipped.rows[0] == ("a", "2", "2")

@@ -125,7 +125,7 @@ def open_jpeg(path: Path, reading: ImageReading = USUAL_READING) -> JpegImage | 
 def _upright_size(content: bytes) -> Size | None:
     """The size of an upright colour JPEG, by Pillow, which takes longer; None for what Pillow is to decode."""
     try:
-        with any_number_of_pixels(), Image.open(BytesIO(content)) as image:
+        with any_number_of_pixels(), Image.open(BytesIO(content), formats=("JPEG",)) as image:
             upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
             return size_of(image) if upright and image.mode == "RGB" and image.format in _FORMATS else None
     except DECODER_ERRORS:
