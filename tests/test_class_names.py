@@ -82,3 +82,11 @@ def test_bad_lines_are_named(tmp_path: Path, case: str) -> None:
         read_names_and_colours(write(tmp_path, text))
     assert gist in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.timeout(20)
+def test_a_line_of_spaces_takes_no_time(tmp_path: Path) -> None:
+    line = "a" + " " * 200_000 + "b"
+    assert read_names_and_colours(write(tmp_path, f"{line}\nc\n")) == ((line, "c"), ())
+    long = "a," + "9" * 5000 + ",0,0"
+    assert read_names_and_colours(write(tmp_path, long)) == ((long,), ())  # no colour, so a name

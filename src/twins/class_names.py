@@ -12,7 +12,7 @@ from .errors import TwinsError, nearest
 Colour = tuple[int, int, int]  # red, green, blue, from 0 to 255
 Line = tuple[str, str]  # where it stands, as "classes.txt:3", and its text
 
-_NAME_AND_COLOUR = re.compile(r"(.+?)\s*,\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(-?\d+)")
+_CHANNEL = re.compile(r"-?\d{1,9}")  # of a colour
 _HEADING = re.compile(r"name\s*,\s*r\s*,\s*g\s*,\s*b", re.IGNORECASE)
 
 
@@ -110,13 +110,13 @@ def _first_synonym(position: str, line: str) -> str:
 
 
 def _name_and_colour(position: str, line: str) -> tuple[str, Colour | None]:
-    match = _NAME_AND_COLOUR.fullmatch(line)
-    if match is None:
+    name, *channels = map(str.strip, line.rsplit(",", 3))
+    if not name or len(channels) != 3 or not all(map(_CHANNEL.fullmatch, channels)):
         return line, None
-    red, green, blue = (int(value) for value in match.groups()[1:])
+    red, green, blue = map(int, channels)
     if not all(0 <= value <= 255 for value in (red, green, blue)):
         raise TwinsError(f"{position}: a colour is three numbers from 0 to 255, not {red},{green},{blue}")
-    return match[1], (red, green, blue)
+    return name, (red, green, blue)
 
 
 def refuse_repeated(lines: Sequence[Line], values: Sequence[str | Colour | int]) -> None:

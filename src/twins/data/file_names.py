@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +15,13 @@ def find_file(folder: Path, name: str) -> Path:
     be composed (one code point, as most systems write them) or decomposed (two, as macOS does).
     """
     exact = folder / name
-    if exact.exists() or (name.isascii() and "\\" not in name):
+    if os.path.exists(exact) or (name.isascii() and "\\" not in name):
         return exact
     for spelling in dict.fromkeys((name, name.replace("\\", "/"))):
         found = folder
         for part in Path(spelling).parts:
-            found = next((path for path in _compositions(found, part) if path.exists()), found / part)
-        if found.exists():
+            found = next((path for path in _compositions(found, part) if os.path.exists(path)), found / part)
+        if os.path.exists(found):
             return found
     return exact
 

@@ -323,3 +323,19 @@ def test_the_layout_is_recognised_or_chosen(tmp_path: Path) -> None:
     assert names_of(opened(tmp_path, dataset="yolo")[1]) == ["val"]
     with pytest.raises(TwinsError, match=r"annotations\.json: no list 'images' there"):
         opened(tmp_path, dataset="coco")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("part", ["/dev/zero", "/dev/stdin"])
+def test_devices_are_no_lists_of_images(tmp_path: Path, part: str) -> None:
+    write(tmp_path / "data.yaml", f"{NAMES}train: {part}\n")
+    with pytest.raises(TwinsError, match=f"{part}: cannot be read \\(not a regular file\\)"):
+        read_yolo(tmp_path)
+
+
+def test_a_field_without_a_name_is_none(tmp_path: Path) -> None:
+    write_pair(tmp_path / "images/train/a.png")
+    write(tmp_path / "data.yaml", f"{NAMES}~: images/train\ntrain: images/train\n")
+    train, _ = read_yolo(tmp_path)
+    assert train is not None
+    assert len(train) == 1

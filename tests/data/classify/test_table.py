@@ -233,3 +233,38 @@ def test_lists_take_the_separators_of_windows(root: Path) -> None:
     (root / "meta" / "train.txt").write_text("9.png 0\n")
     with pytest.raises(TwinsError, match=r"train\.txt: 1 of 1 images are not there, as 9\.png"):
         read_lists(root)
+
+
+@pytest.mark.parametrize("text", ["sep=,\n", ",,,\n", "sep=;\nsep=;\n", ",\n,\n"])
+def test_a_table_of_nothing(root: Path, text: str) -> None:
+    with pytest.raises(TwinsError, match=r"train\.csv: (a table without rows|no names of columns)"):
+        read(root, text)
+
+
+def test_labels_of_very_many_digits_are_names(root: Path) -> None:
+    long = "9" * 400
+    assert read(root, rows(labels=f"{long} 1 {long} 1")) == [
+        ("0.png", long),
+        ("1.png", "1"),
+        ("2.png", long),
+        ("3.png", "1"),
+    ]
+
+
+@pytest.mark.parametrize("label", ["9" * 5000, "2147483648", "1" * 7])
+def test_lists_do_not_claim_millions_of_classes(root: Path, label: str) -> None:
+    (root / "meta").mkdir()
+    (root / "meta" / "train.txt").write_text(f"images/0.png 0\nimages/1.png {label}\n")
+    with pytest.raises(TwinsError, match=r"train\.txt:2: expected a path and a label"):
+        read_lists(root)
+
+
+def test_names_that_no_file_can_have_are_missing(root: Path) -> None:
+    names = (*CATS, "2.png", "a" * 300 + ".png")
+    assert read(root, rows(names=names)) == EXPECTED[:3]
+    (root / "train.csv").unlink()
+    (root / "meta").mkdir()
+    (root / "meta" / "train.txt").write_text(f"images/0.png 0\n{names[3]} 1\n")
+    train, _ = read_lists(root)
+    assert train is not None
+    assert len(train) == 1

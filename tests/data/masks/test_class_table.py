@@ -77,3 +77,12 @@ def test_which_file_counts(tmp_path: Path) -> None:
     named = write(tmp_path / "elsewhere", "names.txt", "x\ny\n")
     assert find_class_table(tmp_path, str(named)).names == ("x", "y")
     assert find_class_table(tmp_path, "voc") == voc_classes()
+
+
+@pytest.mark.parametrize(("file", "text"), [
+    ("_classes.csv", "Pixel Value, Class\n0, a\n" + "9" * 5000 + ", b\n"),
+    ("_classes.csv", "Pixel Value, Class\n0, a\n1, " + "b" * 200_000 + "\n"),
+])  # fmt: skip
+def test_numbers_and_cells_without_end(tmp_path: Path, file: str, text: str) -> None:
+    with pytest.raises(TwinsError, match=file):
+        read_class_table(write(tmp_path, file, text))

@@ -89,7 +89,7 @@ def _from_yaml(file: Path) -> tuple[tuple[str, ...], Parts]:
     base = path_below(file.parent, os.path.expanduser(str(content.get("path") or "")))  # no folder yet
     base = base if os.path.isdir(base) else file.parent  # the folder has been moved
     parts: Parts = {}
-    for key in sorted(filter(content.get, content), key=usual_names_first):
+    for key in sorted((key for key, value in content.items() if key and value), key=usual_names_first):
         if part := part_of(key):
             parts.setdefault(part, partial(_images, file, key, content[key], base))
     return _names(file, content["names"], content.get("nc")), parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def labelled_images(images: Sequence[Path], classes: tuple[str, ...]) -> BoxedIm
         segmentations=segmentations,
         ends=np.array(ends),
     )
-    missing = [image for image, size in zip(images, sizes, strict=True) if size is None and not image.is_file()]
+    missing = [image for image, size in zip(images, sizes, strict=True) if size is None and not os.path.isfile(image)]
     warnings = {
         "images that are listed but not there": missing,
         "files of labels that no image belongs to, left out": labels_without_image(images, files),

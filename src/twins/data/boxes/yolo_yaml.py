@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,10 @@ def top_fields(file: Path) -> set[str]:
 
 
 def read_text(file: Path) -> str:
-    """Raises TwinsError for a file that is missing or no UTF-8."""
+    """Raises TwinsError for a file that is missing or no UTF-8, and for a device or a pipe, which may have no end."""
     try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise OSError("not a regular file")
         return file.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise TwinsError(f"{file}: cannot be read ({error})") from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from reprlib import repr as shortened
 
 from ...class_names import numbered, read_names
 from ...errors import TwinsError
@@ -53,9 +55,11 @@ def _read_list(path: Path) -> list[tuple[str, int]]:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
-        match = re.fullmatch(r"(.*\S)\s+([0-9]+)", line.strip())
+        match = re.fullmatch(r"(.*\S)\s+([0-9]{1,6})", line.strip())
         if not match:
-            raise TwinsError(f"{path}:{number}: expected a path and a label, as `n01440764/1.JPEG 0`, not {line!r}")
+            raise TwinsError(
+                f"{path}:{number}: expected a path and a label, as `n01440764/1.JPEG 0`, not {shortened(line)}"
+            )
         rows.append((match[1], int(match[2])))
     if not rows:
         raise TwinsError(f"{path}: an empty list")
@@ -89,4 +93,4 @@ def _labelled(root: Path, part: str, rows: Sequence[tuple[str, int]], classes: t
 def _locate(root: Path, part: str, name: str) -> Path | None:
     """The image in the part's folder or in the root."""
     paths = (find_file(folder, name) for folder in (root / part, root))
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if os.path.isfile(path)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -58,7 +59,7 @@ class ImagesBelow:
     def _elsewhere(self, name: str) -> Path | None:
         """The image as the path says, from root or from anywhere."""
         path = find_file(self.root, name)
-        return path if path.is_file() else None
+        return path if os.path.isfile(path) else None
 
     def beside(self, images: Iterable[Path]) -> list[Path]:
         """All other images in the folders of these."""

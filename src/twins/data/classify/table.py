@@ -18,7 +18,7 @@ from .table_rows import Row, read_rows
 SUFFIXES = (".csv", ".tsv")
 _PART_OF_WORD = {**PART_OF_WORD, "dev": "val"}  # in tables alone: COCO calls test images "test-dev"
 _ANY_PART = ("label", "labels", "annotations", "classes", "metadata", "data", "groundtruth")
-_NUMBER = re.compile(r"\d+(\.0*)?")
+_NUMBER = re.compile(r"\d{1,15}(\.0*)?", re.ASCII)
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpg", "photos")
 
 

@@ -100,6 +100,8 @@ def _read_lines(path: Path) -> list[Line]:
                 lines.append((reader.line_num, stripped))
     except csv.Error as error:
         raise TwinsError(f"{path}:{reader.line_num}: {error}") from error
+    if not lines:
+        raise TwinsError(f"{path}: a table without rows")
     return lines
 
 

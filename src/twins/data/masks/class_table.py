@@ -35,7 +35,8 @@ _VOC_NAMES = (
 )  # fmt: skip
 _VOC_BORDER = (224, 224, 192)
 
-_CVAT = re.compile(r"([^:].*?):((?:\d+\s*,\s*\d+\s*,\s*\d+)?):([^:]*):([^:]*)")
+_VALUE = re.compile(r"\d{1,9}", re.ASCII)  # of a pixel
+_CVAT = re.compile(r"([^:].*?):((?:\d{1,9}\s*,\s*\d{1,9}\s*,\s*\d{1,9})?):([^:]*):([^:]*)")
 
 
 @dataclass(frozen=True)
@@ -146,13 +147,21 @@ def _roboflow(path: Path, lines: Sequence[Line]) -> ClassTable:
     """`value, name`, after a line of headings."""
     rows = []
     for position, text in lines:
-        cells = next(csv.reader([text], skipinitialspace=True))
-        if len(cells) != 2 or not cells[0].strip().isdecimal():
+        cells = _cells(text)
+        if len(cells) != 2 or not _VALUE.fullmatch(cells[0].strip()):
             raise TwinsError(f"{position}: expected `value, name`, as under the heading `Pixel Value, Class`")
         rows.append((int(cells[0]), cells[1].strip()))
     refuse_repeated(lines, [value for value, _ in rows])
     refuse_repeated(lines, [name for _, name in rows])
     return _by_value(path, rows)
+
+
+def _cells(text: str) -> list[str]:
+    """Those of a line of CSV; none where it is no such line."""
+    try:
+        return next(csv.reader([text], skipinitialspace=True))
+    except (csv.Error, StopIteration):
+        return []
 
 
 def _hugging_face(path: Path) -> ClassTable:
