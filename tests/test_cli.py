@@ -405,3 +405,13 @@ def test_a_network_that_flags_say_otherwise_is_refused(tmp_path: Path, capsys: A
     said = capsys.readouterr().err
     assert said.startswith(f"twins: {own} does not fit this model: blocks.0.1.norm1.weight is not in the file; ")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("weights", ["~nosuchuser/a.pth", "a" * 5000, "a\0b", "a" * 5000 + "#key"])
+def test_weights_by_a_name_that_no_file_has(weights: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert any(what in refusal(capsys, "eval", "--weights", weights) for what in ("is not there", "cannot be read"))
+
+
+def test_a_setting_that_is_a_list_in_lists_without_end() -> None:
+    deep = "[" * 100_000
+    assert parse(["train", "--model-kwargs", f"depths={deep}"]).changes["model_kwargs"] == {"depths": deep}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from reprlib import repr as shortened
 from typing import NamedTuple
 
 import torch
@@ -84,8 +85,12 @@ def size_of_run(info: CheckpointInfo) -> Size:
     match info.preprocessing, (info.recipe or {}).get("img_size"):
         case ClassifyPreprocessing(size=size), _:
             return size
-        case _, trained if trained:
+        case _, int(trained) if trained > 0:
             return rectangle(trained)
+        case _, (int(height), int(width)) if min(height, width) > 0:
+            return height, width
+        case _, trained if trained:
+            raise TwinsError(f"{info.source}: recipe.img_size holds {shortened(trained)}, which is no size of images")
         case ((SegmentPreprocessing(resize=(_, side)) | DetectPreprocessing(min_size=side)), _):
             return side, side
     raise NotImplementedError(info.task)

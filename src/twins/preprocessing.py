@@ -5,7 +5,6 @@ A checkpoint stores its network's preprocessing, so that images are made ready a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from reprlib import repr as shortened
@@ -18,6 +17,7 @@ if TYPE_CHECKING:  # recipes need these classes, and the command line recipes, l
 
 Size = tuple[int, int]  # height, width
 
+_LARGEST = 1e30  # of numbers that images are computed with, whole ones too: float32 goes no further than 3e38
 LONGEST_SIDE = 16384  # pixels: more would be a gigabyte of floats in one image, whatever claims it
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of red, green and blue in [0, 1]
@@ -42,7 +42,7 @@ def fitted_size(size: Size, resize: tuple[int, int], factor: float = 1.0) -> Siz
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def _check_sides(name: str, sides: object, count: int = 1) -> None:
@@ -121,7 +121,9 @@ class ClassifyPreprocessing(Preprocessing):
         sides = self.img_size if isinstance(self.img_size, tuple) else (self.img_size,)
         _check_sides("img_size", sides, count=min(len(sides), 2) or 1)
         if not _is_number(self.crop_pct) or not max(sides) <= LONGEST_SIDE * self.crop_pct <= LONGEST_SIDE * 2:
-            raise TwinsError(f"preprocessing: crop_pct must be a share of the resized image, not {self.crop_pct!r}")
+            raise TwinsError(
+                f"preprocessing: crop_pct must be a share of the resized image, not {shortened(self.crop_pct)}"
+            )
 
     @property
     def size(self) -> Size:

@@ -16,6 +16,7 @@ import twins.timm
 from helpers.command_line import refusal
 from helpers.tiny import TINY
 from twins.checkpoints.info import read_info
+from twins.checkpoints.model_folder import stated_beside
 from twins.errors import TwinsError
 from twins.preprocessing import ClassifyPreprocessing
 
@@ -178,3 +179,17 @@ def test_no_weights_beside_the_config(of_ours: tuple[Path, Any]):
     (folder / "model.safetensors").unlink()
     with pytest.raises(TwinsError, match="is a directory without a checkpoint in it"):
         read_info(folder)
+
+
+@pytest.mark.parametrize("sides", [{}, [{}], [[7]], "7", [7.5] * 4, None])
+def test_windows_that_are_no_numbers(tmp_path: Path, sides: object) -> None:
+    config = {"architecture": "twins_svt_small", "num_classes": 3, "model_args": {"wss": sides}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(TwinsError, match=r"config\.json: model_args\.wss is"):
+        stated_beside(tmp_path / "model.safetensors")
+
+
+def test_lists_in_lists_are_damage(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"label_names": ' + "[" * 10**5 + "]" * 10**5 + "}")
+    with pytest.raises(TwinsError, match=r"config\.json: is no JSON, so it is damaged"):
+        stated_beside(tmp_path / "model.safetensors")

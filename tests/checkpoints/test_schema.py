@@ -94,3 +94,27 @@ def _with(checkpoint: dict[str, Any], field: tuple[str, ...], value: Any) -> dic
     """The checkpoint with another value in a field, or in one of a field's own."""
     name, *below = field
     return {**checkpoint, name: _with(checkpoint[name], tuple(below), value) if below else value}
+
+
+@pytest.mark.parametrize("value", [{"a": [["b"]]}, {"a": {"b": {"c": 1}}}, {"a": float("inf")}, {"a": torch.ones(1)}])
+def test_a_recipe_holds_plain_values(value: dict[str, Any]) -> None:
+    checkpoint = checkpoint_of("classify")
+    checkpoint["meta"]["recipe"] = value
+    with pytest.raises(TwinsError, match="meta: recipe holds .* not fields by name, each a name, a number or a list"):
+        describe(checkpoint, "a.pth")
+
+
+@pytest.mark.parametrize("field", ["mean", "std", "crop_pct"])
+def test_numbers_beyond_floats_are_none(field: str) -> None:
+    checkpoint = checkpoint_of("classify")
+    meta = checkpoint["meta"]
+    meta["preprocessing"] = {**meta["preprocessing"], field: 10**400 if field == "crop_pct" else (10**400,) * 3}
+    with pytest.raises(TwinsError, match=f"preprocessing: {field}"):
+        describe(checkpoint, "a.pth")
+
+
+@pytest.mark.parametrize("dataset", [3, [1], {"classes": 3}, {"classes": [1, 2]}, {1: 2}])
+def test_class_names_of_others_that_are_none_are_left_out(dataset: object) -> None:
+    weights = checkpoint_of("segment")["model"]
+    info = describe({"state_dict": weights, "meta": {"mmengine_version": "1", "dataset_meta": dataset}}, "a.pth")
+    assert not info.classes_named

@@ -195,3 +195,31 @@ def test_the_six_names() -> None:
     assert [model_name(name) for name in ("Twins-SVT-S", "alt_gvt_large", "pcpvt_base_v0", " PCPVT_L ")] == [
         "twins_svt_small", "twins_svt_large", "twins_pcpvt_base", "twins_pcpvt_large",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [
+    "[" * 100_000, '{"seed": ' + "9" * 5000 + "}", '{"recipe": [1]}', '{"recipe": "digits"}', "3", "\xff",
+])  # fmt: skip
+def test_what_is_no_recipe_file_is_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "r.json").write_bytes(content.encode("latin1"))
+    with pytest.raises(TwinsError, match=r"r\.json: (not a readable recipe|a recipe is a JSON object of fields)"):
+        parse(["train", "--recipe", str(tmp_path / "r.json")])
+
+
+@pytest.mark.parametrize("task", [["classify"], {"a": 1}, 3, None])
+def test_a_task_that_is_no_name(tmp_path: Path, task: object) -> None:
+    (tmp_path / "r.json").write_text(json.dumps({"task": task}))
+    with pytest.raises(TwinsError, match="a recipe to"):
+        parse(["train", "--recipe", str(tmp_path / "r.json")])
+
+
+@pytest.mark.parametrize("name", ["\0.json", "a" * 300 + ".json", "~nosuchuser/r.json"])
+def test_names_that_no_file_has(name: str) -> None:
+    with pytest.raises(TwinsError, match="not a readable recipe"):
+        parse(["train", "--recipe", name])
+
+
+@pytest.mark.parametrize("value", [{"a": {"b": 1}}, {"depths": [[1]]}, {"a": float("nan")}, {"a": 10**400}])
+def test_settings_of_the_network_hold_nothing_in_lists_in_lists(value: dict[str, object]) -> None:
+    with pytest.raises(TwinsError, match="--model-kwargs takes a table of settings, each text, a number or a list"):
+        ClassifyRecipe(model_kwargs=value)

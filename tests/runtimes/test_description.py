@@ -9,7 +9,8 @@ import torch
 
 from helpers.exported import NETWORK, describe, exportable_to
 from twins.errors import TwinsError
-from twins.preprocessing import ClassifyPreprocessing
+from twins.networks import size_of_run
+from twins.preprocessing import ClassifyPreprocessing, SegmentPreprocessing
 from twins.runtimes.description import FORMAT, Description
 
 
@@ -74,3 +75,37 @@ def test_what_is_no_description_is_refused(text: str) -> None:
 def test_other_images_are_refused(shape: tuple[int, ...], changes: dict, message: str) -> None:
     with pytest.raises(TwinsError, match=message):
         describe(exportable_to("classify"), **changes).check_images(torch.zeros(shape), "a.onnx")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"dtype": ["fp32"]}, {"outputs": [["logits"]]}, {"outputs": None}),
+        *({"versions": [1]}, {"quantisation": ["rest"]}, {"checked": "yes"}),
+    ],
+)
+def test_fields_of_other_types_are_damage(description: Description, change: dict) -> None:
+    with pytest.raises(TwinsError, match="a.onnx: its description is damaged: export it again"):
+        Description.from_json(json.dumps(json.loads(description.to_json()) | change), "a.onnx")
+
+
+def test_lists_in_lists_without_end_are_damage() -> None:
+    with pytest.raises(TwinsError, match="a.onnx: its description is damaged: export it again"):
+        Description.from_json("[" * 100_000, "a.onnx")
+
+
+@pytest.mark.timeout(20)
+def test_it_claims_no_millions_of_classes(description: Description) -> None:
+    fields = json.loads(description.to_json())
+    fields |= {"classes": [], "category_ids": [], "create_model": {**fields["create_model"], "num_classes": 2**52}}
+    with pytest.raises(TwinsError, match=f"a.onnx: claims {2**52} classes, more than it has weights"):
+        Description.from_json(json.dumps(fields), "a.onnx").info("a.onnx")
+
+
+@pytest.mark.parametrize("img_size", ["ab", [1, 2, 3], 0.5, -3, "224"])
+def test_a_size_of_training_that_is_none(description: Description, img_size: object) -> None:
+    fields = json.loads(description.to_json()) | {"recipe": {"img_size": img_size}}
+    fields |= {"task": "segment", "head": "upernet", "preprocessing": SegmentPreprocessing().to_dict()}
+    info = Description.from_json(json.dumps(fields), "a.onnx").info("a.onnx")
+    with pytest.raises(TwinsError, match="a.onnx: recipe.img_size holds"):
+        size_of_run(info)

@@ -22,10 +22,10 @@ def locate(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
     one checkpoint in it; beside a config.json the same weights may be in several files.
     """
     text, key = os.fspath(path), None
-    file = Path(text).expanduser()
-    if "#" in file.name and not file.exists():
+    file = expanded(text)
+    if "#" in file.name and not os.path.exists(file):  # it may be too long for any file
         text, _, key = text.rpartition("#")
-        file = Path(text).expanduser()
+        file = expanded(text)
     try:
         mode = file.stat().st_mode
     except FileNotFoundError:
@@ -41,7 +41,12 @@ def locate(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
 
 def name_of(path: str | os.PathLike[str]) -> str:
     """A checkpoint's path as messages name it: as it was written, but for a folder the file in it."""
-    return str(locate(path)[0]) if Path(path).expanduser().is_dir() else os.fspath(path)
+    return str(locate(path)[0]) if expanded(path).is_dir() else os.fspath(path)
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """The path with `~` at its beginning replaced by the home folder; as it is where nobody has such a one."""
+    return Path(os.path.expanduser(path))
 
 
 def shards_of(index: Path) -> list[Path]:

@@ -142,18 +142,24 @@ def describe(checkpoint: Mapping[str, Any], source: str) -> CheckpointInfo:
         seen = _facts_of_weights(public_names(stored, source), dialect)
         facts = {**seen, **(meta if ours else _class_names_of_others(meta, seen))}
     settings = facts["create_model"]
-    count = settings.get("num_classes", 0)
-    if count > max(_MANY_CLASSES, *(tensor.numel() for tensor in stored.values() if not is_bloated(tensor)), 0):
-        raise TwinsError(f"{source}: claims {count} classes, more than it has weights")
+    largest = max((tensor.numel() for tensor in stored.values() if not is_bloated(tensor)), default=0)
+    _check_count(settings.get("num_classes", 0), source, max(_MANY_CLASSES, largest))
     return _info(facts, source, checkpoint, dialect)
 
 
 def describe_exported(facts: Mapping[str, Any], source: str) -> CheckpointInfo:
     """What an exported file is, by facts named as in the `meta` of a checkpoint of ours; there are no weights in it.
 
-    Raises TwinsError for a preprocessing that makes no image ready.
+    Raises TwinsError for a preprocessing that makes no image ready, and for millions of classes.
     """
+    _check_count(facts["create_model"].get("num_classes", 0), source, _MANY_CLASSES)
     return _info(facts, source, {}, TWINS)
+
+
+def _check_count(classes: int, source: str, most: int) -> None:
+    """Raises TwinsError for more classes than can be: each would get a name."""
+    if classes > most:
+        raise TwinsError(f"{source}: claims {classes} classes, more than it has weights")
 
 
 def _info(facts: Mapping[str, Any], source: str, checkpoint: Mapping[str, Any], dialect: Dialect) -> CheckpointInfo:
@@ -266,9 +272,12 @@ def for_channels(values: tuple[float, ...], in_chans: int) -> tuple[float, ...]:
 
 def _class_names_of_others(meta: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
     """The class names that OpenMMLab's dense models state; its classifiers' are not those of ImageNet's folders."""
-    metadata = {str(key).lower(): value for key, value in {**meta, **(meta.get("dataset_meta") or {})}.items()}
-    names = tuple(metadata.get("classes") or ())
-    return {"classes": names} if "head" in facts and len(names) == facts["create_model"]["num_classes"] else {}
+    of_data = meta.get("dataset_meta")
+    metadata = {**meta, **(of_data if isinstance(of_data, Mapping) else {})}
+    names = next((v for k, v in metadata.items() if isinstance(k, str) and k.lower() == "classes"), ())
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return {}
+    return {"classes": tuple(names)} if "head" in facts and len(names) == facts["create_model"]["num_classes"] else {}
 
 
 def variant_of(weights: Mapping[str, Tensor]) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 from ..errors import TwinsError
@@ -47,7 +48,7 @@ def is_ours(folder: Path) -> bool:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = _tuples(json.loads(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise TwinsError(f"{file}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
@@ -68,14 +69,15 @@ def _network_of(architecture: Any) -> str | None:
 def _meta_of_ours(config: Mapping[str, Any], file: Path) -> dict[str, Any]:
     section = config[OURS] if isinstance(config[OURS], Mapping) else {}
     if section.get("format") != FORMAT:
+        found = shortened(section.get("format"))
         raise TwinsError(
-            f"{file}: {OURS}.format is {section.get('format')!r}, and this version reads {FORMAT!r}: write the folder "
-            "again, or pip install --upgrade twins-vit"
+            f"{file}: {OURS}.format is {found}, and this version reads {FORMAT!r}: write the folder again, or pip "
+            "install --upgrade twins-vit"
         )
-    meta = _tuples(section.get("meta"))
+    meta = section.get("meta")
     if not isinstance(meta, dict) or "create_model" not in meta:
         raise TwinsError(f"{file}: {OURS}.meta says nothing of its network: the file is damaged")
-    names = _tuples(config.get("label_names"))
+    names = config.get("label_names")
     return meta if names is None else {**meta, "classes": names}
 
 
@@ -84,7 +86,6 @@ def _meta_of_timm(config: Mapping[str, Any], name: str, file: Path) -> dict[str,
     preprocessing, arguments = config.get("pretrained_cfg", config), config.get("model_args") or {}
     if not isinstance(preprocessing, Mapping) or not isinstance(arguments, Mapping):
         raise TwinsError(f"{file}: pretrained_cfg and model_args are fields by name: the file is damaged")
-    arguments = _tuples(arguments)
     channels, *sides = _input_size(preprocessing.get("input_size", (3, 224, 224)), file)
     settings = {
         "num_classes": config.get("num_classes", preprocessing.get("num_classes", 1000)),
@@ -95,7 +96,7 @@ def _meta_of_timm(config: Mapping[str, Any], name: str, file: Path) -> dict[str,
     meta = {"name": name, "create_model": settings}
     if settings["num_classes"] == 0:  # a backbone
         return meta
-    stated = {k: _tuples(preprocessing[k]) for k in ("crop_pct", "mean", "std") if preprocessing.get(k) is not None}
+    stated = {k: preprocessing[k] for k in ("crop_pct", "mean", "std") if preprocessing.get(k) is not None}
     meta |= {"task": "classify", "preprocessing": {"img_size": _square_or_rectangle(sides), **stated}}
     names = _class_names(config.get("label_names", preprocessing.get("label_names")), file)
     return meta if names is None else {**meta, "classes": names}
@@ -107,19 +108,20 @@ def _windows(arguments: Mapping[str, Any], architecture: str, file: Path) -> dic
         return {keyword: arguments[keyword] for keyword in ("window_padding", "window_size") if keyword in arguments}
     settings: dict[str, Any] = {"window_padding": "zero"}
     if "wss" in arguments:
-        sides = {*arguments["wss"]} if isinstance(arguments["wss"], tuple) else {arguments["wss"]}
-        if len(sides) != 1:
-            raise TwinsError(
-                f"{file}: model_args.wss is {arguments['wss']}: windows are of one size in all stages here"
-            )
-        settings["window_size"] = sides.pop()
+        sides = arguments["wss"] if isinstance(arguments["wss"], tuple) else (arguments["wss"],)
+        if not all(type(side) is int for side in sides) or len(set(sides)) != 1:
+            wrong = shortened(arguments["wss"])
+            raise TwinsError(f"{file}: model_args.wss is {wrong}: windows are of one size in all stages here")
+        settings["window_size"] = sides[0]
     return settings
 
 
 def _input_size(value: Any, file: Path) -> tuple[int, ...]:
     """(channels, height, width)."""
     if not isinstance(value, list | tuple) or len(value) != 3 or not all(type(n) is int for n in value):
-        raise TwinsError(f"{file}: input_size is channels, height and width, not {value!r}: the file is damaged")
+        raise TwinsError(
+            f"{file}: input_size is channels, height and width, not {shortened(value)}: the file is damaged"
+        )
     return tuple(value)
 
 
@@ -130,7 +132,7 @@ def _square_or_rectangle(sides: Sequence[int]) -> int | tuple[int, ...]:
 def _class_names(label_names: Any, file: Path) -> Any:
     """One name for each class, in order; timm also writes them as a dictionary by the classes' numbers."""
     if not isinstance(label_names, Mapping):
-        return _tuples(label_names)
+        return label_names
     numbers = [str(label) for label in range(len(label_names))]
     if {*label_names} != {*numbers}:
         raise TwinsError(f"{file}: label_names does not name the classes from 0 to {len(label_names) - 1}")

@@ -52,11 +52,26 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and (isinstance(value, int) or math.isfinite(value))
+
+
 def _is_setting(value: Any) -> bool:
     """Whether a keyword of a network may have this value: a name, a number, or a list of numbers."""
     if isinstance(value, list | tuple):
-        return all(_is_number(item) and math.isfinite(item) for item in value)
-    return value is None or isinstance(value, str | bool) or (_is_number(value) and math.isfinite(value))
+        return all(map(_is_finite, value))
+    return value is None or isinstance(value, str | bool) or _is_finite(value)
+
+
+def _is_field_of_recipe(value: Any) -> bool:
+    """Whether a recipe may hold this: a name, a number, a list of these, or keywords of a network."""
+    if isinstance(value, Mapping):
+        return all(isinstance(keyword, str) and _is_setting(setting) for keyword, setting in value.items())
+    return all(item is None or isinstance(item, str | bool) or _is_finite(item) for item in _items(value))
+
+
+def _items(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 def _is_optimizer_state(value: Any) -> bool:
@@ -86,7 +101,7 @@ _FIELDS_OF_META = {
     "classes": _list_of(str, "names"),
     "category_ids": _list_of(int, "whole numbers"),
     "preprocessing": _table(),
-    "recipe": _table(),
+    "recipe": _table(_is_field_of_recipe, "fields by name, each a name, a number or a list of these"),
     "split": _Field("the names of validation images, `val`, and a count of all `images`", _is_split),
 }
 

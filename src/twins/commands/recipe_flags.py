@@ -112,7 +112,7 @@ def _key_value(text: str) -> tuple[str, Any]:
     parts = value.split(",")
     try:
         values = tuple(json.loads(part) for part in parts)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):  # no number, list or the like: text as it is
         return key, value
     return key, values if len(values) > 1 else values[0]
 

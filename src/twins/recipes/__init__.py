@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,8 @@ def stored_recipe(fields: Mapping[str, Any], task: str, source: str) -> Recipe:
 def task_of_recipe(name: str) -> str | None:
     """The one task that has a recipe of this name, or that a recipe file is for; None where several or none do."""
     path = Path(name)
-    if path.suffix == ".json" and path.is_file():
+    if path.suffix == ".json" and os.path.isfile(path):  # the name may be too long for any file
         task = read_json(path).get("task")
-        return task if task in _CLASSES else None
+        return task if task in TASKS else None
     tasks = [t for t in _CLASSES if name.removesuffix(".py") in {*_RECIPES[t], *_ALIASES[t]}]
     return tasks[0] if len(tasks) == 1 else None

@@ -322,8 +322,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """The fields in a recipe file. Raises TwinsError if it is no JSON object."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TwinsError(f"{path}: not a readable recipe ({error})") from error
-    if not isinstance(values, dict):
-        raise TwinsError(f"{path}: a recipe is a JSON object of fields, not a {type(values).__name__}")
-    return values.get("recipe", values)
+    recipe = values.get("recipe", values) if isinstance(values, dict) else values
+    if not isinstance(recipe, dict):
+        raise TwinsError(f"{path}: a recipe is a JSON object of fields, not {shortened(recipe)}")
+    return recipe

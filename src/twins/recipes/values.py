@@ -71,7 +71,13 @@ def check_value(field: dataclasses.Field[Any], hint: Any, value: Any) -> None:
         check(value)
 
 
-_KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table of settings"}
+_KINDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a table of settings, each text, a number or a list of these",
+}
 _LARGEST = 2**63 - 1  # of whole numbers: what PyTorch and NumPy count with
 
 
@@ -94,10 +100,16 @@ def _is_of(kind: type, value: Any) -> bool:
     if kind in (int, float):
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST
     if kind is dict:
-        return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+        return isinstance(value, dict) and all(isinstance(k, str) and _is_setting(v) for k, v in value.items())
     if kind is str:
         return isinstance(value, str) and _can_be_written(value)
     return isinstance(value, kind)
+
+
+def _is_setting(value: Any) -> bool:
+    """Whether a keyword of a network may be this: text, a number, or a list of these."""
+    items = value if isinstance(value, list | tuple) else (value,)
+    return all(item is None or any(_is_of(kind, item) for kind in (bool, float, str)) for item in items)
 
 
 def _can_be_written(text: str) -> bool:
@@ -126,6 +138,7 @@ def check_betas(betas: Sequence[float]) -> None:
         raise TwinsError(f"--opt-betas takes two or three numbers below 1, not {' '.join(map(str, betas)) or 'none'}")
 
 
+_LONGEST_PATH = 4000  # bytes
 _LONGEST_NAME = 200  # bytes: file systems take 255, of which a number and the name of a file being written are a part
 
 
@@ -133,6 +146,8 @@ def check_path(path: str) -> None:
     """Raises TwinsError for a path that no file system can hold."""
     if any(len(part.encode(errors="surrogateescape")) > 255 for part in PurePath(path).parts):
         raise TwinsError(f"{shortened(path)}: a file name of more than 255 bytes, which no file can have")
+    if len(path.encode(errors="surrogateescape")) > _LONGEST_PATH:
+        raise TwinsError(f"{shortened(path)}: a path of more than {_LONGEST_PATH} bytes")
 
 
 def check_run_name(name: str) -> None:

@@ -20,6 +20,7 @@ from ..errors import TwinsError
 from ..preprocessing import Size
 
 KEY = "twins"
+LONGEST = 1 << 26  # bytes of a description: room for the names of a million validation images
 FORMAT = 1  # of the description; a reader refuses newer ones, whose fields it may misread
 
 
@@ -75,7 +76,7 @@ class Description:
         try:
             fields = json.loads(text)
             written_as = fields["format"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise TwinsError(f"{source}: its description is damaged: export it again") from error
         if type(written_as) is not int or written_as > FORMAT:
             raise TwinsError(
@@ -87,6 +88,11 @@ class Description:
             sides = [side for size in fields["sizes"] for side in size]
             if not _are_whole_numbers(fields["smallest_side"], fields["batch"] or 1, *sides):
                 raise ValueError("sizes and batch are whole numbers")
+            if not _are_names(fields["dtype"], *fields["outputs"]):
+                raise ValueError("outputs and the dtype have names")
+            for name in ("versions", "quantisation", "checked"):
+                if not isinstance(fields.get(name) or {}, dict):
+                    raise ValueError(f"{name} has fields by name")
             fields |= {name: tuple(fields[name]) for name in ("classes", "category_ids", "outputs")}
             fields["sizes"] = tuple((height, width) for height, width in fields["sizes"])
             return cls(**fields)
@@ -129,6 +135,10 @@ def _facts(fields: Mapping[str, Any]) -> dict[str, Any]:
     if facts.get("task") == "detect":
         facts["detector"] = facts.pop("head", None)
     return facts
+
+
+def _are_names(*values: Any) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _are_whole_numbers(*values: Any) -> bool:
