@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import TwinsError
 from .files import INDEX, locate, shards_of
 from .model_folder import stated_beside
+from .safetensors_digest import has_digest, is_as_written
 from .torch_files import LEGACY_START, UNREADABLE, FileContent, NotTorchSaveError, read_archive, read_legacy
 from .weights import holds_tensors, part_of_checkpoint, state_dict_of
 
@@ -87,9 +88,12 @@ def _read_safetensors(file: Path) -> FileContent:
         with safe_open(file, framework="pt") as opened:
             names = opened.keys()
             tensors = {name: opened.get_tensor(name) for name in names}
-            return FileContent({"model": tensors, "metadata": opened.metadata() or {}}, [])
+            metadata = opened.metadata() or {}
     except SafetensorError as error:
         raise TwinsError(f"{file} {_DAMAGED}") from error
+    if has_digest(metadata) and not is_as_written(tensors, metadata):
+        raise TwinsError(f"{file} is damaged, or another program has changed it: download or copy it again")
+    return FileContent({"model": tensors, "metadata": metadata}, [])
 
 
 def _read_torch_file(file: Path, start: bytes) -> FileContent:
