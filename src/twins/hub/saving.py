@@ -11,9 +11,10 @@ from pathlib import Path
 from torch import nn
 
 from ..atomic_write import atomic_file, atomic_folder
-from ..checkpoints.files import CONFIG, WEIGHTS_BESIDE_CONFIG
+from ..checkpoints.files import CONFIG, WEIGHTS_BESIDE_CONFIG, expanded
 from ..checkpoints.info import CheckpointInfo, read_info
 from ..checkpoints.model_folder import is_ours
+from ..checkpoints.safetensors_digest import with_digest
 from ..errors import TwinsError
 from ..optional_dependencies import need
 from ..preprocessing import Preprocessing
@@ -89,7 +90,7 @@ def save_hub_folder(
     info = read_info(source).with_model(None)
     if info.task is None:
         raise TwinsError(f"{info.source}: holds a backbone without a head: a whole network can be published")
-    target = Path(folder).expanduser()
+    target = expanded(folder)
     _check_target(target, exist_ok)
     safetensors = need("safetensors.torch", extra="train")
     weights = {name: tensor.contiguous() for name, tensor in whole_network(info).state_dict().items()}
@@ -97,7 +98,7 @@ def save_hub_folder(
     if metrics is not None:
         validation = Validation({name: float(value) for name, value in metrics.items()}, "as its publisher states")
     with _files(target) as files:
-        safetensors.save_file(weights, files[WEIGHTS], metadata={"format": "pt"})
+        safetensors.save_file(weights, files[WEIGHTS], metadata=with_digest(weights, {"format": "pt"}))
         text = json.dumps(config_of(info, validation, license), indent=1, ensure_ascii=False) + "\n"
         files[CONFIG].write_text(text, encoding="utf-8")
         parameters = sum(tensor.numel() for tensor in weights.values())
