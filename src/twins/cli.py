@@ -31,7 +31,7 @@ COMMANDS = {
     "bench": "speed and memory on this machine, beside timm, ONNX Runtime and OpenVINO",
     "compare": "several runs on one page: metrics, curves, settings, classes",
     "plan": "hours, cost, memory and limits of a training run on GPUs that are not at hand",
-    "info": "the six networks: parameters, FLOPs, published accuracy",
+    "info": "the six networks: parameters, FLOPs, published accuracy; or what a file of one says of itself",
 }
 OTHER_NAMES = {"--pretrained": "--weights", "--checkpoint": "--weights", "--ckpt": "--weights"}  # in other programs
 WITH_RECIPE = ("train", "eval", "data")  # whose flags are fields of a task's recipe

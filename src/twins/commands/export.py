@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import TwinsError
 from ..recipes import Recipe
 from ..shown_text import shown
+from .file_facts import takes_and_gives
 
 if TYPE_CHECKING:
     from ..runtimes.description import Description
@@ -130,11 +131,10 @@ def _summary(file: Path, description: Description) -> list[str]:
     """What was written, the contract of its input and outputs, and what to type next."""
     files = [file, *([file.with_suffix(".bin")] if file.suffix == ".xml" else [])]
     megabytes = sum(one.stat().st_size for one in files) / 1e6
-    sides = " or ".join(f"{h}, {w}" for h, w in description.sizes) or f"H, W from {description.smallest_side} up"
-    shape = f"{description.batch or 'B'}, {description.in_chans}, {sides}"
+    takes, gives = takes_and_gives(description)
     return [
         f"wrote {' and '.join(map(str, files))}, {megabytes:.1f} MB",
-        f"in: images ({shape}) float32, {'RGB ' if description.in_chans == 3 else ''}bytes / 255",
-        f"out: {', '.join(description.outputs)}; {len(description.classes)} classes, named in the file",
+        f"in: {takes}",
+        f"out: {gives}; {len(description.classes)} classes, named in the file",
         f"next: twins predict --weights {file} IMAGES   or, without twins, as docs/export.md shows",
     ]

@@ -22,11 +22,8 @@ class ExecutorchNetwork(ExportedNetwork):
     def __init__(self, path: Path, device: str = "cpu") -> None:
         if device != "cpu":
             raise TwinsError(f"{path}: ExecuTorch runs it on the CPU, not on {device}")
-        with warnings.catch_warnings(action="ignore"):  # of its own imports
-            runtime = need("executorch.runtime", extra="executorch").Runtime.get()
-        self.program = _load(runtime, path)
-        stored = self.program.load_method(KEY).execute([]) if KEY in self.program.method_names else [None]
-        description = described(stored[0], path)
+        self.program = _load(path)
+        description = described(_text_of(self.program), path)
         self.method = self.program.load_method("forward")
         super().__init__(path, description, f"ExecuTorch {version('executorch')}, XNNPACK, {description.dtype}")
 
@@ -36,7 +33,20 @@ class ExecutorchNetwork(ExportedNetwork):
         return [output.clone() for output in outputs]  # the next call writes into the same memory
 
 
-def _load(runtime: Any, path: Path) -> Any:
+def stated_in(path: Path) -> str | None:
+    """What the file says of itself, if it is one of ours. Raises TwinsError for a damaged one."""
+    return _text_of(_load(path))
+
+
+def _text_of(program: Any) -> str | None:
+    stored = program.load_method(KEY).execute([]) if KEY in program.method_names else [None]
+    text: str | None = stored[0]
+    return text
+
+
+def _load(path: Path) -> Any:
+    with warnings.catch_warnings(action="ignore"):  # of its own imports
+        runtime = need("executorch.runtime", extra="executorch").Runtime.get()
     try:
         return runtime.load_program(path)
     except Exception as error:  # its errors are RuntimeErrors and of its C++ part

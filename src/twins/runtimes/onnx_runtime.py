@@ -53,3 +53,13 @@ class OnnxNetwork(ExportedNetwork):
     def compute(self, images: Tensor) -> list[Tensor]:
         outputs = self.session.run(list(self.description.outputs), {"images": images.contiguous().numpy()})
         return [torch.from_numpy(output) for output in outputs]
+
+
+def stated_in(path: Path) -> str | None:
+    """What the file says of itself, if it is one of ours; nothing in it is run. Raises TwinsError for a damaged one."""
+    onnx = need("onnx", extra="export")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # of protobuf, whose errors have no base of their own
+        raise damaged(path, error) from error
+    return next((entry.value for entry in model.metadata_props if entry.key == KEY), None)

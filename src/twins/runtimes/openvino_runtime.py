@@ -27,11 +27,9 @@ class OpenVinoNetwork(ExportedNetwork):
         if device != "cpu":
             raise TwinsError(f"{path}: OpenVINO runs it on the CPU, not on {device}")
         openvino = need("openvino", extra="export")
-        existing(path.with_suffix(".bin"), remedy=f"it holds the weights of {path}: keep both files together")
         core = shared_core()
         model = _read(core, path)
-        text = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
-        description = described(text, path)
+        description = described(_text_of(model), path)
         wanted = (description.quantisation or {}).get("rest", description.dtype)
         settings = openvino_settings(OPENVINO_DTYPES.get(wanted, "f32"))
         # OpenVINO 2026.4 otherwise reuses kernels of another size, and computes other logits or NaN.
@@ -47,7 +45,18 @@ class OpenVinoNetwork(ExportedNetwork):
         return [torch.from_numpy(found[name]) for name in self.description.outputs]
 
 
+def stated_in(path: Path) -> str | None:
+    """What the file says of itself, if it is one of ours; nothing in it is run. Raises TwinsError for a damaged one."""
+    need("openvino", extra="export")
+    return _text_of(_read(shared_core(), path))
+
+
+def _text_of(model: Any) -> str | None:
+    return model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
+
+
 def _read(core: Any, path: Path) -> Any:
+    existing(path.with_suffix(".bin"), remedy=f"it holds the weights of {path}: keep both files together")
     try:
         return core.read_model(os.fspath(path))
     except RuntimeError as error:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..checkpoints.torch_files import UNREADABLE
 from ..errors import TwinsError
 from ..optional_dependencies import need
-from .description import KEY
+from .description import KEY, LONGEST
 from .network import ExportedNetwork, damaged, described
 
 Program = Callable[[Tensor], Mapping[str, Tensor]]
@@ -46,14 +48,21 @@ class TorchNetwork(ExportedNetwork):
         return [outputs[name] for name in self.description.outputs]
 
 
+def stated_in(path: Path) -> str | None:
+    """What the file says of itself, if it is one of ours; nothing in it is run. Raises TwinsError for a damaged one."""
+    return _contents(path)[1]
+
+
 def _contents(path: Path) -> tuple[list[str], str | None]:
     """The names in the archive, and what its extra file of ours says, if it has one."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             ours = next((name for name in names if name.endswith(f"/extra/{KEY}")), None)
+            if ours is not None and archive.getinfo(ours).file_size > LONGEST:
+                raise zipfile.BadZipFile(f"a description of more than {LONGEST >> 20} MiB")
             return names, None if ours is None else archive.read(ours).decode()
-    except (OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except (*UNREADABLE, zlib.error) as error:
         raise damaged(path, error) from error
 
 
