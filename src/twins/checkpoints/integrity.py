@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .files import INDEX, shards_of
 from .safetensors_digest import has_digest
+from .seal import seal_of
 
 NO_CHECKSUM = "no checksum inside: damage would not be noticed"
 
@@ -20,7 +21,7 @@ def checksum_inside(file: Path) -> str:
     with file.open("rb") as opened:
         start = opened.read(9)
     if start.startswith(b"PK"):
-        return "CRC-32 of each tensor (zip)"
+        return "SHA-256 of the whole file" if seal_of(file) == "whole" else "CRC-32 of each tensor (zip)"
     if start[8:9] == b"{" and has_digest(_metadata(file)):
         return "SHA-256 of its content"
     return NO_CHECKSUM
