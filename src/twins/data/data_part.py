@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -23,6 +23,10 @@ class DataPart(ABC):
     @abstractmethod
     def name(self, index: int) -> str:
         """The image's file."""
+
+    def names(self) -> Iterable[str]:
+        """The files of all images."""
+        return map(self.name, range(len(self)))
 
     @abstractmethod
     def subset(self, indices: Sequence[int]) -> Self:

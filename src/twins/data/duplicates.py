@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import filecmp
 from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import blake2b
-from pathlib import Path
 
 from .annotation_errors import Examples
+from .image_source import ImageSource, read_source, size_of_source
 
 _START = 4096  # bytes by which files of one size are told apart before they are read whole
 
 
-def same_in_both(training: Sequence[Path], validation: Sequence[Path]) -> Examples:
+def same_in_both(training: Sequence[ImageSource], validation: Sequence[ImageSource]) -> Examples:
     """How many validation files have a copy in training, and the first few as "validation file = training file".
 
     Files that cannot be read have none, nor those of which the training images have the very file, whose name says so.
     """
     trained_on = set(training)
-    by_size: dict[int, list[Path]] = defaultdict(list)
+    by_size: dict[int, list[ImageSource]] = defaultdict(list)
     for path in training:
         by_size[_size(path)].append(path)
-    by_start: dict[int, dict[bytes, list[Path]]] = {}  # of the training files of one size
+    by_start: dict[int, dict[bytes, list[ImageSource]]] = {}  # of the training files of one size
     found = Examples()
     for path in validation:
         size = _size(path)
@@ -38,29 +37,28 @@ def same_in_both(training: Sequence[Path], validation: Sequence[Path]) -> Exampl
     return found
 
 
-def duplicates_warning(training: Sequence[Path], validation: Sequence[Path]) -> tuple[str, ...]:
+def duplicates_warning(training: Sequence[ImageSource], validation: Sequence[ImageSource]) -> tuple[str, ...]:
     """A line about the validation part, or none."""
     found = same_in_both(training, validation)
     return (f"images that are in training as well, byte for byte: {found.count}, {found}",) if found.count else ()
 
 
-def _size(path: Path) -> int:
+def _size(source: ImageSource) -> int:
     try:
-        return path.stat().st_size
+        return size_of_source(source)
     except OSError:
         return -1
 
 
-def _start(path: Path) -> bytes:
+def _start(source: ImageSource) -> bytes:
     try:
-        with path.open("rb") as file:
-            return blake2b(file.read(_START), digest_size=16).digest()
+        return blake2b(read_source(source, first=_START), digest_size=16).digest()
     except OSError:
         return b""
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same(one: ImageSource, other: ImageSource) -> bool:
     try:
-        return filecmp.cmp(one, other, shallow=False)
+        return read_source(one) == read_source(other)
     except OSError:
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import stat
 import struct
 import threading
 import zlib
@@ -20,6 +19,7 @@ from ..preprocessing import Size
 from ..recipes import Recipe
 from ..recipes.base import BIT_DEPTH, MAX_MEGAPIXELS
 from .data_part import DataPart
+from .image_source import ImageSource, open_source
 from .image_suffixes import HEIF_SUFFIXES, IMAGE_FORMATS
 from .image_suffixes import IMAGE_SUFFIXES as IMAGE_SUFFIXES  # the name that it has always had
 from .pixel_values import as_bytes, is_deep, unusual_pixels
@@ -51,8 +51,8 @@ class UnreadableImageError(Exception):
     """An image that cannot be decoded; str() says which and why."""
 
     @classmethod
-    def of(cls, path: Path, error: Exception) -> UnreadableImageError:
-        return cls(f"{path}: {str(error) or type(error).__name__}")
+    def of(cls, source: ImageSource, error: Exception) -> UnreadableImageError:
+        return cls(f"{source}: {str(error) or type(error).__name__}")
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def read_as(recipe: Recipe, part: T) -> T:
     return part if part is None else replace(part, reading=ImageReading.of(recipe))  # type: ignore[type-var]
 
 
-def read_image(path: Path, channels: int = 3, reading: ImageReading = USUAL_READING) -> Image.Image:
-    """Decode a file to 1 (grey) or 3 (RGB) channels of bytes, turned upright by its EXIF tag.
+def read_image(source: ImageSource, channels: int = 3, reading: ImageReading = USUAL_READING) -> Image.Image:
+    """Decode an image to 1 (grey) or 3 (RGB) channels of bytes, turned upright by its EXIF tag.
 
     What becomes of more than 8 bits and of transparency, `as_bytes` says. Raises UnreadableImageError for a file that
     is missing, truncated, corrupt or no image, or that `reading` does not allow; TwinsError for a number of channels
@@ -93,7 +93,7 @@ def read_image(path: Path, channels: int = 3, reading: ImageReading = USUAL_READ
     """
     if channels not in MODES:
         raise TwinsError(f"images can be read with 1 or 3 channels (in_chans), not {channels}")
-    with opened_image(path) as image:
+    with opened_image(source) as image:
         reading.check_size(size_of(image))
         image.load()
         ImageOps.exif_transpose(image, in_place=True)  # copies of large images take as long as decoding them
@@ -108,47 +108,45 @@ class ImageHeader(NamedTuple):
     deep: bool  # grey of more than 8 bits
 
 
-def read_header(path: Path, reading: ImageReading = USUAL_READING) -> ImageHeader:
+def read_header(source: ImageSource, reading: ImageReading = USUAL_READING) -> ImageHeader:
     """Of a file that is to be read so. Raises UnreadableImageError."""
-    with opened_image(path) as image:
+    with opened_image(source) as image:
         size = _upright_size(image)
         reading.check_size(size)
         return ImageHeader(size, tuple(unusual_pixels(image, reading.bit_depth)), is_deep(image))
 
 
-def upright_size(path: Path) -> Size:
+def upright_size(source: ImageSource) -> Size:
     """(height, width) of an image as `read_image` turns it, from the file's header. Raises UnreadableImageError."""
-    with opened_image(path) as image:
+    with opened_image(source) as image:
         return _upright_size(image)
 
 
-def readable_size(path: Path) -> Size | None:
+def readable_size(source: ImageSource) -> Size | None:
     """As `upright_size`, but None for a file that is missing or broken, which whoever reads the image will report."""
     try:
-        return upright_size(path)
+        return upright_size(source)
     except UnreadableImageError:
         return None
 
 
 @contextmanager
-def opened_image(path: Path) -> Iterator[Image.Image]:
+def opened_image(source: ImageSource) -> Iterator[Image.Image]:
     """The image in a file, not decoded yet, whatever its size. Raises UnreadableImageError, from within too."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep us waiting for ever
-            raise OSError("not a regular file")
         formats = IMAGE_FORMATS
-        if path.suffix.lower() in HEIF_SUFFIXES:
+        if source.suffix.lower() in HEIF_SUFFIXES:
             _learn_heif()
             formats = ("HEIF", *formats) if "HEIF" in Image.OPEN else formats
-        with any_number_of_pixels(), Image.open(path, formats=formats) as image:
+        with any_number_of_pixels(), open_source(source) as file, Image.open(file, formats=formats) as image:
             yield image
     except UnidentifiedImageError as error:
-        hint = _HINTS.get(path.suffix.lower(), "")
+        hint = _HINTS.get(source.suffix.lower(), "")
         raise UnreadableImageError(
-            f"{path}: cannot identify image file: damaged, or of no format that is read{hint}"
+            f"{source}: cannot identify image file: damaged, or of no format that is read{hint}"
         ) from error
     except DECODER_ERRORS as error:
-        raise UnreadableImageError.of(path, error) from error
+        raise UnreadableImageError.of(source, error) from error
 
 
 def _learn_heif() -> None:

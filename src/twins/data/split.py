@@ -11,11 +11,13 @@ from typing import TypeVar
 
 from ..errors import TwinsError
 from ..recipes import Recipe, Split
+from ..recipes.pipes import PIPE
 from .annotation_errors import FEW, a_few
 from .data_part import DataPart
 from .file_names import same_name
 from .folders import missing_part
 from .randomness import seed_of
+from .shards.naming import are_shards
 
 Images = TypeVar("Images", bound=DataPart)
 
@@ -140,8 +142,8 @@ def _in_both_parts(train: DataPart, val: DataPart) -> tuple[str, ...]:
     """The warning of validation images that are training images as well, if there are any."""
     if train.in_memory:  # images of both are numbered from 0
         return ()
-    trained_on = {train.name(index) for index in range(len(train))}
-    both = [name for index in range(len(val)) if (name := val.name(index)) in trained_on]
+    trained_on = set(train.names())
+    both = [name for name in val.names() if name in trained_on]
     return (f"images that are in training as well: {a_few(both[:FEW], len(both), '; ')}",) if both else ()
 
 
@@ -163,17 +165,24 @@ def _is_one_file(recipe: Recipe) -> bool:
 def data_home(data: str) -> Path:
     """The folder that the names of a data set's images count from, the same for the folder and for a file in it."""
     path = Path(data)
+    if are_shards(data) and not path.is_dir():
+        return path.parent
     if path.suffix.lower() not in (".json", ".yaml", ".yml"):
         return path
     return path.parent.parent if path.parent.name == "annotations" else path.parent
 
 
 def _names_below(home: Path, images: DataPart) -> list[str]:
-    return [name_below(home, images.name(index)) for index in range(len(images))]
+    return [name_below(home, name) for name in images.names()]
 
 
 def name_below(home: Path, file: str) -> str:
-    """A file's path from the data's folder, the same wherever that lies and however a system composes letters."""
+    """A file's path from the data's folder, the same wherever that lies and however a system composes letters.
+
+    What came through a pipe keeps its name, which begins with the command.
+    """
+    if file.startswith(PIPE):
+        return same_name(file)
     beginning = f"{home}{os.sep}"
     below = file.removeprefix(beginning) if file.startswith(beginning) else os.path.relpath(file, home)
     return same_name(below.replace(os.sep, "/"))

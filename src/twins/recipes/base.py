@@ -25,6 +25,7 @@ from .fields import (
     TRAIN_EVAL_DATA_PREDICT,
     flag,
 )
+from .pipes import not_run
 from .split import Split
 from .values import check_betas, check_device_name, check_path, check_run_name, check_value, hints_of
 
@@ -115,7 +116,8 @@ class Recipe:
     torchcompile: bool = flag(False, "run the network through torch.compile", group="model")
 
     data: str = flag(
-        "digits", "a folder of images, or `digits` for the embedded scans (a folder of that name: ./digits)",
+        "digits", "a folder of images, or `digits` for the embedded scans (a folder of that name: ./digits); classify: "
+        "or tar shards, as 'train-{000..099}.tar' or 'pipe:curl -sf URL'",
         "--data-path", group="data", check=check_path,
         commands=TRAIN_EVAL_DATA, unless_given={"eval": "the validation images of the checkpoint's run"},
     )  # fmt: skip
@@ -264,7 +266,8 @@ class Recipe:
     def from_dict(cls, values: dict[str, Any], source: str) -> Self:
         """Read a recipe back; `source` names the file in errors.
 
-        Raises TwinsError for a field that is not there, and for a value that it does not take.
+        Programs whose output would be the data (`pipe:`) are not run for a file's sake: `not_run` says what becomes of
+        them. Raises TwinsError for a field that is not there, and for a value that it does not take.
         """
         known = [f.name for f in dataclasses.fields(cls) if f.name not in _OF_ONE_USE]
         for key in values:
@@ -273,7 +276,7 @@ class Recipe:
         if values.get("task", cls.task) != cls.task:
             raise TwinsError(f"{source}: a recipe to {shortened(values['task'])}, not to {cls.task}: pass --task")
         try:
-            return cls(**tuples_for_lists(values))
+            return cls(**tuples_for_lists(not_run(values)))
         except TwinsError as error:
             raise TwinsError(f"{source}: {error}") from error
 

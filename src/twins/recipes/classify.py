@@ -28,6 +28,7 @@ from ..errors import TwinsError
 from ..preprocessing import ClassifyPreprocessing, Size, rectangle
 from .base import SMALL_SVT, Recipe
 from .fields import SHARE, SOME, TRAIN_DATA, TRAIN_EVAL, TRAIN_EVAL_DATA, flag
+from .values import check_path
 
 
 def _check_sides(value: int | tuple[int, ...]) -> None:
@@ -43,8 +44,16 @@ class ClassifyRecipe(Recipe):
 
     dataset: str = flag(
         "auto", "layout of the data folder", "--data-set", group="data",
-        choices=("auto", "folder", "csv", "list", "cifar100", "inat2018", "inat2019", "digits"),
+        choices=("auto", "folder", "csv", "list", "shards", "cifar100", "inat2018", "inat2019", "digits"),
         commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
+    val_shards: str | None = flag(
+        None, "tar shards with the validation images, where --data names those for training by a pattern; none: those "
+        "beside them, val-*.tar, or a share of the images", group="data", check=check_path, commands=TRAIN_EVAL_DATA,
+    )  # fmt: skip
+    shard_cache: str | None = flag(
+        None, "folder on this machine for tar shards that come through pipes, where later runs find them; none: a "
+        "temporary one", group="data", check=check_path, commands=TRAIN_EVAL_DATA,
     )  # fmt: skip
     inat_category: str = flag(
         "name", "what iNaturalist's classes are", group="data",

@@ -19,6 +19,7 @@ from ..networks import device_for, info_of, open_network, selection_of
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
 from ..recipes import DetectRecipe, Recipe, find_recipe, stored_recipe
 from ..recipes.base import read_json
+from ..recipes.pipes import as_first_given
 from ..recipes.values import folder_name
 from ..runtimes.exported_info import ExportedInfo
 from ..tasks import Task, make_task
@@ -185,7 +186,7 @@ def with_conventions(recipe: Recipe, info: CheckpointInfo) -> Recipe:
 
 
 def _recipe_of_its_run(info: CheckpointInfo, own: Recipe, changes: dict[str, Any]) -> Recipe:
-    if not _is_same_data(changes.get("data", own.data), own.data):
+    if not _is_same_data(changes.get("data") or as_first_given(own.data), as_first_given(own.data)):
         changes = {"val_split": 0.0, **changes}
     if info.head == "mask_rcnn" and not info.create_model.get("masks", True):  # it learnt from data without masks
         own = own.replace(model_kwargs=own.model_kwargs | {"masks": False})

@@ -13,6 +13,7 @@ from ..folders import part_folders
 from ..image_sets import by_image_sets, image_set_lists
 from ..images import read_as
 from ..masks.layouts import are_images_and_masks
+from ..shards.naming import refuse_shards
 from ..split import split_parts
 from ..synthetic_scenes import write_boxed_scenes
 from .coco import COCO_LAYOUT, annotated_parts, hint_at_json, read_coco
@@ -30,6 +31,7 @@ def open_boxed(recipe: DetectRecipe, evaluation_only: bool = False) -> tuple[Box
     """
     if recipe.data == "digits":
         recipe = recipe.replace(data=str(write_boxed_scenes(Path(recipe.output, "data", "digit-scenes-coco"))))
+    refuse_shards(recipe.data)
     root = Path(recipe.data)
     read = read_coco if _box_layout(recipe, root) == "coco" else read_yolo
     part = "test" if evaluation_only and recipe.part == "test" else "val"

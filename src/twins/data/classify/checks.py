@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from ...recipes import ClassifyRecipe
 from ..annotation_errors import ExamplesByKind
 from ..check_results import TRAINING, VALIDATION, CheckedPart, DatasetStatistics, ImageSizes, Tally, dataset_statistics
 from ..checks import file_errors, file_warnings, missing_classes, tally_over_ranks, unusual_images
 from ..duplicates import duplicates_warning
+from ..image_source import ImageSource
 from ..images import read_header, size_of
 from .dataset import LabelledImages
 
@@ -55,7 +55,7 @@ def count_image(images: LabelledImages, channels: int, index: int) -> Tally:
     """The tally of one image. Raises UnreadableImageError."""
     image, file = images.open(index, channels), images.images[index]
     unusual = ExamplesByKind()
-    if isinstance(file, Path):
+    if isinstance(file, ImageSource):
         unusual = unusual_images(images.name(index), read_header(file, images.reading), image)
     return Tally(
         images=Counter([int(images.labels[index])]), sizes=ImageSizes(frozenset([size_of(image)])), unusual=unusual

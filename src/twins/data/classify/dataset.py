@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ...class_names import indices_by_name
 from ..data_part import DataPart
+from ..image_source import ImageSource
 from ..images import USUAL_READING, ImageReading, UnreadableImageError, read_image
+from ..packed import PackedPaths, those_at
 from ..pixel_values import as_bytes
 
 
@@ -19,10 +20,11 @@ from ..pixel_values import as_bytes
 class LabelledImages(DataPart):
     """N images, one label each, and the names of the classes that labels number.
 
-    `images` are files, or an (N, H, W) or (N, H, W, 3) uint8 array; `labels` are indices into `classes`.
+    `images` are files, members of shards, or an (N, H, W) or (N, H, W, 3) uint8 array; `labels` are indices into
+    `classes`.
     """
 
-    images: Sequence[Path] | np.ndarray
+    images: Sequence[ImageSource] | np.ndarray
     labels: Sequence[int]
     classes: tuple[str, ...]
     warnings: tuple[str, ...] = ()  # what was left out of the data, a line each
@@ -35,7 +37,11 @@ class LabelledImages(DataPart):
         """The image's file, or its number; for messages, and for the split into parts, which follows from it."""
         image = self.images[index]
         # In these very words: with others a run on the embedded digits would validate on other scans.
-        return str(image) if isinstance(image, Path) else f"picture {index}"
+        return str(image) if isinstance(image, ImageSource) else f"picture {index}"
+
+    def names(self) -> Iterable[str]:
+        """As `name`, of all images; without a Path for each where there are many."""
+        return self.images.strings if isinstance(self.images, PackedPaths) else super().names()
 
     @property
     def in_memory(self) -> bool:
@@ -48,7 +54,7 @@ class LabelledImages(DataPart):
     def open(self, index: int, channels: int) -> Image.Image:
         """The image as a PIL image of 1 or 3 channels. Raises UnreadableImageError."""
         image = self.images[index]
-        if isinstance(image, Path):
+        if isinstance(image, ImageSource):
             return read_image(image, channels, self.reading)
         try:
             return as_bytes(Image.fromarray(image), channels, self.reading.bit_depth)
@@ -72,8 +78,5 @@ class LabelledImages(DataPart):
     def subset(self, indices: Sequence[int]) -> LabelledImages:
         """The images at these indices, in this order."""
         images = self.images
-        if isinstance(images, np.ndarray):
-            kept: Sequence[Path] | np.ndarray = images[list(indices)]
-        else:
-            kept = [images[i] for i in indices]
+        kept = images[list(indices)] if isinstance(images, np.ndarray) else those_at(images, indices)
         return replace(self, images=kept, labels=[self.labels[i] for i in indices])

@@ -12,6 +12,7 @@ from ..digits import read_digits
 from ..folders import folders_in, missing_part, part_folders
 from ..images import read_as
 from ..masks.layouts import are_images_and_masks
+from ..shards.naming import are_shards, shards_in
 from ..split import split_parts
 from .cifar import read_cifar100
 from .dataset import LabelledImages
@@ -19,6 +20,7 @@ from .few_images import warning_of_single_images, with_classes_that_have_images
 from .folder import read_folder
 from .inaturalist import read_inaturalist
 from .list_file import list_files, read_lists
+from .shards import read_shards
 from .table import find_tables, holds_class_folders, read_table
 
 _TWO_PARTS = ("digits", "cifar100", "inat2018", "inat2019")  # layouts without a test part
@@ -52,6 +54,8 @@ def open_labelled(
             train, val = read_lists(root, part)
         case "csv":
             train, val = read_table(root, part)
+        case "shards":
+            train, val = read_shards(recipe, part)
         case _:
             _refuse_masks(root)
             try:
@@ -90,6 +94,8 @@ def _layout(recipe: ClassifyRecipe, root: Path) -> str:
         return recipe.dataset
     if recipe.data == "digits":
         return "digits"
+    if not root.is_dir() and are_shards(recipe.data):
+        return "shards"
     if (root / "cifar-100-python").is_dir():
         return "cifar100"
     for year in (2018, 2019):
@@ -99,4 +105,6 @@ def _layout(recipe: ClassifyRecipe, root: Path) -> str:
         return "list"
     if find_tables(root) and not holds_class_folders(root):
         return "csv"
+    if shards_in(root) and not holds_class_folders(root):
+        return "shards"
     return "folder"

@@ -7,7 +7,6 @@ whole. So a file is only read here; the transform, which knows the crop and its 
 from __future__ import annotations
 
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from PIL import ExifTags, Image
 
 from ...optional_dependencies import need
 from ...preprocessing import Size
+from ..image_source import ImageSource, read_source
 from ..images import (
     DECODER_ERRORS,
     USUAL_READING,
@@ -43,10 +43,10 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 class JpegImage:
-    """An upright colour image of this size, (height, width), not decoded yet. `content` is the file at `path`."""
+    """An upright colour image of this size, (height, width), not decoded yet. `content` is what `source` holds."""
 
-    def __init__(self, path: Path, content: bytes, size: Size, reading: ImageReading = USUAL_READING) -> None:
-        self.path, self.content, self.size, self.reading = path, content, size, reading
+    def __init__(self, source: ImageSource, content: bytes, size: Size, reading: ImageReading = USUAL_READING) -> None:
+        self.source, self.content, self.size, self.reading = source, content, size, reading
 
     def resized(self, size: Size, box: Box | None = None, interpolation: str = "bicubic") -> Image.Image:
         """The part in `box`, in pixels, or all of it, as an RGB image of this size, (height, width).
@@ -59,7 +59,7 @@ class JpegImage:
             pixels, reduction = self._decoded(size, box)
         except ValueError:  # Pillow forgives some faults, and names the others
             resampling = Image.Resampling[interpolation.upper()]
-            return read_image(self.path, reading=self.reading).resize((size[1], size[0]), resampling, box)
+            return read_image(self.source, reading=self.reading).resize((size[1], size[0]), resampling, box)
         left, top, right, bottom = (round(edge / reduction) for edge in box)
         part_HWC = torch.from_numpy(pixels)[top : max(bottom, top + 1), left : max(right, left + 1)]
         wanted_BCHW = F.interpolate(part_HWC.permute(2, 0, 1)[None], size, mode=interpolation, antialias=True)
@@ -100,26 +100,24 @@ class OpenedImages:
     def read(self, index: int, channels: int) -> tuple[Image.Image | JpegImage, int]:
         """The image and its label. Raises UnreadableImageError, for a JPEG file perhaps only once it is decoded."""
         image = self.images.images[index]
-        if channels == 3 and isinstance(image, Path) and image.suffix.lower() in JPEG_SUFFIXES:
+        if channels == 3 and isinstance(image, ImageSource) and image.suffix.lower() in JPEG_SUFFIXES:
             return open_jpeg(image, self.images.reading), self.images.labels[index]
         return self.images.read(index, channels)
 
 
-def open_jpeg(path: Path, reading: ImageReading = USUAL_READING) -> JpegImage | Image.Image:
+def open_jpeg(source: ImageSource, reading: ImageReading = USUAL_READING) -> JpegImage | Image.Image:
     """A JPEG file in colour, to be decoded later; decoded by Pillow at once if it is anything else, or not upright.
 
     Raises UnreadableImageError, also for more pixels than `reading` allows.
     """
     try:
-        if not path.is_file():  # missing, or a pipe, which would keep us waiting for ever
-            return read_image(path)
-        content = path.read_bytes()
+        content = read_source(source)
         size = plain_size(content) or _upright_size(content)
         if size is not None:
             reading.check_size(size)
     except (OSError, ValueError) as error:
-        raise UnreadableImageError(f"{path}: {error}") from error
-    return read_image(path, reading=reading) if size is None else JpegImage(path, content, size, reading)
+        raise UnreadableImageError(f"{source}: {error}") from error
+    return read_image(source, reading=reading) if size is None else JpegImage(source, content, size, reading)
 
 
 def _upright_size(content: bytes) -> Size | None:

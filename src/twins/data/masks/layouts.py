@@ -27,6 +27,7 @@ from ..folders import (
 )
 from ..image_sets import by_image_sets, image_set_lists
 from ..images import read_as
+from ..shards.naming import refuse_shards
 from ..split import split_parts
 from ..synthetic_scenes import write_masked_scenes
 from .class_table import ClassTable, find_class_table
@@ -170,6 +171,7 @@ def open_masked(recipe: SegmentRecipe, evaluation_only: bool = False) -> tuple[M
     """
     if recipe.data == "digits":
         recipe = recipe.replace(data=str(write_masked_scenes(Path(recipe.output, "data", "digit-scenes"))))
+    refuse_shards(recipe.data)
     part = "test" if evaluation_only and recipe.part == "test" else "val"
     train, val = split_parts(*read_mask_folders(recipe, part), recipe, evaluation_only)
     if train is not None and not evaluation_only and val.split is not None:  # both from one folder
