@@ -48,8 +48,12 @@ def all_gather_object(value: Any) -> list[Any]:
 
 
 def from_main(value: Any) -> Any:
-    """The main process's value, on every rank."""
-    return all_gather_object(value)[0]
+    """The main process's value, which pickle takes, on every rank."""
+    if not torch.distributed.is_initialized():
+        return value
+    values = [value]
+    torch.distributed.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def on_main(call: Callable[[], T]) -> T:

@@ -6,6 +6,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from ..data.classify.partial_jpeg import OpenedImages
 from ..data.classify.transforms import SMALL, ImageOnly, eval_transform, train_transform
 from ..data.folders import images_in_words
 from ..data.loading import Batch, ImageDataset
+from ..data.opening import open_once
 from ..data.randomness import keyed_randomness
 from ..data.sampling import evenly
 from ..distributed.collectives import all_gather_object
@@ -73,7 +75,7 @@ class Classification:
 
         Raises TwinsError for data that cannot be used.
         """
-        train, val = open_labelled(self.recipe, evaluation_only)
+        train, val = open_once(self.recipe, partial(open_labelled, self.recipe, evaluation_only))
         if self.classes:
             val = labelled_for_network(val, self.classes, self.recipe.data)
         self.classes = val.classes
@@ -151,7 +153,7 @@ class Classification:
 
     def dataset_statistics(self) -> DatasetStatistics:
         """The outcome of a check of all images."""
-        train, val = open_labelled(self.recipe)
+        train, val = open_once(self.recipe, partial(open_labelled, self.recipe))
         assert train is not None
         both = set(train.warnings)  # they may be of one folder
         val = replace(val, warnings=tuple(line for line in val.warnings if line not in both))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..data.boxes.layouts import open_boxed
 from ..data.boxes.transforms import box_eval_transform, box_train_transform
 from ..data.check_results import VALIDATION, CheckedPart, DatasetStatistics
 from ..data.loading import Batch, ImageDataset
+from ..data.opening import open_once
 from ..data.palette import object_colours
 from ..errors import TwinsError
 from ..heads.detection import DETECTORS, SURE, Detector
@@ -68,7 +70,7 @@ class Detection(DensePrediction[BoxedImages, Objects, list[Boxed]]):
         self.masks = recipe.detector == "mask_rcnn" and recipe.model_kwargs.get("masks", True)
 
     def open_parts(self, evaluation_only: bool = False) -> dict[str, BoxedImages]:
-        train, val = open_boxed(self.recipe, evaluation_only)
+        train, val = open_once(self.recipe, partial(open_boxed, self.recipe, evaluation_only))
         self.classes = self.classes or val.classes
         if val.classes != self.classes:  # a network's
             known = f"the {len(self.classes)} classes that the network knows"

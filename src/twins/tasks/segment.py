@@ -19,6 +19,7 @@ from ..data.masks.dataset import MaskedImages
 from ..data.masks.decoding import IGNORED
 from ..data.masks.layouts import open_masked
 from ..data.masks.transforms import crop_error, mask_eval_transform, mask_train_transform
+from ..data.opening import open_once
 from ..data.palette import class_colours
 from ..errors import TwinsError
 from ..heads.segmentation import SEGMENTERS, Segmenter
@@ -56,7 +57,7 @@ class Segmentation(DensePrediction[MaskedImages, Tensor, Masked]):
             self.notes.append("masks: 0 is no class, and classes count from 1 (--no-reduce-zero-label otherwise)")
 
     def open_parts(self, evaluation_only: bool = False) -> dict[str, MaskedImages]:
-        train, val = open_masked(self.recipe, evaluation_only)
+        train, val = open_once(self.recipe, partial(open_masked, self.recipe, evaluation_only))
         if self.classes == numbered(len(val.classes)):
             self.classes = val.classes  # the network's data had no names yet
         self.classes = self.classes or val.classes

@@ -21,6 +21,7 @@ from ..folders import (
     unused_test_images,
 )
 from ..image_suffixes import USUAL_IMAGES
+from ..packed import PackedPaths
 from .dataset import LabelledImages
 
 
@@ -94,13 +95,15 @@ def read_classes(root: Path, classes: tuple[str, ...] | None = None) -> Labelled
     if unknown:
         raise TwinsError(f"{root}: class {unknown[0]!r} is not among the classes trained on ({_some(classes)})")
     walked = [walk_files(root / name) for name in folders]
-    paths = [path for in_class in walked for path in in_class.images]
-    labels = [label_of[_class_key(in_class.folder.name)] for in_class in walked for _ in in_class.images]
+    images = [in_class.image_paths for in_class in walked]
+    paths = PackedPaths(path for in_class in images for path in in_class)
+    folder_labels = [label_of[_class_key(name)] for name in folders]
+    labels = [label for label, in_class in zip(folder_labels, images, strict=True) for _ in in_class]
     left_out = left_out_of(walked, root)
     if not paths:
         why = "".join(f"; {line}" for line in left_out)
         raise TwinsError(f"{walked[0].folder}: class folder without images ({USUAL_IMAGES}){why}")
-    empty = [in_class.folder.name for in_class in walked if not in_class.images]
+    empty = [name for name, in_class in zip(folders, images, strict=True) if not in_class]
     said = f"{root}: {len(empty)} class folders without images: {a_few(empty[:FEW], len(empty))}"
     return LabelledImages(paths, labels, classes, (*([said] if empty else ()), *left_out, *_beside_classes(root)))
 
