@@ -19,6 +19,7 @@ from ..errors import TwinsError
 from .images import UnreadableImageError, any_number_of_pixels
 from .randomness import keyed_randomness
 from .sampling import SampleKey, evenly
+from .steady_reading import MOST_REPLACEMENTS, LostDataError, SteadyReader, too_many
 from .waiting import POLL
 
 
@@ -48,10 +49,11 @@ class Sample(NamedTuple):
     image_index: int  # among those of the dataset
     unreadable: tuple[str, ...]  # the images, and why they cannot be decoded, that were to be here
     error: str | None = None  # a TwinsError's text: raised in a worker it would come wrapped in its traceback
+    lost: bool = False  # whether that is a LostDataError
 
 
 class ImageDataset(Dataset[Sample]):
-    """Images, read and transformed. In training an unreadable image is replaced by the next readable one.
+    """Images, read and transformed. In training an unreadable image is replaced by the next readable one nearby.
 
     `transform` takes an image, most often a PIL image, and its annotation, and returns what the network and the loss
     take. Its randomness follows from `seed` and the sample's key alone.
@@ -67,16 +69,17 @@ class ImageDataset(Dataset[Sample]):
     ) -> None:
         self.images, self.transform, self.channels = images, transform, channels
         self.seed, self.training = seed, training
+        self.reader = SteadyReader(images.read, images.name, len(images))
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, key: SampleKey) -> Sample:
         unreadable: list[str] = []
-        candidates = len(self.images) if self.training else 1
+        candidates = min(len(self.images), MOST_REPLACEMENTS) if self.training else 1
         for index in ((key.image_index + offset) % len(self.images) for offset in range(candidates)):
             try:
-                image, annotation = self.images.read(index, self.channels)
+                image, annotation = self.reader.read(index, self.channels)
                 randomness = keyed_randomness("sample", self.seed, key.epoch, key.image_index, key.repeat)
                 with randomness, any_number_of_pixels():  # crops of large images may be large too
                     return Sample(*self.transform(image, annotation), index, tuple(unreadable))
@@ -84,8 +87,9 @@ class ImageDataset(Dataset[Sample]):
                 unreadable.append(str(error))
                 continue
             except TwinsError as error:
-                return Sample(None, None, index, tuple(unreadable), str(error))
-        return Sample(None, None, key.image_index, tuple(unreadable))
+                return Sample(None, None, index, tuple(unreadable), str(error), isinstance(error, LostDataError))
+        gave_up = self.training and len(unreadable) < len(self.images)
+        return Sample(None, None, key.image_index, tuple(unreadable), too_many(unreadable) if gave_up else None)
 
     def at(self, index: int) -> Sample:
         """One image, in its first view."""
@@ -114,6 +118,7 @@ class Batch:
     indices: tuple[int, ...]  # among the dataset's images
     unreadable: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    lost: bool = False  # whether errors are of data that is gone, and may come back
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -146,6 +151,7 @@ def collate(samples: list[Sample]) -> Batch:
         indices=tuple(sample.image_index for sample in readable),
         unreadable=tuple(name for sample in samples for name in sample.unreadable),
         errors=tuple(sample.error for sample in samples if sample.error is not None),
+        lost=any(sample.lost for sample in samples),
     )
 
 
@@ -165,7 +171,12 @@ class UnreadableImages:
         self.names: set[str] = set()
 
     def note(self, batch: Batch) -> None:
-        """Raises TwinsError for an annotation that cannot be used, and under the policy "stop", naming the image."""
+        """Raises TwinsError for an annotation that cannot be used, and under the policy "stop", naming the image.
+
+        Raises LostDataError where all images are gone.
+        """
+        if batch.lost:
+            raise LostDataError(batch.errors[-1])
         if batch.errors:
             raise TwinsError(batch.errors[0])
         if batch.unreadable and self.policy == "stop":
