@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import TwinsError
 from .images import UnreadableImageError
 from .sampling import evenly
 from .shards.naming import SHARD_SUFFIX
+from .waiting import StalledError
 
 PAUSES = (0.1, 0.4, 1.5)  # seconds before an image is read the second, third and fourth time: two seconds in all
 MOST_WAITING = 20.0  # seconds of pauses in a row that brought no image back, after which each image gets one attempt
@@ -36,7 +36,7 @@ _PASSING = frozenset(
 )
 
 
-class LostDataError(TwinsError):
+class LostDataError(StalledError):
     """The folder that all images are in is gone or empty."""
 
 
