@@ -7,12 +7,17 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed
 from torch import nn
 
 from ..errors import TwinsError
+from .activity import this_process
+from .attempt import join_attempt
+from .lost_ranks import lost_ranks_named
+from .signs_of_life import SignsOfLife
 from .sync_batch_norm import synchronise_batch_norms
 
 
@@ -40,25 +45,39 @@ class World:
         return f"{name}{threads}" + (f", {self.size} processes" if self.size > 1 else "")
 
 
+PATIENCE = timedelta(minutes=5)  # with a rank that does not take its part
+
+
 @contextmanager
-def init_distributed(device: str = "auto") -> Iterator[World]:
+def init_distributed(device: str = "auto", timeout: timedelta = PATIENCE) -> Iterator[World]:
     """Join the process group of those that torchrun started, inside a `with` block; a single process needs none.
 
-    nccl on GPUs, gloo otherwise. Raises TwinsError for a device that is not there.
+    nccl on GPUs, gloo otherwise. Where there is a process group already, of a block around this one, it stays that.
+
+    Raises TwinsError for a device that is not there and for ranks that do not come within `timeout`. When a rank dies,
+    or does not take its part in a collective for so long, LostRanksError says on one rank which it is, and the others
+    end by SystemExit.
     """
     size = int(os.environ.get("WORLD_SIZE", 1))
     rank = int(os.environ.get("RANK", 0))
     ours = choose_device(device, local_rank=int(os.environ.get("LOCAL_RANK", 0)))
     if ours.type == "cuda":
         torch.cuda.set_device(ours)
-    if size == 1:
+    if size == 1 or torch.distributed.is_initialized():
         yield World(rank, size, ours)
         return
-    torch.distributed.init_process_group("nccl" if ours.type == "cuda" else "gloo")
+    attempt = join_attempt(timeout)
+    signs = SignsOfLife(attempt, this_process, timeout)
     try:
-        yield World(rank, size, ours)
+        with lost_ranks_named(signs):
+            backend = "nccl" if ours.type == "cuda" else "gloo"
+            torch.distributed.init_process_group(
+                backend, timeout=timeout, store=attempt.store, rank=rank, world_size=size
+            )
+            yield World(rank, size, ours)
     finally:
-        torch.distributed.destroy_process_group()
+        if torch.distributed.is_initialized() and not signs.others_lost:  # which it would wait for
+            torch.distributed.destroy_process_group()
 
 
 def choose_device(device: str, local_rank: int = 0) -> torch.device:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any, Self
@@ -84,6 +85,10 @@ class Recipe:
     read_timeout: str = flag(
         "10m", "save and stop if no batch of images has been read for so long", group="recovery",
         check=check_by(seconds_of, "--read-timeout"), commands=TRAIN_EVAL,
+    )  # fmt: skip
+    dist_timeout: str = flag(
+        "5m", "a process of several that takes no part for so long (90s, 5m, 1h) is lost, and the others stop",
+        group="recovery", check=check_by(seconds_of, "--dist-timeout"),
     )  # fmt: skip
 
     track: tuple[str, ...] | None = flag(
@@ -249,6 +254,11 @@ class Recipe:
     def evaluation_batch(self) -> int:
         """Images per process and step in evaluation, which needs less memory than training."""
         return int(1.5 * (self.batch_size or 64))
+
+    @property
+    def rank_timeout(self) -> timedelta:
+        """How long ranks wait for one that takes no part."""
+        return timedelta(seconds=seconds_of(self.dist_timeout))
 
     def replace(self, **changes: Any) -> Self:
         """A recipe with other values in these fields. Raises TwinsError for values that do not fit."""

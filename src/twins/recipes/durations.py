@@ -12,7 +12,7 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 def seconds_of(text: str) -> float:
     """Seconds of a length of time. Raises TwinsError for what is none, and for 0."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) ?([smhd])", text.strip())
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", text)
     if match is None or float(match[1]) == 0:
         raise TwinsError(f"{text!r} is no length of time; write 90s, 10m or 2h")
     return float(match[1]) * _SECONDS[match[2]]
@@ -20,7 +20,7 @@ def seconds_of(text: str) -> float:
 
 def updates_or_seconds(text: str) -> tuple[int | None, float | None]:
     """(updates, None) of "500", (None, seconds) of "10m". Raises TwinsError for anything else, and for 0."""
-    if re.fullmatch(r"\d{1,18}", text.strip()) and int(text):
+    if re.fullmatch(r"[0-9]{1,18}", text) and int(text):
         return int(text), None
     try:
         return None, seconds_of(text)
