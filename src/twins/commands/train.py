@@ -55,9 +55,36 @@ def run(args: argparse.Namespace) -> int:
     if args.print_lr:
         _print_learning_rates(recipe)
         return 0
-    from ..training.loop import fit  # heavy, so after all that can be wrong with the recipe
+    from ..distributed.lost_ranks import LostRanksError  # heavy, so after all that can be wrong with the recipe
+    from ..distributed.torchrun import restarts_are_left
 
-    return fit(recipe, folder=folder, resume=checkpoint).status
+    try:
+        return _train(args, recipe, folder, checkpoint)
+    except LostRanksError as error:
+        next_step = "torchrun starts all anew" if restarts_are_left() else "go on with twins train --resume"
+        raise LostRanksError(f"{error}; {next_step}, from the last checkpoint") from error
+
+
+def _train(
+    args: argparse.Namespace, recipe: Recipe, folder: Path | None, checkpoint: CheckpointInfo | None
+) -> int:
+    """Train, or go on with what an earlier attempt of the same torchrun job was at; returns the exit status."""
+    from ..distributed.world import init_distributed
+    from ..training.loop import fit
+    from ..training.run_of_job import find_run_of_job
+
+    with init_distributed(recipe.device, recipe.rank_timeout) as world:
+        before = find_run_of_job(recipe.output, folder)
+        if before is not None:
+            folder, checkpoint = before.folder, None
+            if world.is_main:
+                print(f"torchrun has started this job's processes anew: going on in {folder}", flush=True)
+            if before.finished:
+                return 0
+            if before.checkpoint is not None:
+                checkpoint = read_newest_whole(before.checkpoint)
+                recipe = _recipe_of_run(checkpoint, args.task).replace(**args.changes)
+        return fit(recipe, folder=folder, resume=checkpoint).status
 
 
 def _said(args: argparse.Namespace) -> set[str]:
