@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from ..data.loading import Batch, ImageDataset
 from ..data.sampling import TrainingSampler
 from ..data.waiting import StalledError, WorkersDiedError, dead_workers_unnoticed, end_workers, take
+from ..distributed.activity import this_process
 from ..progress import clock
 from .interruption import Interruption
 
@@ -60,7 +61,7 @@ class BatchStream:
         waited, said = 0.0, 0
         while True:
             try:
-                with self.interruption.while_waiting():
+                with self.interruption.while_waiting(), this_process.doing("waiting for data"):
                     batch = take(self.loader, self._iterator)
             except WorkersDiedError as error:
                 self._replace_workers(error)

@@ -17,6 +17,7 @@ from ..checkpoints.resume import TrainingState
 from ..data.loading import Batch
 from ..data.randomness import seed_of
 from ..data.waiting import StalledError
+from ..distributed.activity import this_process
 from ..distributed.world import init_distributed
 from ..errors import TwinsError
 from ..progress import Progress
@@ -76,7 +77,7 @@ def fit(
     Ctrl-C, SIGTERM or SIGUSR1 saves and returns.
     """
     with (
-        init_distributed(recipe.device) as world,
+        init_distributed(recipe.device, recipe.rank_timeout) as world,
         interruptible(seconds_of(recipe.grace), alone=world.size == 1) as interruption,
         freed_memory_kept(world.device),
         contextlib.ExitStack() as held,
@@ -179,6 +180,7 @@ def train_epoch(
     unread = UnreadReports(setup.training.images.name)
     progress = Progress(f"epoch {epoch}", rest.left, world.is_main, lines=False)
     for update in progress.over(rest.updates):
+        this_process.at(f"epoch {epoch}, step {update}")
         try:
             parts = [next_batch(setup, batches, epoch, update, part) for part in range(recipe.grad_accum_steps)]
         except StoppedError:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..distributed.collectives import from_main
 from ..distributed.torchrun import agents_of_job
+from .run_folder import NEWEST
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def _newest_run_of(agents: set[str], output: str, resumed: Path | None) -> RunOf
     if not ours:
         return None
     folder = max(ours, key=lambda record: record.stat().st_mtime).parent
-    checkpoint = folder / "checkpoint.pth"
+    checkpoint = folder / NEWEST
     return RunOfJob(folder, checkpoint if checkpoint.exists() else None, (folder / "summary.json").exists())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..checkpoints.resume import TrainingState
+from ..distributed.activity import this_process
 from .checkpoint_writer import CheckpointWriter
 from .run_folder import BEST, NEWEST
 from .save_schedule import SaveSchedule
@@ -51,4 +52,5 @@ class Saving:
         recipe = self.setup.recipe.to_dict()
         meta = self.setup.task.meta() | {"recipe": recipe, "versions": self.setup.provenance}
         other = None if also is None else folder / also
-        self.writer.save(lambda: self.state.pack(recipe, meta), folder / NEWEST, other)
+        with this_process.doing("saving"):
+            self.writer.save(lambda: self.state.pack(recipe, meta), folder / NEWEST, other)

@@ -18,6 +18,7 @@ from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
 from ..data.randomness import seed_of
 from ..data.sampling import TrainingSampler
 from ..distributed.collectives import from_main, on_main
+from ..distributed.torchrun import agents_of_job
 from ..distributed.world import World, wrap_ddp
 from ..errors import TwinsError
 from ..optional_dependencies import need
@@ -118,7 +119,7 @@ def set_up(
         frozen=frozen,
         folder=run_folder,
         tracking=Tracking(trackers, run_folder),
-        provenance=provenance(),
+        provenance=provenance() | {"agents": agents_of_job()},
         resumption=tuple(resumption),
     )
     if note := on_main(lambda: held.enter_context(only_run_in(path))):

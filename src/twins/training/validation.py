@@ -10,6 +10,7 @@ from torch import nn
 from ..data.loading import Batch, ImageDataset, UnreadableImages, make_loader
 from ..data.sampling import EvaluationSampler
 from ..data.waiting import end_workers, patiently
+from ..distributed.activity import this_process
 from ..distributed.world import World
 from ..errors import TwinsError
 from ..progress import Progress
@@ -40,14 +41,14 @@ def validate(
 
     def batches() -> Iterator[Batch]:
         read = patiently(loader, seconds_of(recipe.read_timeout), f"{recipe.data}: validation images")
-        for batch in progress.over(read):
+        for batch in progress.over(this_process.waiting_for_data(read)):
             between_batches()
             unreadable.note(batch)
             yield batch.to(world.device)
 
     model.eval()
     try:
-        with autocast(recipe, world.device):
+        with this_process.doing("evaluating"), autocast(recipe, world.device):
             metrics = dict(task.evaluate(model, batches()))
     finally:
         end_workers(loader)
