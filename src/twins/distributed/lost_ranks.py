@@ -132,10 +132,12 @@ def _stat(process: int) -> tuple[str, int]:
 
 
 def _store_lost(signs: SignsOfLife) -> str:
-    host, port = os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT")
+    me, mine = signs.attempt.rank, signs.members[signs.attempt.rank]
+    address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    keeper = "torchrun" if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else f"rank 0 ({signs.members[0]})"
     return (
-        f"rank {signs.attempt.rank} ({signs.members[signs.attempt.rank]}) has lost the others, and the job's store at "
-        f"{host}:{port} does not answer: that machine, torchrun on it or the network is gone"
+        f"rank {me} ({mine}) has lost the others, and the job's store at {address} does not answer: {keeper}, which "
+        "keeps it, or the network is gone"
     )
 
 
