@@ -14,9 +14,7 @@ from twins.recipes.durations import seconds_of, updates_or_seconds
 NONE = ["", "m", "-5m", "0m", "5 m", "1e3s", "5min", "\u0665m"]
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("0.5s", 0.5), ("2d", 172800)]
-)
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("0.5s", 0.5), ("2d", 172800)])
 def test_lengths_are_read_in_seconds(text: str, seconds: float) -> None:
     assert seconds_of(text) == seconds
     assert updates_or_seconds(text) == (None, seconds)

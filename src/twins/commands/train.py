@@ -65,9 +65,7 @@ def run(args: argparse.Namespace) -> int:
         raise LostRanksError(f"{error}; {next_step}, from the last checkpoint") from error
 
 
-def _train(
-    args: argparse.Namespace, recipe: Recipe, folder: Path | None, checkpoint: CheckpointInfo | None
-) -> int:
+def _train(args: argparse.Namespace, recipe: Recipe, folder: Path | None, checkpoint: CheckpointInfo | None) -> int:
     """Train, or go on with what an earlier attempt of the same torchrun job was at; returns the exit status."""
     from ..distributed.world import init_distributed
     from ..training.loop import fit
