@@ -16,6 +16,7 @@ from torch import nn
 from ..errors import TwinsError
 from .activity import this_process
 from .attempt import join_attempt
+from .gradient_mean import mean_in_order_of_ranks
 from .lost_ranks import lost_ranks_named
 from .signs_of_life import SignsOfLife
 from .sync_batch_norm import synchronise_batch_norms
@@ -104,7 +105,8 @@ def choose_device(device: str, local_rank: int = 0) -> torch.device:
 def wrap_ddp(model: nn.Module, world: World) -> nn.Module:
     """DistributedDataParallel: gradients are averaged over all ranks in the backward pass.
 
-    Batch norms take their statistics over all ranks, too. A single process gets the model itself.
+    Batch norms take their statistics over all ranks, too. A single process gets the model itself. On CPUs the mean has
+    the same bits in a run that goes on as in one that was not interrupted.
     """
     if world.size == 1:
         return model
@@ -112,4 +114,7 @@ def wrap_ddp(model: nn.Module, world: World) -> nn.Module:
     ids = [world.device.index] if world.device.type == "cuda" else None
     # A warning about the depthwise convolutions, whose axis of size one has two equally good strides.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-    return nn.parallel.DistributedDataParallel(model, device_ids=ids)
+    network = nn.parallel.DistributedDataParallel(model, device_ids=ids)
+    if world.device.type == "cpu":
+        network.register_comm_hook(None, mean_in_order_of_ranks)
+    return network
