@@ -4,9 +4,10 @@
     python benchmarks/flat_memory.py --minutes 2 --run retinanet
 
 The run is one of the tiny ones, with two loader workers, epochs of a second, a moving average, and a checkpoint every
-two updates beside those of each epoch. Memory is the proportional set size (PSS) of the run and its workers together:
-pages that they share count once. What counts is the slope of the second half, when caches are filled. Merges its row
-into benchmarks/flat-memory-DATE.json, and draws memory over time beside it.
+two updates beside those of each epoch. Memory is the proportional set size (PSS) of the process itself, and of it and
+its workers together, some of which come and go with each evaluation: pages that they share count once. What counts is
+the slope of the second half, when caches are filled. Merges its row into benchmarks/flat-memory-DATE.json, and draws
+memory over time beside it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Sample(NamedTuple):
     """A look at a run and its workers."""
 
     seconds: float
-    megabytes: float  # proportional set size
+    own_megabytes: float  # proportional set size of the run's own process
+    megabytes: float  # of all
     files: int
     threads: int
     processes: int
@@ -51,7 +53,7 @@ def look(process: int, started: float) -> Sample | None:
         threads = sum(len(os.listdir(f"/proc/{member}/task")) for member in family)
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return Sample(time.monotonic() - started, sum(sizes) / 1024, files, threads, len(family))
+    return Sample(time.monotonic() - started, sizes[0] / 1024, sum(sizes) / 1024, files, threads, len(family))
 
 
 def _pss(process: int) -> int:
@@ -82,20 +84,16 @@ def slope(samples: list[Sample], what: str) -> float:
 
 
 def described(samples: list[Sample]) -> dict[str, Any]:
-    """The row's fields about memory, open files and threads; those of the second half but for the most of all."""
+    """The row's fields about memory, open files and threads in the second half."""
     half = [sample for sample in samples if sample.seconds > samples[-1].seconds / 2]
-    of_half = {name: [getattr(sample, name) for sample in half] for name in ("megabytes", "files", "threads")}
-    return {
-        "minutes": round(samples[-1].seconds / 60, 2),
-        "looks": len(samples),
-        "most MB": round(max(sample.megabytes for sample in samples), 1),
-        "MB": [round(float(np.percentile(of_half["megabytes"], share)), 1) for share in (0, 50, 100)],
-        "MB a minute": round(slope(half, "megabytes"), 3),
-        "open files": [min(of_half["files"]), max(of_half["files"])],
-        "files a minute": round(slope(half, "files"), 3),
-        "threads": [min(of_half["threads"]), max(of_half["threads"])],
-        "threads a minute": round(slope(half, "threads"), 3),
-    }
+    fields: dict[str, Any] = {"minutes": round(samples[-1].seconds / 60, 2), "looks": len(samples)}
+    for name in ("own_megabytes", "megabytes", "files", "threads"):
+        values = [getattr(sample, name) for sample in half]
+        fields[f"{name}: least, median, most"] = [
+            round(float(np.percentile(values, share)), 1) for share in (0, 50, 100)
+        ]
+        fields[f"{name} a minute"] = round(slope(half, name), 3)
+    return fields
 
 
 def draw(samples: list[Sample], title: str, path: Path) -> None:
@@ -104,8 +102,11 @@ def draw(samples: list[Sample], title: str, path: Path) -> None:
 
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes = figure.subplots()
-    axes.plot([sample.seconds / 60 for sample in samples], [sample.megabytes for sample in samples], linewidth=0.8)
-    axes.set(title=title, xlabel="minutes", ylabel="MB (PSS) of the run and its workers", ylim=(0, None))
+    minutes = [sample.seconds / 60 for sample in samples]
+    axes.plot(minutes, [sample.megabytes for sample in samples], linewidth=0.8, label="with its workers")
+    axes.plot(minutes, [sample.own_megabytes for sample in samples], linewidth=0.8, label="the run itself")
+    axes.legend()
+    axes.set(title=title, xlabel="minutes", ylabel="MB (PSS)", ylim=(0, None))
     figure.savefig(path, dpi=80)
 
 
@@ -134,7 +135,7 @@ def main() -> None:
     path = merge(args.out, "flat-memory", [row], ("task", "run"))
     draw(samples, f"{run.task}, {run.name}: {len(log)} epochs", path.with_suffix(".png"))
     for name, value in row.items():
-        print(f"{name:16s} {value}")
+        print(f"{name:38s} {value}")
 
 
 if __name__ == "__main__":
