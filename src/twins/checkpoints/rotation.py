@@ -41,14 +41,18 @@ def earlier(path: Path, number: int) -> Path:
     return path.with_name(f"{path.stem}.{number}{path.suffix}")
 
 
+def newest_first(path: Path) -> list[Path]:
+    """The checkpoint at `path`, whether it is there or not, and the earlier ones that are kept beside it."""
+    return [path, *(earlier(path, number) for number in _numbers_from(path, 1))]
+
+
 def newest_whole(path: Path, read: Callable[[Path], CheckpointInfo], say: Callable[[str], None]) -> CheckpointInfo:
     """What `read` makes of a checkpoint or, if that is damaged, of the one before it, which is said.
 
     Raises the TwinsError of the newest where none can be read.
     """
-    candidates = [path, *(earlier(path, number) for number in _numbers_from(path, 1))]
     damaged: list[TwinsError] = []
-    for candidate in candidates:
+    for candidate in newest_first(path):
         try:
             info = read(candidate)
         except TwinsError as error:

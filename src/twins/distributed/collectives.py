@@ -71,6 +71,20 @@ def on_main(call: Callable[[], T]) -> T:
     return value
 
 
+def on_every_rank(call: Callable[[], T]) -> list[T]:
+    """What a call returns on each rank, in their order, on every rank; a TwinsError of one of them is raised on all."""
+    mine: T | TwinsError
+    try:
+        mine = call()
+    except TwinsError as raised:
+        mine = raised
+    results = all_gather_object(mine)
+    for result in results:
+        if isinstance(result, TwinsError):
+            raise result
+    return results
+
+
 def share_of(count: int) -> range:
     """Which of the indices 0 to `count` - 1 are this rank's: every one belongs to exactly one rank."""
     if not torch.distributed.is_initialized():
