@@ -13,6 +13,7 @@ from ..errors import TwinsError
 from .files import INDEX, locate, shards_of
 from .model_folder import stated_beside
 from .safetensors_digest import has_digest, is_as_written
+from .shards import SHARDS, gather_shards
 from .torch_files import LEGACY_START, UNREADABLE, FileContent, NotTorchSaveError, read_archive, read_legacy
 from .weights import holds_tensors, part_of_checkpoint, state_dict_of
 
@@ -71,6 +72,8 @@ def _read_file(file: Path) -> dict[str, Any]:
             if re.match(beginning, start):
                 raise TwinsError(f"{file} {verdict}")
     content, asked_for = _read_safetensors(file) if looks_like_safetensors else _read_torch_file(file, start)
+    if isinstance(content, dict) and SHARDS in content:
+        content = gather_shards(content, file)
     if not isinstance(content, dict) or not holds_tensors(content):
         verdict = "holds no weights: a dictionary of tensors is needed"
         if asked_for:

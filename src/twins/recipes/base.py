@@ -69,6 +69,10 @@ class Recipe:
         None, "processes per rank that load data; none: the cores at hand", "-j", "--num-workers", group="run",
         within=(0, 1024), commands=TRAIN_EVAL_DATA,
     )  # fmt: skip
+    parallel: str = flag(
+        "ddp", "several processes (torchrun) each hold the whole network (ddp), or, where that does not fit, a share "
+        "of its weights, gradients and optimiser state (fsdp)", group="run", choices=("ddp", "fsdp"),
+    )  # fmt: skip
 
     save_every: str | None = flag(
         "10m", "save within epochs too, beside training, every so long (90s, 10m, 2h) or so many updates (500); none: "

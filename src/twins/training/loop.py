@@ -18,6 +18,7 @@ from ..data.loading import Batch
 from ..data.randomness import seed_of
 from ..data.waiting import StalledError
 from ..distributed.activity import this_process
+from ..distributed.sharding import gathered
 from ..distributed.world import init_distributed
 from ..errors import TwinsError
 from ..progress import Progress
@@ -123,7 +124,7 @@ def run_epochs(setup: Setup, state: TrainingState, interruption: Interruption, a
                 train_epoch(setup, state, totals, log, batches, saving)
                 metrics = validate_epoch(setup, state, interruption)
             except (StoppedError, StalledError) as error:
-                saving.within_epoch(totals, log)
+                saving.within_epoch(totals, log, alone=isinstance(error, StalledError))
                 saving.wait()
                 interruption.done()
                 say_how_to_resume(setup, state)
@@ -217,7 +218,8 @@ def validate_epoch(setup: Setup, state: TrainingState, interruption: Interruptio
             raise StoppedError
 
     model, val, world = state.evaluated_model, setup.val, setup.world
-    return validate(setup.task, model, val, setup.recipe, world, setup.unreadable, between_batches=between_batches)
+    with gathered(model):
+        return validate(setup.task, model, val, setup.recipe, world, setup.unreadable, between_batches=between_batches)
 
 
 def next_batch(setup: Setup, batches: BatchStream, epoch: int, update: int, part: int) -> Batch:
@@ -240,7 +242,8 @@ def backward(setup: Setup, scaler: torch.amp.GradScaler, parts: list[Batch]) -> 
     total = torch.zeros((), dtype=totals_dtype(device), device=device)
     for index, batch in enumerate(parts):
         last = index == len(parts) - 1
-        waiting = contextlib.nullcontext() if last or setup.world.size == 1 else setup.network.no_sync()
+        # Of sharded networks no rank keeps a whole gradient: they add up the parts' shares.
+        waiting = contextlib.nullcontext() if last else getattr(setup.network, "no_sync", contextlib.nullcontext)()
         with waiting:
             with autocast(setup.recipe, device):
                 loss = torch.stack(list(setup.task.losses(setup.network, batch).values())).sum() / len(parts)

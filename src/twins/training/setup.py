@@ -31,6 +31,7 @@ from .rest_of_epoch import RestOfEpoch
 from .resumption import describe_resumption
 from .run_folder import RunFolder, new_run_folder, provenance
 from .run_lock import only_run_in
+from .sharded_state import describe_sharding, is_sharded, shard_state
 from .trackers.tracking import Tracking, make_trackers
 
 
@@ -40,6 +41,7 @@ class Setup:
 
     recipe: Recipe  # resolved: nothing is left to be worked out
     world: World
+    sharded: bool  # whether each rank holds a share of the network, not the whole of it
     task: Task
     training: ImageDataset
     val: ImageDataset
@@ -72,6 +74,7 @@ def set_up(
     What keeps other runs out of the folder is added to `held`.
     """
     trackers = make_trackers(recipe.track)
+    sharded = is_sharded(recipe, world)
     info = None if resume is None else read_training_checkpoint(resume)
 
     task = make_task(recipe if info is None else recipe.replace(split=known_split(info)))
@@ -82,7 +85,9 @@ def set_up(
     sampler, batches = training_batches(recipe, world, training)
 
     torch.manual_seed(seed_of("initial weights", recipe.seed))
-    model: Any = task.build().to(world.device)
+    model: Any = task.build()
+    if not sharded:
+        model = model.to(world.device)
     model.set_grad_checkpointing(recipe.grad_checkpointing)
     try:
         frozen = model.freeze_stages(recipe.freeze_stages)
@@ -104,11 +109,14 @@ def set_up(
         optim.position(recipe, state.schedule, state.epoch, rest.start, rest.whole)
         resumption = describe_resumption(state, sampler, recipe, (info and info.recipe) or {}, path)
     state.global_batch, state.training_images = sampler.global_batch, sampler.count
-    network: Any = wrap_ddp(model, world)
+    network: Any = shard_state(state, world) if sharded else wrap_ddp(model, world)
+    if recipe.parallel == "fsdp":
+        task.notes.append(describe_sharding(world))
 
     setup = Setup(
         recipe=recipe,
         world=world,
+        sharded=sharded,
         task=task,
         training=training,
         val=val,
