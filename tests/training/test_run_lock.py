@@ -25,15 +25,14 @@ with only_run_in(Path(sys.argv[1])):
 
 def test_a_second_run_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    holder = subprocess.Popen([sys.executable, "-c", HOLDS, str(folder)], stdout=subprocess.PIPE)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(TwinsError) as refused, only_run_in(folder):
-        pass
+    with subprocess.Popen([sys.executable, "-c", HOLDS, str(folder)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(TwinsError) as refused, only_run_in(folder):
+            pass
+        holder.kill()
     assert str(refused.value).startswith(f"{folder}: another run writes there (process {holder.pid} on ")
-    assert "choose another --name" in str(refused.value)
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
+    assert "give another --name" in str(refused.value)
     with only_run_in(folder) as note:
         assert note is None
         assert (folder / LOCK).read_text().startswith(f"process {os.getpid()} on ")

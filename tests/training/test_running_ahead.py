@@ -23,6 +23,7 @@ from twins.errors import TwinsError
 from twins.recipes import ClassifyRecipe
 from twins.tasks.classify import Classification
 from twins.training import loop
+from twins.training.interruption import Interruption
 from twins.training.loop import fit
 from twins.training.setup import Setup
 from twins.training.totals import EpochTotals
@@ -54,7 +55,7 @@ def test_it_learns_the_same_weights(
     assert len(losses[0]) == 13  # a header and six updates in each of two epochs
 
 
-def test_a_stop_is_heard_one_update_later_and_resumed_bit_for_bit(
+def test_a_stop_between_two_updates_is_resumed_bit_for_bit(
     tiny_recipe: ClassifyRecipe, monkeypatch: pytest.MonkeyPatch, ahead: None
 ) -> None:
     recipe = tiny_recipe.replace(**EXACT)
@@ -63,7 +64,7 @@ def test_a_stop_is_heard_one_update_later_and_resumed_bit_for_bit(
     stopped = fit(recipe.replace(name="parts"))
     stop.undo()
     assert not stopped.finished
-    assert torch.load(stopped.folder / "checkpoint.pth", weights_only=True)["step"] == 4
+    assert torch.load(stopped.folder / "checkpoint.pth", weights_only=True)["step"] == 3
     fit(recipe, folder=stopped.folder, resume=stopped.folder / "checkpoint.pth")
     assert_same(weights_of(whole), weights_of(stopped.folder))
     assert timeless_log(whole) == timeless_log(stopped.folder)
@@ -137,8 +138,9 @@ def prepared(recipe: ClassifyRecipe, grad_accum_steps: int) -> tuple[Setup, Trai
 
 
 def batches_of(setup: Setup) -> list[Any]:
-    batches = iter(setup.batches)
-    return [loop.next_batch(setup, batches, 0, 0, part) for part in range(setup.recipe.grad_accum_steps)]
+    with loop.batch_stream(setup, Interruption(grace=60.0, alone=True)) as batches:
+        batches.begin(0, 0, 0)
+        return [loop.next_batch(setup, batches, 0, 0, part) for part in range(setup.recipe.grad_accum_steps)]
 
 
 READING = ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__", "__len__", "__iter__",

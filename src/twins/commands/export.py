@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import TwinsError
 from ..recipes import Recipe
 from ..shown_text import shown
-from .file_facts import takes_and_gives
+from .file_info import takes_and_gives
 
 if TYPE_CHECKING:
     from ..runtimes.description import Description

@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Print a table, or JSON."""
     if args.file is not None:
-        from .file_facts import print_file
+        from .file_info import print_file
 
         print_file(args.file, as_json=args.json)
         return 0

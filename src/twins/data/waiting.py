@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
@@ -34,7 +35,8 @@ def take(loader: DataLoader[T], batches: Iterator[T]) -> T | None:
     try:
         return next(batches)
     except (RuntimeError, OSError, EOFError) as error:
-        if any(not worker.is_alive() for worker in _workers(loader)):
+        # A broken connection is noticed before the end of the worker that it led to.
+        if _one_has_died(loader, within=0.0 if isinstance(error, RuntimeError) else 1.0):
             raise WorkersDiedError(str(error)) from error
         if str(error).startswith("DataLoader timed out"):  # it has no exception of its own for that
             return None
@@ -88,6 +90,16 @@ def dead_workers_unnoticed() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+def _one_has_died(loader: DataLoader[T], within: float) -> bool:
+    """Whether a worker process has ended, or does within so many seconds."""
+    workers, deadline = _workers(loader), time.monotonic() + within
+    while all(worker.is_alive() for worker in workers):
+        if not workers or time.monotonic() >= deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def _workers(loader: DataLoader[T]) -> list[BaseProcess]:

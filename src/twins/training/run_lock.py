@@ -26,9 +26,11 @@ def only_run_in(folder: Path) -> Iterator[str | None]:
     Raises TwinsError, naming the holder, if another run writes there.
     """
     path = (folder / LOCK).resolve()
-    with writing(folder, "choose another --output"):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise TwinsError(f"{folder}: cannot write there ({error.strerror}); choose another --output") from error
     try:
         if path in _held or (locked := _lock(opened)) is False:
             raise TwinsError(
