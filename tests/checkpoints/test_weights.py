@@ -349,3 +349,10 @@ def test_a_smaller_network_is_called_one() -> None:
     assert "from the given dictionary: a smaller twins_svt_small, dialect: twins" in str(
         load_weights(network(), ours(("a", "b", "c")))
     )
+
+
+def test_parts_by_a_name_that_no_file_has(tmp_path: Path) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "9" * 300}}))
+    with pytest.raises(TwinsError, match="9 is not beside it: copy all parts there"):
+        read_checkpoint(index)

@@ -58,7 +58,7 @@ def shards_of(index: Path) -> list[Path]:
     for name in names:
         if not isinstance(name, str) or Path(name).name != name:
             raise TwinsError(f"{index}: {name!r} is not the name of a file beside it")
-    missing = [name for name in names if not (index.parent / name).is_file()]
+    missing = [name for name in names if not os.path.isfile(index.parent / name)]
     if missing or not names:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise TwinsError(f"{index}: {', '.join(missing[:3]) or 'no part'}{more} is not beside it: copy all parts there")
