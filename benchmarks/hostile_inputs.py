@@ -27,7 +27,7 @@ sys.dont_write_bytecode = True
 warnings.simplefilter("ignore")  # of libraries, about the inputs
 
 import torch  # noqa: E402
-from hostile import annotation_files, checkpoint_files, command_lines, exported_files, image_files  # noqa: E402
+from hostile import annotation_files, checkpoint_files, command_lines, exported_files, image_files, shard_files  # noqa: E402
 from hostile.sandbox import MEMORY, SECONDS, Kind, Outcome, outcomes  # noqa: E402
 
 from twins.atomic_write import atomic_file  # noqa: E402
@@ -35,7 +35,7 @@ from twins.bench.machine import describe_machine, versions  # noqa: E402
 
 KINDS: tuple[Kind, ...] = tuple(
     kind
-    for module in (checkpoint_files, image_files, annotation_files, command_lines, exported_files)
+    for module in (checkpoint_files, image_files, annotation_files, shard_files, command_lines, exported_files)
     for kind in module.KINDS
 )
 HARMLESS = ("read", "refused")

@@ -190,7 +190,7 @@ def tables(rng: random.Random, images: Path, folder: Path) -> Attempt:
     home = _fresh(folder)
     shutil.copytree(images, home / "images")
     rng.choice((_csv, _csv, _csv, _list, _inaturalist, _cifar))(rng, home)
-    return partial(_look_at_labels, home)
+    return partial(look_at_labels, home)
 
 
 def _csv(rng: random.Random, home: Path) -> None:
@@ -252,7 +252,7 @@ def _cifar(rng: random.Random, home: Path) -> None:
         (folder / name).write_bytes(pickled)
 
 
-def _look_at_labels(home: Path) -> None:
+def look_at_labels(home: Path) -> None:
     recipe = ClassifyRecipe(data=str(home), **_SETTINGS)
     for part in filter(None, open_labelled(recipe)):
         for index in range(min(len(part), 4)):
