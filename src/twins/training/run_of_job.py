@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..distributed.collectives import from_main
+from ..distributed.collectives import on_main
 from ..distributed.torchrun import agents_of_job
 from .run_folder import NEWEST
 
@@ -27,7 +27,7 @@ def find_run_of_job(output: str, resumed: Path | None) -> RunOfJob | None:
     It is the newest whose `recipe.json` names an agent of the job. Every rank must call; the main process looks.
     """
     agents = set(agents_of_job())
-    return from_main(_newest_run_of(agents, output, resumed) if agents else None)
+    return on_main(lambda: _newest_run_of(agents, output, resumed)) if agents else None
 
 
 def _newest_run_of(agents: set[str], output: str, resumed: Path | None) -> RunOfJob | None:
