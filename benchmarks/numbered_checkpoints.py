@@ -25,7 +25,6 @@ def numbered(number: int) -> dict[str, Any]:
 
 def save(checkpoint: dict[str, Any], folder: Path, best: bool) -> None:
     """As a run does: over the last one, which stays as checkpoint.1.pth, and with `best` as checkpoint_best.pth too."""
-    folder.mkdir(parents=True, exist_ok=True)
     save_checkpoint(
         checkpoint, folder / "checkpoint.pth", keep=1, also=folder / "checkpoint_best.pth" if best else None
     )

@@ -130,6 +130,7 @@ def main() -> None:
     need_strace()
     with tempfile.TemporaryDirectory() as temporary:
         old = Path(temporary, "old")
+        old.mkdir()
         for number in (0, 1):
             save(numbered(number), old, best=number == 0)
         assert {name: number_of(old / name) for name in NAMES} == NAMES
