@@ -48,7 +48,7 @@ def atomic_file(
     except OSError as error:
         raise cannot_be_written(path, error, remedy) from error
     finally:
-        if beside.exists():
+        with contextlib.suppress(OSError):  # its folder may be gone, or its disk broken, as said above
             beside.unlink()
 
 

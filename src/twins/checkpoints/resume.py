@@ -129,7 +129,8 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path, keep: int = 0, also:
     """Replace a checkpoint atomically by one that is sealed, and has been compared with its seal.
 
     `keep` earlier ones stay beside it, and `also` names the new one too; both have their names before it has its own,
-    so that whoever finds it finds them. Raises TwinsError where it cannot be written; then all is as it was.
+    so that whoever finds it finds them. Raises TwinsError where it cannot be written; then each of these names is still
+    that of a whole checkpoint, the one before or this one.
     """
 
     def name_others(beside: Path) -> None:
@@ -137,9 +138,17 @@ def save_checkpoint(checkpoint: dict[str, Any], path: Path, keep: int = 0, also:
             also_as(beside, also)
         keep_earlier(path, keep)
 
-    go_on = f"free some space; the one before is whole: twins train --resume {path}" if path.exists() else DISK_FULL
+    go_on = f"free some space; the one before is whole: twins train --resume {path}" if _is_there(path) else DISK_FULL
     with atomic_file(path, go_on, before=name_others) as beside:
         _write_sealed(checkpoint, beside)
+
+
+def _is_there(path: Path) -> bool:
+    """Also where the disk does not say."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _write_sealed(checkpoint: dict[str, Any], path: Path) -> None:

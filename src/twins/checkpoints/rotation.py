@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -30,10 +31,14 @@ def also_as(path: Path, other: Path) -> None:
     beside = other.with_name(f".{os.getpid()}.{other.name}")
     beside.unlink(missing_ok=True)
     try:
-        os.link(path, beside)
-    except OSError:
-        _copy(path, beside)
-    os.replace(beside, other)
+        try:
+            os.link(path, beside)
+        except OSError:
+            _copy(path, beside)
+        os.replace(beside, other)
+    finally:  # of a file that has both names already, POSIX keeps both
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 def earlier(path: Path, number: int) -> Path:

@@ -84,17 +84,25 @@ class RunFolder:
                 file.write(text + "\n")
 
     def log(self, record: dict[str, Any]) -> None:
-        """Add an epoch to `log.txt` (a JSON object a line) and `metrics.csv`, and put it on the disk."""
+        """Add an epoch to `log.txt` (a JSON object a line) and `metrics.csv`."""
         if not self.main:
             return
         log = self / "log.txt"
         with writing(log), log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
         columns = ["epoch", "time", *(key for key in record if key not in ("epoch", "time"))]
         self.add_row("metrics.csv", {key: record[key] for key in columns})
-        sync_folder(self.path)
+
+    def sync_logs(self) -> None:
+        """Put on the disk what the logs say so far: whatever a checkpoint knows of, they will not say again."""
+        if not self.main:
+            return
+        with writing(self.path):
+            for log in map(self.__truediv__, ("log.txt", "metrics.csv", "steps.csv")):
+                if log.exists():
+                    with log.open("r+b") as file:
+                        os.fsync(file.fileno())
+            sync_folder(self.path)
 
     def forget_after(self, epoch: int, step: int) -> None:
         """Drop what the logs say of what comes after `epoch` whole epochs and `step` updates: it will come again.
@@ -123,10 +131,9 @@ class RunFolder:
         """Add a row to a table, under the names of its columns if it is the first."""
         if not self.main:
             return
-        fresh = not (self / table).exists()
         with writing(self / table), (self / table).open("a", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(row))
-            if fresh:
+            if not file.tell():  # new, or empty, as a power cut may leave it
                 writer.writeheader()
             writer.writerow(row)
 
@@ -153,7 +160,7 @@ class RunFolder:
 def _is_whole(line: str, known: Callable[[str], object], names: bool = False) -> bool:
     """Whether a line of a log was written to its end, and is of what is known; `names`: those of columns."""
     if names or not line.endswith("\n"):
-        return line.endswith("\n")
+        return line.endswith("\n") and "\0" not in line
     try:
         return bool(known(line))
     except (ValueError, KeyError, TypeError):  # zeros, as a file system leaves them after a power cut

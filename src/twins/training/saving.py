@@ -64,6 +64,7 @@ class Saving:
             return
         recipe = self.setup.recipe.to_dict()
         meta = self.setup.task.meta() | {"recipe": recipe, "versions": self.setup.provenance}
+        folder.sync_logs()
         other = None if also is None else folder / also
         with this_process.doing("saving"):
             self.writer.save(lambda: self.state.pack(recipe, meta), folder / NEWEST, other)
