@@ -72,7 +72,7 @@ def told(folder: Path) -> list[str]:
     ("fault", "seconds", "end", "line"),
     [
         (die, 60, -signal.SIGKILL, "has died, last seen in epoch 2, step 5"),
-        (freeze, 3, None, "has not been heard of for [2-6] s, last seen in epoch 2, step 5"),
+        (freeze, 3, None, "has not been heard of for [3-9] s, last seen in epoch 2, step 5"),
         (wait_for_ever, 2, 1, "has been waiting for data in epoch 2, step 5 for [2-5] s"),
         (fail, 60, 3, "stopped in epoch 2, step 5: unreadable image 7.png"),
     ],

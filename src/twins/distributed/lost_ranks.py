@@ -63,11 +63,10 @@ def _what_happened(signs: SignsOfLife, error: BaseException) -> str | None:
     """The line, or None where another rank says it."""
     try:
         signs.end(NOTICED)
-        seen = _settled(signs)
+        seen, silent = _settled(signs)
         now, mine = signs.elapsed(), signs.attempt.rank
         others = {rank: sign for rank, sign in enumerate(seen) if rank != mine and sign.end != NOTICED}
-        silent = {rank for rank, sign in others.items() if now - sign.time > SILENT}
-        gone = {rank: s for rank, s in others.items() if s.end or rank in silent or has_died(signs.members[rank])}
+        gone = {rank: sign for rank, sign in others.items() if sign.end or rank in silent}
         for rank in silent:
             _end_frozen(signs.members[rank])
         if not signs.first_to_tell():
@@ -82,15 +81,17 @@ def _what_happened(signs: SignsOfLife, error: BaseException) -> str | None:
     return f"the connections between ranks failed, though all of them live ({_one_line(error)})"
 
 
-def _settled(signs: SignsOfLife) -> list[Sign]:
-    """All signs, once each rank is known to live, to have left, or to be silent."""
-    asked = signs.elapsed()
+def _settled(signs: SignsOfLife) -> tuple[list[Sign], set[int]]:
+    """All signs, and the ranks that have stopped giving any, once that is certain of each.
+
+    A rank lives if another sign of it comes: clocks would not do, since on a busy machine they are seconds apart.
+    """
+    first, asked = signs.read(), time.monotonic()
     while True:
-        seen, now = signs.read(), signs.elapsed()
-        lives = asked + INTERVAL / 2  # a sign from just before a death may be written just after it
-        known = (s.end or s.time > lives or now - s.time > SILENT for s in seen)
-        if all(k or has_died(member) for k, member in zip(known, signs.members, strict=True)):
-            return seen
+        seen = signs.read()
+        silent = {r for r, (a, b) in enumerate(zip(first, seen, strict=True)) if a.time == b.time and b.end is None}
+        if time.monotonic() - asked > SILENT or all(has_died(signs.members[rank]) for rank in silent):
+            return seen, silent
         time.sleep(INTERVAL / 5)
 
 
@@ -100,7 +101,7 @@ def _gone(signs: SignsOfLife, rank: int, sign: Sign, now: float) -> str:
         return f"{who} stopped {sign.where}: {sign.end}"
     if has_died(signs.members[rank]):
         return f"{who} has died, last seen {sign.where}"
-    return f"{who} has not been heard of for {clock(now - sign.time)}, last seen {sign.where}"
+    return f"{who} has not been heard of for {clock(max(now - sign.time, SILENT))}, last seen {sign.where}"
 
 
 def _hanging(signs: SignsOfLife, rank: int, sign: Sign, now: float) -> str:
