@@ -27,9 +27,16 @@ sys.dont_write_bytecode = True
 warnings.simplefilter("ignore")  # of libraries, about the inputs
 
 import torch  # noqa: E402
-from hostile import annotation_files, checkpoint_files, command_lines, exported_files, image_files, shard_files  # noqa: E402
-from hostile.sandbox import MEMORY, SECONDS, Kind, Outcome, outcomes  # noqa: E402
 
+from hostile import (  # noqa: E402
+    annotation_files,
+    checkpoint_files,
+    command_lines,
+    exported_files,
+    image_files,
+    shard_files,
+)
+from hostile.sandbox import MEMORY, SECONDS, Kind, Outcome, outcomes  # noqa: E402
 from twins.atomic_write import atomic_file  # noqa: E402
 from twins.bench.machine import describe_machine, versions  # noqa: E402
 
