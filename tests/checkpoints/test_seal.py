@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import twins
+from twins.checkpoints import torch_files
 from twins.checkpoints.resume import save_checkpoint
 from twins.checkpoints.seal import SealedWriter, seal_of
 from twins.errors import TwinsError
@@ -28,6 +29,11 @@ def sealed(tmp_path: Path) -> Path:
 def foreign(tmp_path: Path) -> Path:
     torch.save(CONTENT, tmp_path / "foreign.pth")
     return tmp_path / "foreign.pth"
+
+
+def sealed_as(path: Path) -> str:
+    with path.open("rb") as file:
+        return seal_of(file)
 
 
 def with_byte(path: Path, position: int, bit: int) -> Path:
@@ -58,8 +64,20 @@ def test_a_file_cut_short_or_with_more_behind_it_is_refused(sealed: Path) -> Non
             twins.read_checkpoint(changed)
 
 
+def test_a_file_that_is_replaced_while_it_is_read_is_whole(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opened the one before reads that to its end."""
+    check = torch_files._check_entries
+
+    def replaced_meanwhile(*args: Any) -> None:
+        check(*args)
+        save_checkpoint({"model": {"w": torch.arange(500.0)}}, sealed)
+
+    monkeypatch.setattr(torch_files, "_check_entries", replaced_meanwhile)
+    assert twins.read_checkpoint(sealed)["epoch"] == 3
+
+
 def test_bytes_of_tensors_count_in_files_of_others(foreign: Path) -> None:
-    assert seal_of(foreign) == "none"
+    assert sealed_as(foreign) == "none"
     start = foreign.read_bytes().index(CONTENT["model"]["head.weight"].numpy().tobytes())
     for position in (start, start + 77, start + 159):
         with pytest.raises(TwinsError, match="is cut short or damaged"):
@@ -80,7 +98,7 @@ def test_a_comment_of_others_is_none_of_ours(foreign: Path) -> None:
     content = foreign.read_bytes()
     for comment, seal in ((b"a note", "none"), (b"x" * 77, "broken")):
         foreign.write_bytes(content[:-2] + len(comment).to_bytes(2, "little") + comment)
-        assert seal_of(foreign) == seal
+        assert sealed_as(foreign) == seal
 
 
 def test_what_the_disk_refused_is_known(tmp_path: Path) -> None:

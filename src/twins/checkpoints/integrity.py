@@ -20,8 +20,8 @@ def checksum_inside(file: Path) -> str:
         file = shards_of(file)[0]
     with file.open("rb") as opened:
         start = opened.read(9)
-    if start.startswith(b"PK"):
-        return "SHA-256 of the whole file" if seal_of(file) == "whole" else "CRC-32 of each tensor (zip)"
+        if start.startswith(b"PK"):
+            return "SHA-256 of the whole file" if seal_of(opened) == "whole" else "CRC-32 of each tensor (zip)"
     if start[8:9] == b"{" and has_digest(_metadata(file)):
         return "SHA-256 of its content"
     return NO_CHECKSUM

@@ -160,8 +160,9 @@ def _write_sealed(checkpoint: dict[str, Any], path: Path) -> None:
         except RuntimeError as error:
             raise sealed.error or error from error
         sealed.seal()
-    if seal_of(path) != "whole":
-        raise OSError(errno.EIO, "it reads back otherwise than it was written")
+    with path.open("rb") as file:
+        if seal_of(file) != "whole":
+            raise OSError(errno.EIO, "it reads back otherwise than it was written")
 
 
 def read_training_checkpoint(source: str | os.PathLike[str] | CheckpointInfo) -> CheckpointInfo:

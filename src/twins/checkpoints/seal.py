@@ -7,7 +7,7 @@ no byte that can change unnoticed. Readers that know nothing of it, `torch.load`
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+import os
 from typing import IO, Any, Literal
 
 _PREFIX = b"twins-sha256:"
@@ -51,23 +51,22 @@ class SealedWriter:
         self.file.flush()
 
 
-def seal_of(path: Path) -> Seal:
-    """Whether a zip archive is sealed, and the seal is that of the bytes which are there.
+def seal_of(file: IO[bytes]) -> Seal:
+    """Whether a zip archive, opened for reading, is sealed, and the seal is that of the bytes which are there.
 
     An archive whose end is neither sealed nor as archives end is broken, too: its seal may be what was damaged. Raises
     OSError for a file that cannot be read.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        file.seek(max(size - _COMMENT - _END_SIZE, 0))
-        tail = file.read()
-        comment = tail[-_COMMENT:]
-        if not comment.startswith(_PREFIX):
-            return "none" if _ends_as_archives_do(tail) else "broken"
-        if tail[-_COMMENT - len(_LENGTH) : -_COMMENT] != _LENGTH:
-            return "broken"
-        file.seek(0)
-        digest = _digest(file, size - _COMMENT - len(_LENGTH))
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - _COMMENT - _END_SIZE, 0))
+    tail = file.read()
+    comment = tail[-_COMMENT:]
+    if not comment.startswith(_PREFIX):
+        return "none" if _ends_as_archives_do(tail) else "broken"
+    if tail[-_COMMENT - len(_LENGTH) : -_COMMENT] != _LENGTH:
+        return "broken"
+    file.seek(0)
+    digest = _digest(file, size - _COMMENT - len(_LENGTH))
     return "whole" if comment == _PREFIX + digest.encode() else "broken"
 
 

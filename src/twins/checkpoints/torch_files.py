@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import os
 import pickle
 import struct
 import sys
@@ -50,8 +51,8 @@ def read_archive(path: Path) -> FileContent:
     """
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         entries = {name.partition("/")[2]: entry for name, entry in archive.NameToInfo.items()}
-        _check_entries(entries, path.stat().st_size)
-        seal = seal_of(path)
+        _check_entries(entries, file.seek(0, os.SEEK_END))  # of this very file: another may have taken its name
+        seal = seal_of(file)
         if seal == "broken":
             raise zipfile.BadZipFile("a byte of it has changed")
 
