@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 import torch
 
+from twins.checkpoints.pickle_stand_ins import Stub
 from twins.checkpoints.read import read_checkpoint
-from twins.checkpoints.unpickle import Stub, Unpickler, stubs_in
+from twins.checkpoints.unpickle import Unpickler, stubs_in
 from twins.errors import TwinsError
 
 WEIGHTS = {"norm.weight": torch.arange(6.0).reshape(2, 3).t(), "head.bias": torch.tensor([1.5], dtype=torch.bfloat16)}

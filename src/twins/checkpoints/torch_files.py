@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from .files import SUFFIXES
+from .pickle_stand_ins import Storage
 from .seal import seal_of
-from .unpickle import Storage, Unpickler
+from .unpickle import Unpickler
 
 LEGACY_START = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
 # All that cut and garbled files make the unpickler and `zipfile` raise.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import TwinsError
 from .keys import known_part, without_wrappers
-from .unpickle import Stub
+from .pickle_stand_ins import Stub
 
 # Where most training scripts keep the weights, and a running average of them; these go before other keys.
 _USUAL = ("", "model", "state_dict", "model_state_dict")
