@@ -33,7 +33,7 @@ def atomic_file(
 
     Raises TwinsError for an OSError within: one line that names `path` and says what to do, which is `remedy`.
     """
-    beside = _beside(path)
+    beside = name_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
@@ -58,7 +58,7 @@ def atomic_folder(path: Path, remedy: str = DISK_FULL) -> Iterator[Path]:
 
     Where another process makes the same folder first, that one stays. Raises TwinsError for an OSError within.
     """
-    beside = _beside(path)
+    beside = name_beside(path)
     try:
         beside.mkdir(parents=True)
         yield beside
@@ -104,5 +104,6 @@ def cannot_be_written(path: Path, error: OSError, remedy: str = DISK_FULL) -> Tw
     return TwinsError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
 
 
-def _beside(path: Path) -> Path:
+def name_beside(path: Path) -> Path:
+    """The temporary name of a file that is to be `path`, by which `remove_unfinished` knows it."""
     return path.with_name(f".{os.getpid()}.{path.name}")

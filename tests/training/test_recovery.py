@@ -96,12 +96,15 @@ def test_what_was_logged_after_the_last_checkpoint_is_logged_once(
     reference, states = states_of(recipe, monkeypatch)
     folder = states[0]
     for log in ("log.txt", "metrics.csv", "steps.csv"):
-        lines = (reference / log).read_text().splitlines(keepends=True)
-        (folder / log).write_text("".join(lines[:-1]) + lines[-1][:9])
+        lines = (reference / log).read_bytes().splitlines(keepends=True)
+        (folder / log).write_bytes(b"".join(lines[:-1]) + lines[-1][:9])
     (folder / ".99999.checkpoint.pth").write_bytes(b"half")
     fit(recipe, folder, resume=folder / "checkpoint.pth")
     assert_ended_alike(folder, reference)
     assert not (folder / ".99999.checkpoint.pth").exists()
+    for table in ("metrics.csv", "steps.csv"):
+        lines = (folder / table).read_bytes().splitlines(keepends=True)
+        assert {line[-2:] for line in lines} == {b"\r\n"}, table  # as the csv module ends them
 
 
 @pytest.mark.usefixtures("without_plots")

@@ -1,4 +1,4 @@
-"""What a pickle may ask for: it can take what it made before any number of times, so that a few bytes stand for far more.
+"""What a pickle may ask for: it can take what it made before again and again, so that a few bytes stand for far more.
 
 What is made of such is counted, and a pickle that makes more than its size explains is refused.
 """

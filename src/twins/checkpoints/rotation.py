@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ..atomic_write import name_beside
 from ..errors import TwinsError
 from .info import CheckpointInfo
 
@@ -28,7 +29,7 @@ def keep_earlier(path: Path, count: int) -> None:
 
 def also_as(path: Path, other: Path) -> None:
     """Let `other` be the file at `path`, too, in place of what it was; where a file may not have two names, a copy."""
-    beside = other.with_name(f".{os.getpid()}.{other.name}")
+    beside = name_beside(other)
     beside.unlink(missing_ok=True)
     try:
         try:

@@ -136,7 +136,7 @@ def _start_of(file: IO[bytes], entry: zipfile.ZipInfo) -> int:
 
 
 def _check_crc(data: Tensor, entry: zipfile.ZipInfo) -> None:
-    """Raises BadZipFile for bytes that are not those which were written; PyTorch can be told to leave out the sums."""
+    """Raises BadZipFile for bytes that are not those which were written; PyTorch leaves the sums out on demand."""
     if entry.CRC and zlib.crc32(data.numpy().data) != entry.CRC:
         raise zipfile.BadZipFile(f"{entry.filename}: a byte of it has changed")
 

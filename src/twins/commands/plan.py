@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
 from ..errors import TwinsError
 from ..planning.assumptions import CORES, MTBF, NETWORK, SAVE_EVERY, Assumptions
 from ..planning.hardware import GPUS, MOST_GPUS, Gpu, find_gpu
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600}
+from ..recipes.durations import check_by, updates_or_seconds
 
 
 def add_parser(commands: Any) -> argparse.ArgumentParser:
@@ -83,6 +81,8 @@ def _assumptions(args: argparse.Namespace) -> Assumptions:
         raise TwinsError(f"--mfu is a share of the peak, at most 1, not {args.mfu:g}")
     if args.mfu is not None and args.images_per_second is not None:
         raise TwinsError("--mfu and --images-per-second both say how fast a GPU is: pass one of them")
+    check_by(updates_or_seconds, "--save-every")(args.save_every)
+    updates, seconds = updates_or_seconds(args.save_every)
     return Assumptions(
         mfu=args.mfu,
         images_per_second=args.images_per_second,
@@ -90,7 +90,8 @@ def _assumptions(args: argparse.Namespace) -> Assumptions:
         network=args.network_gbps,
         cores=args.cores,
         mtbf=args.mtbf,
-        **_save_every(args.save_every),
+        save_every=SAVE_EVERY if seconds is None else seconds,
+        save_updates=updates,
     )
 
 
@@ -103,16 +104,6 @@ def _check_counts(args: argparse.Namespace) -> None:
                 raise TwinsError(f"--{flag} must be 1 or more, not {value}")
             if flag == "gpus" and value > MOST_GPUS:
                 raise TwinsError(f"--gpus must be {MOST_GPUS} or less, not {value}")
-
-
-def _save_every(text: str) -> dict[str, Any]:
-    """A time as "10m", or a number of updates. Raises TwinsError for anything else."""
-    found = re.fullmatch(r"(\d+)([smh]?)", text)
-    if not found or int(found[1]) == 0:
-        raise TwinsError(f"--save-every {text}: takes a time, as 30s, 10m or 1h, or a number of updates")
-    if not found[2]:
-        return {"save_updates": int(found[1])}
-    return {"save_every": float(found[1]) * _SECONDS[found[2]]}
 
 
 def _gpu_of_run(folder: str, measured: Any) -> Gpu:

@@ -1,4 +1,4 @@
-"""What this process is at: what the other ranks are told of one that is lost or waited for."""
+"""What this process is at: what is said of it on other ranks when they have lost it or wait for it."""
 
 from __future__ import annotations
 

@@ -18,6 +18,11 @@ from ..errors import TwinsError
 T = TypeVar("T")
 
 
+def is_main() -> bool:
+    """Whether this is the main process, of rank 0."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
 def all_sum(value: Tensor) -> Tensor:
     """The sum of a tensor over all ranks, on every rank; `value` itself then holds it. Does not wait for a GPU."""
     if torch.distributed.is_initialized():
@@ -60,7 +65,7 @@ def on_main(call: Callable[[], T]) -> T:
     """What a call returns that the main process alone makes, on every rank; a TwinsError it raises is raised on all."""
     error: TwinsError | None = None
     value: Any = None
-    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+    if is_main():
         try:
             value = call()
         except TwinsError as raised:

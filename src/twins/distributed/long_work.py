@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch.distributed
 
 from ..errors import TwinsError
-from .collectives import all_gather_object, from_main
+from .collectives import all_gather_object, from_main, is_main
 
 T = TypeVar("T")
 
@@ -25,8 +25,7 @@ def by_main(work: Callable[[], T]) -> T:
 
     Raises TwinsError on all of them where it does.
     """
-    is_main = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-    result: T = from_main(all_wait_for(work if is_main else None))
+    result: T = from_main(all_wait_for(work if is_main() else None))
     return result
 
 

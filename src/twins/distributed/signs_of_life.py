@@ -19,12 +19,12 @@ T = TypeVar("T")
 INTERVAL = 1.0  # seconds between two signs
 ANSWER = 10.0  # seconds that the store may take to answer
 NOTICED = "noticed"  # the end of a rank that others have left alone
-_TOLD = "told"
+_SAID = "said"
 
 
 @dataclass(frozen=True)
 class Sign:
-    """What a rank last told of itself. Times are seconds since the ranks agreed, which no two clocks disagree about."""
+    """What a rank last said of itself. Times are seconds since the ranks agreed, which no two clocks disagree about."""
 
     position: str = "starting"
     doing: str = ""
@@ -80,7 +80,7 @@ class SignsOfLife:
 
     def first_to_tell(self) -> bool:
         """Whether no rank has said before that others are lost; True for one rank alone. Raises StoreLostError."""
-        return self._answered(lambda: self._store.add(_TOLD, 1)) == 1
+        return self._answered(lambda: self._store.add(_SAID, 1)) == 1
 
     def _of(self, rank: int) -> Sign:
         key = f"sign of {rank}"
@@ -99,7 +99,7 @@ class SignsOfLife:
             try:
                 if not over:
                     self._give()
-                    over = self._store.check([_TOLD])
+                    over = self._store.check([_SAID])
             except RuntimeError:  # the store is gone
                 over = True
             if over and time.monotonic() - self.activity.read()[2] > self.timeout:

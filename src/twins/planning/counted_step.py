@@ -188,7 +188,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def _precision(packet: Any, inputs: Iterable[Tensor]) -> Precision:
-    """PyTorch lets convolutions of float32 use TF32, and matrix products only where they are told so."""
+    """PyTorch lets convolutions of float32 use TF32, and matrix products only on demand."""
     if any(tensor.dtype == torch.float16 for tensor in inputs):
         return "half"
     return "tf32" if packet in (_aten.convolution, _aten.convolution_backward) else "single"

@@ -1,4 +1,4 @@
-"""Batches for training, one after the other: a worker that dies is replaced, a read that hangs is told and ends it."""
+"""Batches for training, one after the other: a worker that dies is replaced, a read that hangs is named and ends it."""
 
 from __future__ import annotations
 

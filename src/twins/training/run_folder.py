@@ -120,8 +120,7 @@ class RunFolder:
         path = self / log
         if not path.exists():
             return
-        text = path.read_text(encoding="utf-8", errors="replace")
-        lines = text.splitlines(keepends=True)
+        lines = path.read_bytes().decode(errors="replace").splitlines(keepends=True)  # whose ends stay as they are
         kept = [line for row, line in enumerate(lines) if _is_whole(line, known, row == 0 and log.endswith(".csv"))]
         if len(kept) < len(lines):
             with atomic_file(path) as beside:

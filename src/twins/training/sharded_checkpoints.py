@@ -18,7 +18,7 @@ from ..atomic_write import cannot_be_written, sync_folder
 from ..checkpoints.resume import save_checkpoint
 from ..checkpoints.rotation import newest_first
 from ..checkpoints.shards import SHARDS, digest_of, leave_out, put_back, shards_named_by
-from ..distributed.collectives import on_every_rank, on_main
+from ..distributed.collectives import is_main, on_every_rank, on_main
 from .checkpoint_writer import copied
 
 _FOLDER = "shards-"  # and a random number, so that none is ever written over
@@ -57,7 +57,7 @@ class ShardedCheckpointWriter:
             rest[SHARDS] = {"folder": folder.name, "files": _write_shards(shares, folder)}
             on_main(lambda: save_checkpoint(rest, path, self.keep))
         finally:
-            if _is_main():
+            if is_main():
                 _remove_unnamed(path)
         self.blocked.append(time.monotonic() - started)
 
@@ -67,10 +67,6 @@ class ShardedCheckpointWriter:
 
     def wait(self) -> None:
         """Until all is on the disk, as it is already."""
-
-
-def _is_main() -> bool:
-    return torch.distributed.get_rank() == 0
 
 
 def _new_folder(path: Path) -> Path:
@@ -93,7 +89,7 @@ def _save_weights(rest: Mapping[str, Any], shares: Mapping[str, DTensor], path: 
     for name, share in shares.items():
         if not name.startswith("optimizer/"):
             whole = share.full_tensor()
-            if _is_main():
+            if is_main():
                 weights[name] = whole.cpu()
     kept = {name: value for name, value in rest.items() if name != "optimizer"}
     on_main(lambda: save_checkpoint(put_back(kept, weights), path))
