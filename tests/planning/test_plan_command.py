@@ -30,7 +30,7 @@ RECIPE = ["plan", "--recipe", "twins_svt_small"]
         ([*RECIPE, "--mtbf", "nan"], "--mtbf must be a number above 0, not nan"),
         ([*RECIPE, "--gpus", "1000000000"], "--gpus must be 100000 or less, not 1000000000"),
         ([*RECIPE, "--gpus", "0"], "--gpus must be 1 or more, not 0"),
-        ([*RECIPE, "--save-every", "soon"], "--save-every: 'soon' is neither a number nor a length of time"),
+        ([*RECIPE, "--save-every", "soon"], "--save-every: 'soon' is no number or length of time above 0"),
         (["plan"], "twins plan takes --recipe NAME or the folder of a run"),
         ([*RECIPE, "runs/classify/digits"], "twins plan takes --recipe NAME or the folder of a run"),
         (["plan", "--recipe", "twins_svt_smal"], "unknown recipe 'twins_svt_smal' (did you mean twins_svt_small"),

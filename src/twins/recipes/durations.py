@@ -14,7 +14,7 @@ def seconds_of(text: str) -> float:
     """Seconds of a length of time. Raises TwinsError for what is none, and for 0."""
     match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", text)
     if match is None or float(match[1]) == 0:
-        raise TwinsError(f"{text!r} is no length of time; write 90s, 10m or 2h")
+        raise TwinsError(f"{text!r} is no length of time above 0; write 90s, 10m or 2h")
     return float(match[1]) * _SECONDS[match[2]]
 
 
@@ -25,7 +25,7 @@ def updates_or_seconds(text: str) -> tuple[int | None, float | None]:
     try:
         return None, seconds_of(text)
     except TwinsError:
-        raise TwinsError(f"{text!r} is neither a number nor a length of time; write 500, 90s, 10m or 2h") from None
+        raise TwinsError(f"{text!r} is no number or length of time above 0; write 500, 90s, 10m or 2h") from None
 
 
 def check_by(parse: Callable[[str], object], flag: str) -> Callable[[str], None]:

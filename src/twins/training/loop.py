@@ -124,10 +124,10 @@ def run_epochs(setup: Setup, state: TrainingState, interruption: Interruption, a
                 train_epoch(setup, state, totals, log, batches, saving)
                 metrics = validate_epoch(setup, state, interruption)
             except (StoppedError, StalledError) as error:
-                saving.within_epoch(totals, log, alone=isinstance(error, StalledError))
+                saved = saving.within_epoch(totals, log, alone=isinstance(error, StalledError))
                 saving.wait()
                 interruption.done()
-                say_how_to_resume(setup, state)
+                say_how_to_resume(setup, state, saved)
                 if isinstance(error, StalledError):
                     raise
                 plots.draw()

@@ -85,11 +85,18 @@ def announce_epoch(folder: RunFolder, task: Task, record: dict[str, Any], state:
     )
 
 
-def say_how_to_resume(setup: Setup, state: TrainingState) -> None:
-    folder = setup.folder
+def say_how_to_resume(setup: Setup, state: TrainingState, saved: bool) -> None:
+    """`saved`: whether the state is in the newest checkpoint; if not, that knows less, if there is one."""
+    folder, newest = setup.folder, setup.folder / NEWEST
     updates = RestOfEpoch.of(setup.sampler, state).updates.stop
-    folder.say(f"stopped in epoch {state.epoch} after {state.step} of {updates} steps; to go on:")
-    folder.say(f"  twins train --resume {folder / NEWEST}")
+    stopped = f"stopped in epoch {state.epoch} after {state.step} of {updates} steps"
+    if not saved:
+        stopped += ", which could not be saved: it is spread over ranks that did not stop"
+    if saved or newest.exists():
+        folder.say(f"{stopped}; to go on{'' if saved else ' from the last checkpoint'}:")
+        folder.say(f"  twins train --resume {newest}")
+    else:
+        folder.say(f"{stopped}; nothing is saved yet")
 
 
 def words_without_saving(setup: Setup) -> str:

@@ -39,15 +39,16 @@ class Saving:
         """Whether it is time to save, after one more update; the main process knows, and asks all ranks to."""
         return self.setup.folder.main and self.schedule.due()
 
-    def within_epoch(self, totals: EpochTotals, log: StepLog, alone: bool = False) -> None:
-        """Between two updates of an epoch, of which all reports have been read.
+    def within_epoch(self, totals: EpochTotals, log: StepLog, alone: bool = False) -> bool:
+        """Between two updates of an epoch, of which all reports have been read; returns whether it could be saved.
 
         `alone`: by a rank that cannot tell the others, so that their shards, if there are any, could not be saved.
         """
         if alone and self.setup.sharded:
-            return
+            return False
         self.state.totals = totals.pack() | log.pack()
         self._save()
+        return True
 
     def after_epoch(self, better: bool) -> None:
         """`better`: it is the best epoch so far."""
