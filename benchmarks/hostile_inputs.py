@@ -117,6 +117,10 @@ def main() -> int:
     for library in LIBRARIES:
         import_module(library)
     kinds = [kind for kind in KINDS if any(word.lower() in kind.name.lower() for word in args.kinds)]
+    if not kinds:
+        parser.error(
+            f"--kinds: none has {' or '.join(args.kinds)} in its name; there is {'; '.join(k.name for k in KINDS)}"
+        )
     print("| kind | inputs | read | refused | faults | slowest, s |\n|---|--:|--:|--:|---|--:|")
     rows, faults = [], []
     for kind in kinds:
