@@ -165,6 +165,6 @@ def test_scenes_are_written_once_and_whole(
         write(tmp_path / "more")
     assert str(error.value) == (
         f"{tmp_path / 'more'}: cannot be written (No space left on device); the embedded scenes need room there; "
-        "choose another --output, or make room"
+        "choose another place, or make room"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["scenes"]

@@ -1,4 +1,4 @@
-"""`twins data`: look through a folder of images before hours are spent on it, or write it into shards."""
+"""`twins data`: look through a folder of images before hours are spent on it, or write shards, or sample data."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ _DEEDS = {
     "check": "read every annotation and say what is wrong",
     "preview": "draw annotated samples",
     "shard": "write a classification data set into tar shards, as WebDataset reads them",
+    "sample": "write embedded images into a folder, as a data set of your own would lie there",
 }
 _SHARD_HELP = (
     "OUT is there whole or not at all: train-000000.tar and so on, val-000000.tar, dataset.json with the names of the "
     "classes, and index.jsonl, by which samples are found. A sample is KEY.jpg (the file as it is), KEY.cls and "
     "KEY.json. Then: twins train --data OUT. Files are not decoded: `twins data check` finds broken ones first. "
+)
+_SAMPLE_HELP = (
+    "classify: scans of digits, a folder a class; segment: synthetic scenes of digits and their masks; detect: the same "
+    "scenes with boxes and masks in COCO's layout. They are always the same. "
 )
 
 
@@ -28,6 +33,9 @@ def add_parser(commands: Any, recipe: Recipe) -> argparse.ArgumentParser:
     parser.add_argument("--task", help=f"{TASKS_HELP} (default: classify)")
     deeds = parser.add_subparsers(dest="deed", required=True, metavar="|".join(_DEEDS))
     for name, help_text in _DEEDS.items():
+        if name == "sample":
+            _add_sample(deeds, help_text)
+            continue
         nothing_written = "Nothing is written to the data folder. "
         deed = deeds.add_parser(
             name,
@@ -55,8 +63,27 @@ def _add_shard_flags(parser: argparse.ArgumentParser) -> None:
                         "many as its size allows)")  # fmt: skip
 
 
+def _add_sample(deeds: Any, help_text: str) -> None:
+    parser = deeds.add_parser(
+        "sample",
+        help=help_text,
+        description=f"{help_text[0].upper()}{help_text[1:]}. {_SAMPLE_HELP}",
+        usage="twins data sample --out FOLDER [--task TASK] [--images N]",
+    )
+    parser.add_argument("--task", help=f"{TASKS_HELP} (default: classify)")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="the folder to make; not there yet")
+    parser.add_argument("--images", type=_count, default=500, metavar="N", help="training images, at most 1000; a fifth "
+                        "as many more are for validation")  # fmt: skip
+    parser.set_defaults(parser=parser)
+
+
 def run(args: argparse.Namespace) -> int:
-    """Print what is found, draw samples, or write shards; 2 if the data cannot be trained on."""
+    """Print what is found, draw samples, or write shards or sample data; 2 if the data cannot be trained on."""
+    if args.deed == "sample":
+        from .data_sample import write_sample
+
+        write_sample(args.task, Path(args.out), args.images)
+        return 0
     recipe = args.base_recipe.replace(**args.changes)
     if args.deed == "shard":
         from .data_shard import shard_data

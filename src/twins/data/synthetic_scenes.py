@@ -6,7 +6,7 @@ Every scene follows from its part and number alone. Validation scenes show valid
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ SIDE = 96
 PARTS = {"training": 1000, "validation": 120}
 CLASSES = ("background", *"0123456789")
 EMPTY_EVERY = 20  # of the scenes with boxes: detectors meet images without any object
-_REMEDY = "the embedded scenes need room there; choose another --output, or make room"
+_REMEDY = "the embedded scenes need room there; choose another place, or make room"
 
 
 class Digit(NamedTuple):
@@ -64,15 +64,15 @@ def draw_scene(scans: LabelledImages, part: str, number: int, empty: bool = Fals
     return Scene(image.clip(0, 255).round().astype(np.uint8), digits)
 
 
-def write_masked_scenes(root: Path) -> Path:
+def write_masked_scenes(root: Path, counts: Mapping[str, int] = PARTS) -> Path:
     """The set in ADE20K's layout under `root`, unless it is there: each digit is a class, what is left is background.
 
-    Raises TwinsError where nothing can be written.
+    `counts` says how many scenes each part has. Raises TwinsError where nothing can be written.
     """
     if root.is_dir():
         return root
     with atomic_folder(root, _REMEDY) as beside:
-        for (part, count), scans in zip(PARTS.items(), read_digits(), strict=True):
+        for (part, count), scans in zip(counts.items(), read_digits(), strict=True):
             for kind in ("images", "annotations"):
                 (beside / kind / part).mkdir(parents=True)
             for number in range(count):
@@ -83,10 +83,11 @@ def write_masked_scenes(root: Path) -> Path:
     return root
 
 
-def write_boxed_scenes(root: Path) -> Path:
+def write_boxed_scenes(root: Path, counts: Mapping[str, int] = PARTS) -> Path:
     """The set in COCO's layout under `root`, unless it is there: each digit has a box and its ink as a mask.
 
-    The scenes are those of the other layout, but every EMPTY_EVERY-th shows its background alone.
+    The scenes are those of the other layout, but every EMPTY_EVERY-th shows its background alone. `counts` says how
+    many each part has.
 
     Raises TwinsError where nothing can be written.
     """
@@ -94,7 +95,7 @@ def write_boxed_scenes(root: Path) -> Path:
         return root
     with atomic_folder(root, _REMEDY) as beside:
         (beside / "annotations").mkdir()
-        for folder, (part, count), scans in zip(("train", "val"), PARTS.items(), read_digits(), strict=True):
+        for folder, (part, count), scans in zip(("train", "val"), counts.items(), read_digits(), strict=True):
             (beside / folder).mkdir()
             scenes = [draw_scene(scans, part, number, empty=(number + 1) % EMPTY_EVERY == 0) for number in range(count)]
             for number, scene in enumerate(scenes):
