@@ -5,7 +5,7 @@ READY := .venv/.ready
 ENGINE := .venv/.engine
 ARGS ?=
 
-.PHONY: train test bench bench-data bench-gpu lint
+.PHONY: train test bench bench-data bench-gpu lint docs
 .DEFAULT_GOAL := train
 
 train: $(READY) $(ENGINE)  ## train a small Twins-SVT on the embedded digits; ARGS="--epochs 5" adds flags
@@ -32,6 +32,10 @@ lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)  ## the documentation as a site, into site/; ARGS=serve shows it while you write
+	@# The variable silences what Material prints at every build: sixteen lines about its own future.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(ARGS),build --strict --quiet)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,7 +1,8 @@
 """The docstrings of this package as numpydoc has them, for mkdocstrings.
 
-They differ in three points, so that they read well as they are: what is returned is a paragraph, what is raised is a
-sentence ("Raises TwinsError for ...") wherever it fits, and text may follow the list of parameters.
+They differ in four points, so that they read well as they are: what is returned is a paragraph, what is raised is a
+sentence ("Raises TwinsError for ...") wherever it fits, text may follow the list of parameters, and several parameters
+may share a description. Public names become links.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from typing import Any
 
 from griffe import Extension, Object
 
+import twins
+
 _SECTION = re.compile(r"^(Parameters|Attributes|Returns)\n-+\n", re.MULTILINE)
 # Up to the end of its paragraph; not in indented text, which belongs to a parameter or is an example.
 _RAISES = re.compile(r"(?:^|(?<=[.)] ))Raises\s+(?=[A-Z]\w*Error\b)(\S(?:.|\n(?!\n|\s))*)", re.MULTILINE)
 _NEXT_ERROR = re.compile(r";\s+(?=[A-Z]\w*Error\b)")
+_SHARED = re.compile(r"^(\w+(?:, \w+)+):\n((?: .*\n?)+)", re.MULTILINE)
 _AFTER_ITEMS = re.compile(r"\n\n(?=\S)(?!.*:\n )")
+_PUBLIC = re.compile(rf"`(?:twins\.)?({'|'.join((*twins.__all__, 'load', 'export_model'))})`")
 
 
 class HouseDocstrings(Extension):
@@ -37,11 +42,16 @@ def as_numpydoc(text: str) -> str:
             items = f":\n{_indented(body)}"
         else:
             items, *after = _AFTER_ITEMS.split(body.rstrip(), maxsplit=1)
+            items = _SHARED.sub(_one_by_one, items + "\n")
             description = "\n\n".join([description.rstrip(), *after])
         sections.append(f"{title}\n{'-' * len(title)}\n{items}")
     if errors:
         sections.append("Raises\n------\n" + "\n".join(_error(sentence) for sentence in errors))
-    return "\n\n".join([description.rstrip(), *sections])
+    return _PUBLIC.sub(r"[`\1`][twins.\1]", "\n\n".join([description.rstrip(), *sections]))
+
+
+def _one_by_one(shared: re.Match[str]) -> str:
+    return "".join(f"{name}:\n{shared[2]}" for name in shared[1].split(", "))
 
 
 def _error(sentence: str) -> str:

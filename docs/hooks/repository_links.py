@@ -1,7 +1,7 @@
 """Pages and images of the repository that lie outside of docs/, in the site; links are as they are on the forge.
 
-SECURITY.md and its like become pages. A relative link leads to a file of the repository; in the site that file lies where
-it does in docs/, or in the repository's root.
+SECURITY.md and its like become pages. A relative link leads to a file of the repository; in the site that file lies
+where it does in docs/, or in the repository's root.
 """
 
 from __future__ import annotations

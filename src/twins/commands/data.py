@@ -22,8 +22,8 @@ _SHARD_HELP = (
     "KEY.json. Then: twins train --data OUT. Files are not decoded: `twins data check` finds broken ones first. "
 )
 _SAMPLE_HELP = (
-    "classify: scans of digits, a folder a class; segment: synthetic scenes of digits and their masks; detect: the same "
-    "scenes with boxes and masks in COCO's layout. They are always the same. "
+    "classify: scans of digits, a folder a class; segment: synthetic scenes of digits and their masks; detect: the "
+    "same scenes with boxes and masks in COCO's layout. They are always the same. "
 )
 
 
@@ -72,8 +72,8 @@ def _add_sample(deeds: Any, help_text: str) -> None:
     )
     parser.add_argument("--task", help=f"{TASKS_HELP} (default: classify)")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="the folder to make; not there yet")
-    parser.add_argument("--images", type=_count, default=500, metavar="N", help="training images, at most 1000; a fifth "
-                        "as many more are for validation")  # fmt: skip
+    parser.add_argument("--images", type=_count, default=500, metavar="N", help="training images, at most 1000; a "
+                        "fifth as many more are for validation")  # fmt: skip
     parser.set_defaults(parser=parser)
 
 
