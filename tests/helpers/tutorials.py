@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 DOCS = Path(__file__).parents[2] / "docs"
-# `ls` lists as it does in a terminal; an interpreter shows the values of what it is given.
-_TERMINAL = 'ls() { command ls -C --width=100 "$@"; }\n'
+# `ls` lists in columns, as it does in a terminal.
+_TERMINAL = 'ls() { command ls -C --width=80 "$@"; }\n'
 _VARIES = re.compile(r"(?<![\w])\d+(?:\\\.\d+)+(?:e(?:\\?[-+])\d+)?")  # as re.escape leaves a decimal number
 _PROMPT, _PYTHON_PROMPT = "$ ", ">>> "
 
