@@ -15,7 +15,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from ..checkpoints.info import CheckpointInfo
 from ..data.classify.transforms import eval_transform
-from ..data.images import USUAL_READING, ImageReading, UnreadableImageError, read_image
+from ..data.images import USUAL_READING, ImageReading, UnreadableImageError, read_image, size_of
 from ..data.masks.transforms import mask_eval_transform
 from ..data.pixel_values import as_bytes
 from ..errors import TwinsError
@@ -23,7 +23,7 @@ from ..heads.detection import SURE
 from ..heads.detection.selection import Selection
 from ..heads.sliding_window import best_class, slide_logits
 from ..networks import open_network, run_name, selection_of
-from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing
+from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing, Size
 from ..recipes import DetectRecipe, SegmentRecipe
 from .computed import Computed
 from .predictions import Classified, Detected, Segmented
@@ -136,6 +136,13 @@ class Predictor(Generic[Prediction]):
 
     def predict_batch(self, images: Sequence[Image.Image]) -> list[Prediction]:
         """The predictions for at most `batch_size` images, as `read` returns them."""
+        return self.predict_tensors([self.as_tensor(image) for image in images], [size_of(image) for image in images])
+
+    def predict_tensors(self, tensors: Sequence[Tensor], sizes: Sequence[Size]) -> list[Prediction]:
+        """The same for images that `as_tensor` was called with before, perhaps in other threads: the network alone.
+
+        `sizes` are the images' own, (height, width) as they were read. Call it under `torch.no_grad()`.
+        """
         raise NotImplementedError
 
 
@@ -155,8 +162,8 @@ class ClassifyPredictor(Predictor[Classified]):
     def as_tensor(self, image: Image.Image) -> Tensor:
         return self._eval_transform(image)
 
-    def predict_batch(self, images: Sequence[Image.Image]) -> list[Classified]:
-        batch = torch.stack([self.as_tensor(image) for image in images]).to(self.device)
+    def predict_tensors(self, tensors: Sequence[Tensor], sizes: Sequence[Size]) -> list[Classified]:
+        batch = torch.stack(list(tensors)).to(self.device)
         probabilities = self.model(batch).float().softmax(dim=1).cpu()
         return [Classified(self.classes, row, self.topk) for row in probabilities]
 
@@ -178,16 +185,16 @@ class SegmentPredictor(Predictor[Segmented]):
         (view,), _ = self._eval_transform(image, no_mask)
         return view
 
-    def predict_batch(self, images: Sequence[Image.Image]) -> list[Segmented]:
-        return [Segmented(self.classes, self._mask(image).cpu()) for image in images]
+    def predict_tensors(self, tensors: Sequence[Tensor], sizes: Sequence[Size]) -> list[Segmented]:
+        views = (tensor.to(self.device) for tensor in tensors)
+        return [Segmented(self.classes, self._mask(view, size).cpu()) for view, size in zip(views, sizes, strict=True)]
 
-    def _mask(self, image: Image.Image) -> Tensor:
-        view = self.as_tensor(image).to(self.device)
+    def _mask(self, view: Tensor, size: Size) -> Tensor:
         if self.slide is None:
             logits = self.model(view[None])[0]
         else:
             logits = slide_logits(self.model, view, self.slide, self.stride)
-        return best_class(logits.float(), (image.height, image.width))
+        return best_class(logits.float(), size)
 
 
 class DetectPredictor(Predictor[Detected]):
@@ -209,8 +216,8 @@ class DetectPredictor(Predictor[Detected]):
     def as_tensor(self, image: Image.Image) -> Tensor:
         return self.preprocessing.to_float(pil_to_tensor(image).to(self.device))  # bytes, as they are fewer
 
-    def predict_batch(self, images: Sequence[Image.Image]) -> list[Detected]:
-        detections = self.model([self.as_tensor(image) for image in images])
+    def predict_tensors(self, tensors: Sequence[Tensor], sizes: Sequence[Size]) -> list[Detected]:
+        detections = self.model(list(tensors))
         return [self._detected(**{name: values.cpu() for name, values in of_one.items()}) for of_one in detections]
 
     def _detected(self, boxes: Tensor, scores: Tensor, labels: Tensor, masks: Tensor | None = None) -> Detected:
