@@ -1,4 +1,4 @@
-"""Where the bytes of an image are: in a file of its own, or in a member of a tar shard."""
+"""Where the bytes of an image are: in a file of its own, in a member of a tar shard, or in memory."""
 
 from __future__ import annotations
 
@@ -27,19 +27,35 @@ class ShardMember(NamedTuple):
         return f"{self.shard_name}/{self.member}"
 
 
-ImageSource = Path | ShardMember
+class Upload(NamedTuple):
+    """The bytes of an image that somebody sent, and the name that came with them, which is no path of this machine."""
+
+    name: str
+    content: bytes
+
+    @property
+    def suffix(self) -> str:
+        return Path(self.name).suffix
+
+    def __str__(self) -> str:
+        return self.name
+
+
+ImageSource = Path | ShardMember | Upload
 
 
 def open_source(source: ImageSource) -> BinaryIO:
     """The bytes of an image, to be closed by whoever asks. Raises OSError, also for what is no regular file."""
-    if isinstance(source, ShardMember):
-        return BytesIO(read_source(source))
-    _check_regular(source)
-    return source.open("rb")
+    if isinstance(source, Path):
+        _check_regular(source)
+        return source.open("rb")
+    return BytesIO(read_source(source))
 
 
 def read_source(source: ImageSource, first: int | None = None) -> bytes:
     """All bytes of an image, or the first so many. Raises OSError as `open_source` does."""
+    if isinstance(source, Upload):
+        return source.content[:first]
     if isinstance(source, ShardMember):
         path, start, size = source.shard, source.offset, source.size
     else:
@@ -56,6 +72,8 @@ def read_source(source: ImageSource, first: int | None = None) -> bytes:
 
 def size_of_source(source: ImageSource) -> int:
     """Bytes. Raises OSError for a file that is not there."""
+    if isinstance(source, Upload):
+        return len(source.content)
     return source.size if isinstance(source, ShardMember) else source.stat().st_size
 
 
