@@ -22,7 +22,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = (
     ("deprecated", "errors", "shown_text"),
     ("ops", "optional_dependencies"),
-    ("atomic_write", "class_names", "model", "model_names", "preprocessing", "progress", "quiet"),
+    ("atomic_write", "class_names", "client", "model", "model_names", "preprocessing", "progress", "quiet"),
     ("checkpoints", "cuda_graphs", "distributed", "flops", "timing", "timm"),
     ("zoo",),
     ("heads", "recipes"),
@@ -32,6 +32,7 @@ LAYERS = (
     ("report", "tasks"),
     ("predict", "training"),
     ("bench", "explain", "export", "hub", "planning"),
+    ("serve",),
     ("commands",),
     ("cli",),
     ("__init__",),

@@ -27,6 +27,7 @@ COMMANDS = {
     "eval": "metrics of a checkpoint on validation images",
     "predict": "predictions of a trained network for images, drawn and as data",
     "export": "a trained network as a file of ONNX Runtime, OpenVINO or PyTorch, compared with the original",
+    "serve": "predictions over HTTP, with a page for people",
     "data": "look through a folder of images before training on it",
     "bench": "speed and memory on this machine, beside timm, ONNX Runtime and OpenVINO",
     "compare": "several runs on one page: metrics, curves, settings, classes",
