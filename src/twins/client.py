@@ -26,11 +26,10 @@ class Client:
         """A result for each image, a path or the bytes of a file; `values` are `model`, `topk` and `conf`.
 
         A result is as `POST /predict` has it; of an image that cannot be read, among others, it has an "error".
-        Raises TwinsError with what the server says where it refuses the request, and where there is no server.
+        Raises TwinsError for a file that cannot be read, with what the server says where it refuses the request, and
+        where there is no server.
         """
-        contents = [(f"image {n}", image) if isinstance(image, bytes) else (str(image), Path(image).read_bytes())
-                    for n, image in enumerate(images, 1)]  # fmt: skip
-        encoded = [{"name": name, "data": base64.b64encode(content).decode()} for name, content in contents]
+        encoded = [_encoded(image, number) for number, image in enumerate(images, 1)]
         body = json.dumps({"images": encoded, **values}).encode()
         try:
             with urlopen(Request(f"{self.url}/predict", body, self.headers), timeout=self.timeout) as answer:
@@ -38,8 +37,17 @@ class Client:
                 return results
         except HTTPError as error:
             raise TwinsError(f"{self.url}: {_detail(error)}") from error
-        except (URLError, TimeoutError) as error:
+        except (URLError, TimeoutError, ConnectionError) as error:
             raise TwinsError(f"{self.url}: no answer ({error}); is `twins serve` running there?") from error
+
+
+def _encoded(image: str | Path | bytes, number: int) -> dict[str, str]:
+    if isinstance(image, bytes):
+        return {"name": f"image {number}", "data": base64.b64encode(image).decode()}
+    try:
+        return {"name": str(image), "data": base64.b64encode(Path(image).read_bytes()).decode()}
+    except OSError as error:
+        raise TwinsError(f"{image}: cannot be read ({error.strerror})") from error
 
 
 def _detail(error: HTTPError) -> str:

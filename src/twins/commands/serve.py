@@ -56,45 +56,41 @@ def run(args: argparse.Namespace) -> int:
     Recipe.check_field("device", args.device)
     for library in LIBRARIES:
         need(library, extra="serve")
-    from ..serve.api_keys import read_api_keys  # heavy, so after the checks
+    from ..serve.api_keys import read_api_keys  # after the check for the libraries
     from ..serve.settings import ServeSettings
+    from ..serve.sockets import address_of, bind
 
-    values = {name: getattr(args, name) for name in ServeSettings.__dataclass_fields__ if name in args}
-    weights = tuple(args.weights)
+    flags = {name: getattr(args, name) for name in ServeSettings.__dataclass_fields__ if name in args}
     keys = () if args.api_key_file is None else read_api_keys(Path(args.api_key_file))
-    settings = ServeSettings(**{**values, "weights": weights, "api_keys": keys})
-    return _serve(settings)
+    weights = tuple(args.weights) or (str(_newest()),)
+    settings = ServeSettings(**{**flags, "weights": weights, "api_keys": keys})
+    with bind(settings.host, settings.port) as bound:
+        if settings.open_to_others:
+            _say(f"warning: whoever reaches {settings.host} can use this server: --api-key-file asks for a key")
 
+        def all_ready() -> None:
+            _say(f"listening on {address_of(bound)}; Ctrl-C stops it")
 
-def _serve(settings: Any) -> int:
-    from dataclasses import replace
+        if settings.workers > 1:
+            from ..serve.workers import Workers
 
-    from ..serve.running import address_of, bind, prepare_server
+            Workers(settings, bound, _say, all_ready).run()
+        else:
+            from ..serve.running import prepare_server  # heavy, so after the checks
 
-    if not settings.weights:
-        settings = replace(settings, weights=(str(_newest()),))
-    bound = bind(settings.host, settings.port)
-
-    def say(line: str) -> None:
-        listening = f"listening on {address_of(bound)}; Ctrl-C stops it"
-        print(shown(listening if line == "ready" else line), flush=True)
-
-    if settings.open_to_others:
-        say(f"warning: whoever reaches {settings.host} can use this server: --api-key-file asks for a key")
-    if settings.workers > 1:
-        from ..serve.workers import Workers
-
-        Workers(settings, bound, say).run()
-        return 0
-    prepare_server(settings, say).run(sockets=[bound])
+            prepare_server(settings, _say, all_ready).run(sockets=[bound])
     return 0
+
+
+def _say(line: str) -> None:
+    print(shown(line), flush=True)
 
 
 def _newest() -> Path:
     from ..training.run_folder import BEST, newest_finished
 
     newest = newest_finished() / BEST
-    print(shown(f"the newest finished run: {newest}"), flush=True)
+    _say(f"the newest finished run: {newest}")
     return newest
 
 

@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from .. import __version__
-from .api_keys import ApiKeys
 from .every_request import EveryRequest
 from .metrics import Metrics
 from .models import ServedModel
@@ -53,8 +52,7 @@ def create_application(models: Sequence[ServedModel], settings: ServeSettings, g
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.add_middleware(EveryRequest, gate=gate, keys=ApiKeys(settings.api_keys), metrics=metrics,
-                       log=settings.request_log)  # fmt: skip
+    app.add_middleware(EveryRequest, settings=settings, gate=gate, metrics=metrics)
     _add_problems(app)
     _add_page(app, read_page())
     _add_predictions(app, service, settings, uploads, metrics)
@@ -135,13 +133,13 @@ def _add_state(app: FastAPI, service: Service, settings: ServeSettings, gate: Ga
     async def models() -> dict[str, Any]:
         return {"models": service.described(), "limits": limits}
 
-    @app.api_route("/healthz", methods=["GET", "HEAD"], summary="Whether the server is alive")
+    @app.head("/healthz", include_in_schema=False)
+    @app.get("/healthz", summary="Whether the server is alive")
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
-    @app.api_route(
-        "/readyz", methods=["GET", "HEAD"], summary="Whether it takes requests", responses={503: PROBLEMS[503]}
-    )
+    @app.head("/readyz", include_in_schema=False)
+    @app.get("/readyz", summary="Whether it takes requests", responses={503: PROBLEMS[503]})
     async def readyz() -> dict[str, str]:
         if gate.stopping:
             raise ProblemError(503, "the server stops")

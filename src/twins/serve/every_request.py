@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .api_keys import ApiKeys
 from .metrics import Metrics
 from .problems import ProblemError
+from .request_bodies import RequestBody
 from .request_log import RequestRecord
+from .settings import ServeSettings
 from .stopping import Gate
 
 SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -24,8 +26,9 @@ PROBES = ("/healthz", "/readyz", "/metrics")  # not logged unless they fail
 class EveryRequest:
     """Wraps the application. Of an error that nobody expected the log has the traceback, and the client the id."""
 
-    def __init__(self, app: ASGIApp, gate: Gate, keys: ApiKeys, metrics: Metrics, log: bool) -> None:
-        self.app, self.gate, self.keys, self.metrics, self.log = app, gate, keys, metrics, log
+    def __init__(self, app: ASGIApp, settings: ServeSettings, gate: Gate, metrics: Metrics) -> None:
+        self.app, self.settings, self.gate, self.metrics = app, settings, gate, metrics
+        self.keys = ApiKeys(settings.api_keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -36,18 +39,20 @@ class EveryRequest:
             record.id = given.decode()
         scope.setdefault("state", {})["record"] = record
 
+        body = RequestBody(receive, headers)
+
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                message = {**message, "headers": [*message["headers"], *self._marks(record)]}
+                message = {**message, "headers": [*message["headers"], *await self._marks(record, body)]}
             await send(message)
 
         try:
             self.keys.check(record.path, headers.get(b"authorization", b""))
             with self.gate.work() if record.path in WORK else nullcontext():
-                await self._answer(scope, receive, send_marked, record)
+                await self._answer(scope, body.receive, send_marked, record)
         except ProblemError as problem:
-            await problem.response(record.id)(scope, receive, send_marked)
+            await problem.response(record.id)(scope, body.receive, send_marked)
         finally:
             self._note(record)
 
@@ -64,11 +69,14 @@ class EveryRequest:
                 raise ProblemError(500, "the server failed; its log has the reason under this request's id") from None
             raise
 
-    def _marks(self, record: RequestRecord) -> list[tuple[bytes, bytes]]:
+    async def _marks(self, record: RequestRecord, body: RequestBody) -> list[tuple[bytes, bytes]]:
+        """Headers of every answer, which waits for what is left of a refused request."""
         marks = [(b"x-request-id", record.id.encode()), (b"x-content-type-options", b"nosniff")]
-        return [*marks, (b"connection", b"close")] if self.gate.stopping else marks
+        in_time = self.settings.request_timeout - record.seconds
+        read = await body.drain(2 * self.settings.max_bytes, max(in_time, 0.0))
+        return marks if read and not self.gate.stopping else [*marks, (b"connection", b"close")]
 
     def _note(self, record: RequestRecord) -> None:
         self.metrics.add_request(record.path, record.status, record.seconds)
-        if self.log and (record.path not in PROBES or record.status >= 400):
+        if self.settings.request_log and (record.path not in PROBES or record.status >= 400):
             print(record.line(), flush=True)

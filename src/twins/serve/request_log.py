@@ -11,13 +11,18 @@ from ..shown_text import shown
 LONGEST_PATH = 80  # characters
 
 
+def new_id() -> str:
+    """Of a request whose client gave none."""
+    return uuid.uuid4().hex[:12]
+
+
 @dataclass
 class RequestRecord:
     """What is known of a request so far; times are in seconds, of its image that took longest."""
 
     method: str
     path: str
-    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    id: str = field(default_factory=new_id)
     status: int = 0  # 0: no answer, as the client has gone
     model: str = ""
     images: int = 0

@@ -38,12 +38,15 @@ class Gate:
 class StoppingServer(uvicorn.Server):
     """Goes on listening after SIGTERM or Ctrl-C until all that was accepted has its answer; a second Ctrl-C ends it.
 
-    `started_listening` is called once it does.
+    Clients that take longer than `patience` seconds to send or to read are not waited for. `started_listening` is
+    called once it does.
     """
 
-    def __init__(self, config: uvicorn.Config, gate: Gate, started_listening: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, gate: Gate, patience: float, started_listening: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self.gate, self.started_listening = gate, started_listening
+        self.gate, self.patience, self.started_listening = gate, patience, started_listening
         self.asked = 0.0  # when it was asked to stop
 
     async def startup(self, sockets: Any = None) -> None:
@@ -62,5 +65,7 @@ class StoppingServer(uvicorn.Server):
         self.ask_to_stop()
 
     async def on_tick(self, counter: int) -> bool:
-        lingered = self.gate.stopping and time.monotonic() - self.asked >= LINGER
-        return await super().on_tick(counter) or (lingered and not self.gate.working)
+        if await super().on_tick(counter):
+            return True
+        asked_for = time.monotonic() - self.asked if self.gate.stopping else 0.0
+        return asked_for >= (self.patience if self.gate.working else LINGER)

@@ -82,7 +82,7 @@ class UploadReader:
                 yield
         except TimeoutError as error:
             late = f"the request has not come within {self.seconds:g} seconds"
-            raise ProblemError(408, late, {"Connection": "close"}) from error
+            raise ProblemError(408, late) from error
 
     def _check_announced(self, request: Request) -> None:
         announced = request.headers.get("content-length", "")

@@ -26,10 +26,17 @@ READY, LINE, ERROR = "ready", "line", "error"  # what a worker reports
 class Workers:
     """Starts the processes, starts those again that die, and stops all when asked."""
 
-    def __init__(self, settings: ServeSettings, bound: socket.socket, say: Callable[[str], None]) -> None:
-        self.settings, self.bound, self.say = settings, bound, say
+    def __init__(
+        self,
+        settings: ServeSettings,
+        bound: socket.socket,
+        say: Callable[[str], None],
+        all_ready: Callable[[], None],
+    ) -> None:
+        self.settings, self.bound, self.say, self.all_ready = settings, bound, say, all_ready
         self.running: dict[SpawnProcess, Connection] = {}
         self.ready: set[SpawnProcess] = set()
+        self.spokesman: SpawnProcess | None = None  # all would say the same
         self.stopping = False
 
     def run(self) -> None:
@@ -61,6 +68,7 @@ class Workers:
         process.start()
         reports.close()
         self.running[process] = report
+        self.spokesman = self.spokesman or process
 
     def _watch(self) -> None:
         """Wait for something to happen: a report, or the end of a process."""
@@ -78,15 +86,14 @@ class Workers:
         except EOFError:
             self._bury(process)
             return
-        first = process is next(iter(self.running))
         if kind == ERROR:
             raise TwinsError(text)
-        if kind == LINE and first and not self.ready:
+        if kind == LINE and process is self.spokesman:
             self.say(text)
         if kind == READY:
             self.ready.add(process)
             if len(self.ready) == self.settings.workers:
-                self.say(READY)
+                self.all_ready()
 
     def _bury(self, process: SpawnProcess) -> None:
         process.join()
@@ -105,13 +112,10 @@ class Workers:
 
 def _work(settings: ServeSettings, bound: socket.socket, reports: Connection) -> None:
     """A worker's process."""
-    from .running import prepare_server
-
-    def say(text: str) -> None:
-        reports.send((READY, "") if text == READY else (LINE, text))
+    from .running import prepare_server  # with PyTorch, which the parent does without
 
     try:
-        server = prepare_server(settings, say)
+        server = prepare_server(settings, lambda text: reports.send((LINE, text)), lambda: reports.send((READY, "")))
     except TwinsError as error:
         reports.send((ERROR, str(error)))
         return
