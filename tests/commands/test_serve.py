@@ -25,7 +25,7 @@ from twins.client import Client
     (["--queue", "5"], "--queue 5 has no room for a request of --max-images 32"),
     (["--device", "tpu"], "device"),
     (["--dtype", "fp23"], "--dtype must be one of"),
-    (["--prot", "1"], "unknown argument --prot (did you mean --port)"),
+    (["--prot", "1"], "unknown argument --prot (did you mean --port"),
     (["--api-key-file", "no-such-file"], "--api-key-file no-such-file: cannot be read"),
     (["--host", "999.1.1.1"], "--host 999.1.1.1: no such address"),
     (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),  # of nobody, by RFC 5737
