@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ..data.image_source import Upload
-from ..data.images import UnreadableImageError, opened_image, read_image, size_of, upright_size, width_x_height
+from ..data.images import UnreadableImageError, read_image, size_of, upright_size, width_x_height
+from ..native.cpus import cpus_of_affinity, cpus_of_quota
 from ..preprocessing import Size
 from .attention import Attended, Attention
 from .batching import Batcher
@@ -68,7 +68,7 @@ class Service:
         self.pixels = PixelRoom(int(1e6 * max(model.max_megapixels for model in models)))
         self.attention = Attention(turn, settings.ema)
         self.looks = Room(LOOKS_AT_ONCE, lambda: busy("others look into networks", LOOKS_AT_ONCE))
-        self.threads = ThreadPoolExecutor(os.cpu_count(), "images")
+        self.threads = ThreadPoolExecutor(int(min(cpus_of_affinity(), cpus_of_quota())), "images")
         self.looking = ThreadPoolExecutor(1, "attention")
 
     def start(self) -> None:
@@ -179,17 +179,16 @@ def _checked(model: ServedModel, image: Upload) -> int:
     if not image.content:
         raise ProblemError(415, f"{image.name}: is empty (0 bytes)")
     try:
-        with opened_image(image) as opened:
-            size = size_of(opened)
-        upright = upright_size(image)
+        size = upright_size(image)
     except UnreadableImageError as error:
         raise _refusal(error) from error
-    pixels = model.largest(upright)
+    pixels = model.largest(size)
     if pixels > 1e6 * model.max_megapixels:
-        as_read = "" if pixels == size[0] * size[1] else f", {pixels / 1e6:,.0f} once resized for the network"
+        as_sent = size[0] * size[1]
+        resized = "" if pixels == as_sent else f", {pixels / 1e6:,.0f} once resized for the network"
         raise ProblemError(
             413,
-            f"{image.name}: {size[0] * size[1] / 1e6:,.6g} megapixels ({width_x_height(size)}){as_read}, more than "
+            f"{image.name}: {as_sent / 1e6:,.6g} megapixels ({width_x_height(size)}){resized}, more than "
             f"{model.max_megapixels:g}",
         )
     return pixels

@@ -37,7 +37,7 @@ class Workers:
         self.running: dict[SpawnProcess, Connection] = {}
         self.ready: set[SpawnProcess] = set()
         self.spokesman: SpawnProcess | None = None  # all would say the same
-        self.stopping = False
+        self.said_ready = self.stopping = False
 
     def run(self) -> None:
         """Until a signal asks to stop. Raises TwinsError where a worker cannot begin."""
@@ -92,7 +92,8 @@ class Workers:
             self.say(text)
         if kind == READY:
             self.ready.add(process)
-            if len(self.ready) == self.settings.workers:
+            if len(self.ready) == self.settings.workers and not self.said_ready:
+                self.said_ready = True
                 self.all_ready()
 
     def _bury(self, process: SpawnProcess) -> None:
