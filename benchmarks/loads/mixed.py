@@ -43,7 +43,8 @@ class Oracle:
         for name, facts in self.expected.items():
             for number, fact in enumerate(facts):
                 alike = any(_alike(fact, other, 10 * CLOSE) for other in facts[:number])
-                assert fact.size and not alike, f"{name}: image {number}"
+                assert fact.size, f"{name}: nothing in image {number}"
+                assert not alike, f"{name}: image {number} is like another"
 
     @staticmethod
     def _facts(prediction: Any) -> np.ndarray:

@@ -848,3 +848,18 @@ def test_published_detectors_tell_cocos_classes(tmp_path: Path, monkeypatch: pyt
     named = dict(zip(predictor.category_ids, predictor.classes, strict=True))
     assert (named[1], named[11], named[13], named[90]) == ("person", "fire hydrant", "stop sign", "toothbrush")
     assert not {12, 26, 29, 30, 45, 66, 68, 69, 71, 83} & named.keys()
+
+
+# Images that were made ready before
+
+
+@pytest.mark.parametrize("kind", ["classify", "upernet", "retinanet", "mask_rcnn"])
+def test_what_was_made_ready_elsewhere_is_predicted_alike(tmp_path: Path, kind: str) -> None:
+    weights, _ = checkpoint(tmp_path, kind)
+    image = saved(tmp_path / "a.png", 83, 61)
+    predictor = load_predictor(weights, "cpu", **({"conf": 0.01} if kind in ("retinanet", "mask_rcnn") else {}))
+    with torch.no_grad():
+        (prediction,) = predictor.predict_tensors([predictor.as_tensor(image)], [(61, 83)])
+    expected = predictor(image)
+    field = {"classify": "probabilities", "upernet": "mask"}.get(kind, "boxes")
+    assert getattr(prediction, field).equal(getattr(expected, field))
