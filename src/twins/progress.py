@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TypeVar
 
 from .optional_dependencies import need
@@ -44,7 +44,7 @@ class Progress:
         self.lines = shown and lines
         self.note = ""
 
-    def over(self, items: Iterable[T]) -> Iterator[T]:
+    def over(self, items: Iterable[T]) -> Generator[T, None, None]:
         if not self.shown:
             yield from self._with_lines(items) if self.lines else items
             return

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import TwinsError, nearest
 from ..recipes import NETWORK_OF_TASK, TASKS, Recipe, fields_of, recipe_class
 from ..shown_text import shown
+from .predict_job import add_job_flags, check_job_flags, run_job
 from .recipe_flags import add_flag, given
 
 EXPLANATIONS = ("gradcam", "layercam", "attention")
@@ -30,8 +31,8 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--out", metavar="FOLDER", help="where to write (default: runs/predict/NAME, and then NAME2, "
                         "NAME3 ... by the name of the checkpoint's run)")  # fmt: skip
     parser.add_argument("--exist-ok", action="store_true", help="write to the folder even if something is in it")
-    parser.add_argument("--draw", action=argparse.BooleanOptionalAction, default=True,
-                        help="draw on the images, beside the data")  # fmt: skip
+    parser.add_argument("--draw", action=argparse.BooleanOptionalAction,
+                        help="draw on the images, beside the data (default: on, but not with --format)")  # fmt: skip
     parser.add_argument("--explain", nargs="?", const="gradcam", type=_explanation, metavar="KIND",
                         help="draw what each prediction rests on, as explain/NAME.png: gradcam (if no KIND is named), "
                         "layercam, or attention; name images before it")  # fmt: skip
@@ -41,7 +42,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     parser.add_argument("--explain-stage", type=int, metavar="N", help="the stage whose map gradcam and layercam take, "
                         "0 to 3: the earlier, the finer (default: the last)")  # fmt: skip
     parser.add_argument("--bad-images", choices=("stop", "skip"), default="stop",
-                        help="an unreadable image: stop, or skip and count it")  # fmt: skip
+                        help="an unreadable image: stop, or skip and count it; rows of --format say why")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto (the best there is), cuda, cuda:N, mps or cpu")
     parser.add_argument("--dtype", metavar="NAME", help="fp32, bf16 or int8: the CPU engine computes the network "
                         "(default: PyTorch does)")  # fmt: skip
@@ -57,6 +58,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         for field in _fields_of_one(task):
             help_text = f"{NETWORK_OF_TASK[task]}s: {field.metadata['help']} (default: {_default(field)})"
             add_flag(parser, recipe_class(task), field, help_text)
+    add_job_flags(parser)
     return parser
 
 
@@ -72,14 +74,17 @@ def _default(field: Field[Any]) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write a folder of predictions."""
+    """Write a folder of predictions, or with --format the rows of a job."""
     settings = {"topk": args.topk} if "topk" in args else {}
     for task in TASKS:
         settings |= given(args, recipe_class(task), "predict")
     Recipe.check_field("device", args.device)
     _check_explanation(args)
+    check_job_flags(args)
     if args.model is not None:
         Recipe.check_field("model", args.model)
+    if args.format is not None:
+        return run_job(args, settings)
     from ..predict import find_images, load_predictor, read_names, write_predictions  # heavy, so after the checks
     from ..training.run_folder import free_folder
 
@@ -90,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     predictor = load_predictor(args.weights, args.device, args.ema, args.model, classes, args.dtype, **settings)
     out = Path(args.out) if args.out else free_folder(Path("runs", "predict"), predictor.name)
     explainer = None if args.explain is None else _explainer(args, predictor, images, out / "explain")
-    write_predictions(predictor, images, out, args.draw, args.bad_images, args.exist_ok, explainer)
+    write_predictions(predictor, images, out, args.draw is not False, args.bad_images, args.exist_ok, explainer)
     return 0
 
 

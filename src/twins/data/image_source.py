@@ -1,4 +1,4 @@
-"""Where the bytes of an image are: in a file of its own, in a member of a tar shard, or in memory."""
+"""Where the bytes of an image are: in a file of its own, in a member of a tar shard, or in memory already."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class ShardMember(NamedTuple):
         return f"{self.shard_name}/{self.member}"
 
 
-class Upload(NamedTuple):
-    """The bytes of an image that somebody sent, and the name that came with them, which is no path of this machine."""
+class ImageBytes(NamedTuple):
+    """An image's file in memory, as a row of a table holds it; empty where that row has none."""
 
     name: str
     content: bytes
@@ -41,20 +41,22 @@ class Upload(NamedTuple):
         return self.name
 
 
-ImageSource = Path | ShardMember | Upload
+ImageSource = Path | ShardMember | ImageBytes
 
 
 def open_source(source: ImageSource) -> BinaryIO:
     """The bytes of an image, to be closed by whoever asks. Raises OSError, also for what is no regular file."""
-    if isinstance(source, Path):
-        _check_regular(source)
-        return source.open("rb")
-    return BytesIO(read_source(source))
+    if not isinstance(source, Path):
+        return BytesIO(read_source(source))
+    _check_regular(source)
+    return source.open("rb")
 
 
 def read_source(source: ImageSource, first: int | None = None) -> bytes:
     """All bytes of an image, or the first so many. Raises OSError as `open_source` does."""
-    if isinstance(source, Upload):
+    if isinstance(source, ImageBytes):
+        if not source.content:
+            raise OSError("holds no bytes of an image")
         return source.content[:first]
     if isinstance(source, ShardMember):
         path, start, size = source.shard, source.offset, source.size
@@ -72,7 +74,7 @@ def read_source(source: ImageSource, first: int | None = None) -> bytes:
 
 def size_of_source(source: ImageSource) -> int:
     """Bytes. Raises OSError for a file that is not there."""
-    if isinstance(source, Upload):
+    if isinstance(source, ImageBytes):
         return len(source.content)
     return source.size if isinstance(source, ShardMember) else source.stat().st_size
 

@@ -1,7 +1,8 @@
 """Prediction: a trained network's predictions for images, in Python, or written to a folder, drawn and as data.
 
 `loading` makes a predictor of a file, `predictors` run its network, and `predictions` are what they return. `sources`
-finds images, `writers` keep each task's predictions as files, and `folder` is the whole of `twins predict`.
+finds images, `writers` keep each task's predictions as files, and `folder` is the whole of `twins predict`. `embedding`
+is for features, and `jobs` for more images than one would look at.
 """
 
 from ..class_names import read_names

@@ -54,12 +54,8 @@ def write_predictions(
     Raises TwinsError for a folder that cannot be written to, or is not empty unless `exist_ok`; where no image can be
     read; and for one that cannot unless `bad_images` is "skip".
     """
-    _create(folder, exist_ok)
-    info = predictor.info
-    if not info.ours:
-        print(info.conventions(info.window_padding, info.norm_eps), flush=True)
-    for note in predictor.remarks:
-        print(note, flush=True)
+    create_folder(folder, exist_ok)
+    say_what_predicts(predictor)
     writer = make_writer(predictor, files, folder, draw)
     unreadable: list[str] = []
     done, started = 0, time.perf_counter()
@@ -98,6 +94,15 @@ def write_predictions(
         raise TwinsError(f"none of the images can be read: {unreadable[0]}")
 
 
+def say_what_predicts(predictor: Predictor[Any]) -> None:
+    """Print the conventions of weights of others, and what there is to say of any network."""
+    info = predictor.info
+    if not info.ours:
+        print(info.conventions(info.window_padding, info.norm_eps), flush=True)
+    for note in predictor.remarks:
+        print(note, flush=True)
+
+
 def _readable(
     predictor: Predictor[Any], files: Sequence[ImageFile], bad_images: str, unreadable: list[str]
 ) -> Iterator[tuple[int, Image.Image]]:
@@ -111,7 +116,8 @@ def _readable(
             unreadable.append(str(error))
 
 
-def _create(folder: Path, exist_ok: bool) -> None:
+def create_folder(folder: Path, exist_ok: bool) -> None:
+    """Raises TwinsError for a folder that cannot be written to, or is not empty unless `exist_ok`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()) and not exist_ok:

@@ -13,6 +13,7 @@ from ..networks import info_of, task_of
 from ..recipes import NETWORK_OF_TASK, TASKS, Recipe, fields_of, recipe_class
 from ..zoo import model_name
 from .computed import Computed
+from .embedding import EmbedPredictor
 from .predictors import ClassifyPredictor, DetectPredictor, Predictor, SegmentPredictor
 
 _PREDICTORS: dict[str, Callable[..., Predictor[Any]]] = {
@@ -72,9 +73,8 @@ def load_predictor(
     Raises TwinsError for weights, a device, a dtype or settings that cannot be used.
     """
     computed = Computed.by(device, dtype)
-    info = info_of(weights).with_model(None if model is None else model_name(model))
+    info = _info(weights, model).with_classes(classes)
     task = task_of(info)
-    info = info.with_classes(classes)
     reading = _reading(info, {name: settings.pop(name) for name in _READING if name in settings})
     for name in settings:
         if name not in _TASK_OF_SETTING:
@@ -89,6 +89,35 @@ def load_predictor(
 
 
 load = load_predictor  # as `twins.load`
+
+
+def load_embedder(
+    weights: str | os.PathLike[str] | CheckpointInfo,
+    device: str = "auto",
+    ema: bool | None = None,
+    model: str | None = None,
+    dtype: str | None = None,
+    **reading: Any,
+) -> EmbedPredictor:
+    """The same network without its heads: called with images it returns `Embedded`, their features.
+
+    The arguments mean what they do in `load_predictor`; `reading` is `bit_depth` and `max_megapixels`. Raises
+    TwinsError as that does, for an exported file, and for settings of the heads.
+    """
+    for name in reading:
+        if name not in _READING:
+            raise TwinsError(f"--{name.replace('_', '-')} is for what the heads predict, of which --embed has nothing")
+    computed, info = Computed.by(device, dtype), _info(weights, model)
+    embedder = EmbedPredictor(info, computed.for_network(info, device), ema)
+    embedder.reading = _reading(info, reading)
+    return embedder
+
+
+def _info(weights: str | os.PathLike[str] | CheckpointInfo, model: str | None) -> CheckpointInfo:
+    """What the weights are; `model` is which network where they do not say. Raises TwinsError without a task."""
+    info = info_of(weights).with_model(None if model is None else model_name(model))
+    task_of(info)
+    return info
 
 
 def _reading(info: CheckpointInfo, given: Mapping[str, Any]) -> ImageReading:

@@ -97,6 +97,22 @@ class Detected:
         return ", ".join(f"{count} x {name}" for name, count in Counter(self.names).most_common()) or "nothing"
 
 
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """The features of an image.
+
+    Attributes
+    ----------
+    features:
+        (C,) float32, C the channels of the network's last stage: the mean over its positions, on the CPU.
+    """
+
+    features: Tensor
+
+    def __str__(self) -> str:
+        return f"{len(self.features)} features"
+
+
 def shares(pixels: Counter[str]) -> list[str]:
     """Each class's share of all pixels, in words, falling: ["sky 61.2 %", "sea 38.8 %"]."""
     return [f"{name} {100 * count / pixels.total():.1f} %" for name, count in pixels.most_common()]

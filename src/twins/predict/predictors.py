@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
 from ..checkpoints.info import CheckpointInfo
@@ -70,7 +70,7 @@ class Predictor(Generic[Prediction]):
         self.channels: int = info.create_model.get("in_chans", 3)
         opened = open_network(info, computed.device, ema, selection=selection)
         self.load_report, self.remarks = opened.report, opened.remarks
-        self.model = computed.ready(opened.model)
+        self.model = computed.ready(self.part_of(opened.model))
 
     @overload
     def __call__(self, images: ImageSource) -> Prediction: ...  # type: ignore[overload-overlap]  # a str is one image
@@ -129,6 +129,10 @@ class Predictor(Generic[Prediction]):
             return as_bytes(ImageOps.exif_transpose(image), self.channels, self.reading.bit_depth)
         except ValueError as error:
             raise UnreadableImageError(f"PIL image of mode {image.mode}: {error}") from error
+
+    def part_of(self, network: nn.Module) -> nn.Module:
+        """What of the file's network is computed: the whole."""
+        return network
 
     def as_tensor(self, image: Image.Image) -> Tensor:
         """An image, as `read` returns it, as what `model` sees of it; see `transform`."""
@@ -212,6 +216,11 @@ class DetectPredictor(Predictor[Detected]):
     def category_ids(self) -> list[int]:
         """What COCO's files call each class: as the data did that was trained on, else 1, 2, 3 ..."""
         return list(self.info.category_ids)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether its detections have masks."""
+        return self.info.head == "mask_rcnn"
 
     def as_tensor(self, image: Image.Image) -> Tensor:
         return self.preprocessing.to_float(pil_to_tensor(image).to(self.device))  # bytes, as they are fewer

@@ -100,10 +100,8 @@ class SegmentWriter:
         self.pixels: Counter[str] = Counter()
 
     def add(self, index: int, image: Image.Image, prediction: Segmented) -> None:
-        mask = Image.fromarray(prediction.mask.numpy())
-        mask.putpalette(self.palette)
         with atomic_file(self.folder / "masks" / self.masks[index], fsync=False) as path:
-            mask.save(path)
+            palette_image(prediction.mask, self.palette).save(path)
         if self.drawn is not None:
             drawn = draw_mask(image, prediction.mask, self.classes)
             _save_image(drawn, self.folder / "pictures" / self.drawn[index])
@@ -115,6 +113,13 @@ class SegmentWriter:
 
     def summary(self) -> str:
         return _some(shares(self.pixels))
+
+
+def palette_image(mask: Tensor, palette: bytes) -> Image.Image:
+    """(H, W) uint8 class indices as an image of these, each shown in its colour of `class_colours`."""
+    image = Image.fromarray(mask.numpy())
+    image.putpalette(palette)
+    return image
 
 
 class DetectWriter:

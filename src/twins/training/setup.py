@@ -23,6 +23,7 @@ from ..distributed.world import World, wrap_ddp
 from ..errors import TwinsError
 from ..optional_dependencies import need
 from ..recipes import Recipe
+from ..run_lock import only_run_in
 from ..tasks import Task, make_task
 from . import optim
 from .mixed_precision import amp_dtype
@@ -30,7 +31,6 @@ from .remembered_split import known_split
 from .rest_of_epoch import RestOfEpoch
 from .resumption import describe_resumption
 from .run_folder import RunFolder, new_run_folder, provenance
-from .run_lock import only_run_in
 from .sharded_state import describe_sharding, is_sharded, shard_state
 from .trackers.tracking import Tracking, make_trackers
 

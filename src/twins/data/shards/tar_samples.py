@@ -54,6 +54,25 @@ def samples_of_tar(path: Path, shard_name: str) -> Iterator[TarSample]:
             yield _sample(key, list(of_key), file, shard_name)
 
 
+class TarImage(NamedTuple):
+    """An image in a tar file, whatever its neighbours say of it."""
+
+    member: str
+    offset: int
+    size: int
+
+
+def images_of_tar(path: Path, shard_name: str) -> Iterator[TarImage]:
+    """All images of a shard, in its order; only headers are read, and labels are not asked for.
+
+    Raises TwinsError as `check_whole` does.
+    """
+    with _opened(path, shard_name) as (file, tar):
+        for member in _members(tar, file, shard_name):
+            if member.name.lower().endswith(IMAGE_SUFFIXES):
+                yield TarImage(member.name, member.offset_data, member.size)
+
+
 def check_whole(path: Path, shard_name: str) -> None:
     """Raises TwinsError for a file that is no plain tar, is damaged or cut short; labels are not looked at."""
     with _opened(path, shard_name) as (file, tar):

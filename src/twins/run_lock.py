@@ -9,21 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..atomic_write import writing
-from ..errors import TwinsError
+from .atomic_write import writing
+from .errors import TwinsError
 
 LOCK = "run.lock"
 _held: set[Path] = set()  # by this process, which the operating system would give them twice
 
 
 @contextmanager
-def only_run_in(folder: Path) -> Iterator[str | None]:
+def only_run_in(folder: Path, flag: str = "--name") -> Iterator[str | None]:
     """Hold the folder inside a `with` block; it is made if need be.
 
     The lock is the operating system's, on a file that stays and says who holds it: whatever ends the process ends the
     lock, over NFS too. Worker processes do not inherit it. Yields what there is to say where there are no locks.
 
-    Raises TwinsError, naming the holder, if another run writes there.
+    Raises TwinsError, naming the holder, if another run writes there; `flag` is the one that names another folder.
     """
     path = (folder / LOCK).resolve()
     try:
@@ -34,7 +34,7 @@ def only_run_in(folder: Path) -> Iterator[str | None]:
     try:
         if path in _held or (locked := _lock(opened)) is False:
             raise TwinsError(
-                f"{folder}: another run writes there ({_holder(opened)}); wait for it, stop it, or give another --name"
+                f"{folder}: another run writes there ({_holder(opened)}); wait for it, stop it, or give another {flag}"
             )
         _held.add(path)
         with writing(path):

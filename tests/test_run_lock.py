@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from twins.errors import TwinsError
-from twins.training.run_lock import LOCK, only_run_in
+from twins.run_lock import LOCK, only_run_in
 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from twins.training.run_lock import only_run_in
+from twins.run_lock import only_run_in
 with only_run_in(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
