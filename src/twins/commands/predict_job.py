@@ -36,10 +36,13 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
                        "together (default: 16)")  # fmt: skip
     group.add_argument("--workers", type=_count, metavar="N", help="threads that read images beside the network "
                        "(default: one a core, up to 8)")  # fmt: skip
+    group.add_argument("--ray", metavar="ADDRESS", help="do it on a Ray cluster: HOST:PORT of its head, or auto on one "
+                       "of its machines; all must see weights, images and --out by the same paths")  # fmt: skip
 
 
 _OTHERS = (
     "rows_per_shard", "embed", "embed_dtype", "image_column", "name_column", "batch_size", "workers",
+    "ray",
 )  # fmt: skip
 
 
@@ -87,7 +90,7 @@ def run_job(args: argparse.Namespace, settings: Mapping[str, Any]) -> int:
     )
     shards = Shards(args.format, args.rows_per_shard or ROWS_PER_SHARD)
     pace = Pace(args.workers, args.bad_images == "skip")
-    write_rows(network, records, args.sources, shards, args.out and Path(args.out), args.exist_ok, pace)
+    write_rows(network, records, args.sources, shards, args.out and Path(args.out), args.exist_ok, pace, args.ray)
     return 0
 
 

@@ -16,6 +16,7 @@ from .columns import all_columns, rows_of
 from .folder import ROWS, claim, clear_unfinished, shards_left, usual_folder
 from .network import JobNetwork
 from .plan import FORMATS, ROWS_PER_SHARD, JobPlan, weights_digest
+from .ray_cluster import write_on_cluster
 from .records import ImageRecords
 from .sharded_job import USUAL_PACE, Pace, ShardedJob, images_in
 
@@ -95,7 +96,10 @@ def write_rows(
 
 def _write(job: ShardedJob, network: JobNetwork, left: Sequence[int], ray: str | None) -> None:
     started = time.perf_counter()
-    job.write(left)
+    if ray is None:
+        job.write(left)
+    else:
+        write_on_cluster(job, network, left, ray)
     images = images_in(job.plan, left)
     speed = per_second(images / (time.perf_counter() - started))
     bad = f"; {many(job.unreadable, 'unreadable image')}: see the column error" if job.unreadable else ""
