@@ -12,20 +12,30 @@ of each SIGKILL uniformly over the length of a job. Merges a row into benchmarks
 
 from __future__ import annotations
 
-import argparse
 import os
+import sys
+
+if "kills" in sys.argv:  # a process with threads must not be forked
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+import argparse
+import random
+import signal
 import statistics
+import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as parquet
 import torch
 from PIL import Image, ImageFilter
 
 import twins
 from dated_results import merge
+from twins.cli import main as twins_command
 from twins.predict.jobs.columns import all_columns, rows_of
 from twins.predict.jobs.network import JobNetwork
 from twins.predict.jobs.opening import open_records
@@ -34,7 +44,9 @@ from twins.predict.jobs.sharded_job import Pace, ShardedJob
 from twins.predict.predictors import Predictor
 
 SIZE = (500, 375)
+SHAPES = ((12, 16, 3), (375, 500, 3))  # of soft shapes, and of noise
 TINY = {"embed_dims": (16, 16, 32, 32), "num_heads": (1, 1, 2, 2), "depths": (1, 1, 1, 1), "mlp_ratios": (1, 1, 1, 1)}
+MOST_KILLS_A_JOB = 30
 EVERY = 0.5  # seconds between two looks at memory
 KEY = ("measure", "dtype", "images", "batch_size")
 
@@ -90,8 +102,6 @@ def measure_speed(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         seconds["job"].append(time.perf_counter() - started)
     speed = {name: args.images / statistics.median(of_blocks) for name, of_blocks in seconds.items()}
     return {
-        "dtype": args.dtype,
-        "batch_size": args.batch_size,
         "workers": args.workers or "default",
         "blocks": args.blocks,
         "alone_images_per_second": round(speed["alone"], 2),
@@ -123,6 +133,88 @@ def time_of_reading(predictor: Predictor[Any], folder: Path) -> float:
     return (time.perf_counter() - started) / len(files)
 
 
+def measure_kills(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Jobs killed again and again, each compared with one that nobody killed."""
+    command = small_job(args, folder)
+    started = time.perf_counter()
+    assert run_forked([*command, "--out", str(folder / "whole")]) == 0
+    seconds = time.perf_counter() - started
+    expected = rows_in(folder / "whole")
+    rng = random.Random(args.seed)
+    kills = jobs = identical = 0
+    while kills < args.kills:
+        out = folder / f"killed{jobs}"
+        for attempt in range(MOST_KILLS_A_JOB + 1):
+            patience = rng.uniform(0, seconds) if attempt < MOST_KILLS_A_JOB else None
+            status = run_forked([*command, "--out", str(out)], patience)
+            kills += status < 0
+            if status >= 0:
+                break
+        jobs += 1
+        identical += status == 0 and rows_in(out) == expected
+    return {"kills": kills, "jobs": jobs, "identical": identical, "rows": len(expected), "seed": args.seed}
+
+
+def run_forked(argv: list[str], patience: float | None = None) -> int:
+    """The exit status of a `twins` command in a process of its own; -9 where it was killed after so many seconds."""
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os._exit(twins_command(argv))
+    if patience is not None:
+        time.sleep(patience)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def rows_in(out: Path) -> list[dict[str, Any]]:
+    """All rows of a job, in order."""
+    return [row for part in sorted((out / "rows").iterdir()) for row in parquet.read_table(part).to_pylist()]
+
+
+def measure_memory(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Resident memory of a job by the time that it has gone on."""
+    command = small_job(args, folder)
+    started = time.monotonic()
+    run = "import sys; from twins.cli import main; sys.exit(main(sys.argv[1:]))"
+    samples = []
+    with subprocess.Popen([sys.executable, "-c", run, *command, "--out", str(folder / "out")]) as process:
+        while process.poll() is None:
+            if (folder / "out" / "rows").is_dir():  # from its first row on
+                samples.append((time.monotonic() - started, resident(process.pid)))
+            time.sleep(EVERY)
+    if process.returncode:
+        raise SystemExit(f"exit status {process.returncode}")
+    half = samples[len(samples) // 2 :]
+    seconds, megabytes = (np.array(column) for column in zip(*half, strict=True))
+    slope = float(np.polyfit(seconds - seconds[0], megabytes, 1)[0])
+    return {
+        "rows_per_shard": args.rows_per_shard,
+        "seconds": round(samples[-1][0], 1),
+        "megabytes_at_first": round(samples[0][1], 1),
+        "megabytes_at_half": round(half[0][1], 1),
+        "megabytes_at_most": round(max(size for _, size in samples), 1),
+        "kilobytes_a_second_in_the_second_half": round(1000 * slope, 2),
+    }
+
+
+def resident(process: int) -> float:
+    """In MB; 0 once it has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return next((int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS:")), 0.0)
+
+
+def small_job(args: argparse.Namespace, folder: Path) -> list[str]:
+    """A command of a tiny network on as many images, but for its folder."""
+    make_images(folder / "images", args.images)
+    weights = make_weights(folder / "weights.pth", **TINY)
+    shards = ["--format", args.format, "--rows-per-shard", str(args.rows_per_shard)]
+    return ["predict", str(folder / "images"), "--weights", str(weights), "--device", "cpu", *shards]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("measure", choices=("speed", "kills", "memory"))
@@ -132,13 +224,16 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="threads that read (default: as `twins predict`)")
     parser.add_argument("--format", default="parquet", help="of rows (default: %(default)s)")
     parser.add_argument("--blocks", type=int, default=5, help="speed: of each kind (default: %(default)s)")
+    parser.add_argument("--rows-per-shard", type=int, default=32, help="kills, memory: (default: %(default)s)")
     parser.add_argument("--kills", type=int, default=20, help="kills: how many (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="kills: of their moments (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), metavar="FOLDER", help="of the results")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measured = {"speed": measure_speed}[args.measure](args, Path(folder))
-    row = {"measure": args.measure, "images": args.images, **measured}
+        measure = {"speed": measure_speed, "kills": measure_kills, "memory": measure_memory}[args.measure]
+        measured = measure(args, Path(folder))
+    used = {"dtype": args.dtype if args.measure == "speed" else "none", "batch_size": args.batch_size}
+    row = {"measure": args.measure, "images": args.images, **used, **measured}
     merge(args.out, "million-images", [row], KEY)
     for name, value in row.items():
         print(f"{name:32s} {value}")

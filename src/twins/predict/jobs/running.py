@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...optional_dependencies import need
 from ...progress import per_second
 from ...run_lock import only_run_in
 from ...shown_text import shown
@@ -65,6 +66,10 @@ def write_rows(
     is finished stays as it is. Raises TwinsError for a network, sources or a folder that cannot be used, for an
     unreadable image unless these get rows, and where another process is at work in the folder.
     """
+    if shards.file_format == "parquet":
+        need("pyarrow.parquet", extra="parquet")  # before anything takes time
+    if ray is not None:
+        need("ray", extra="ray")
     predictor = network.load()
     rows = rows_of(predictor, network.embed or "float32")
     plan = JobPlan(

@@ -1,0 +1,101 @@
+"""Jobs on a Ray cluster of two nodes on this machine, of which one is killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from predict.jobs.test_rows import predict, rows_in
+from predict.test_predict import checkpoint, saved
+from twins.predict.jobs.network import JobNetwork
+from twins.predict.jobs.opening import open_records
+from twins.predict.jobs.plan import JobPlan, weights_digest
+from twins.predict.jobs.ray_cluster import ShardTasks
+from twins.predict.jobs.sharded_job import Pace
+
+MEMORY = 100 * 2**20  # bytes of a node's object store
+CLUSTER = """
+import sys, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+node = {"num_cpus": 1, "object_store_memory": int(sys.argv[1])}
+cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+second = cluster.add_node(**node)
+print(cluster.address, flush=True)
+for line in sys.stdin:
+    cluster.remove_node(second, allow_graceful=False)
+    print("killed", flush=True)
+cluster.shutdown()
+"""
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A process with the cluster, whose first line is its address; a line to it kills the second node."""
+    pytest.importorskip("ray")
+    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", CLUSTER, str(MEMORY)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as process:
+        yield process
+        process.stdin.close()
+        process.wait(60)
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_in_the_middle_loses_nothing(cluster: Any, tmp_path: Path) -> None:
+    weights, _ = checkpoint(tmp_path, "upernet")
+    for i in range(90):
+        saved(tmp_path / "images" / f"{i:03d}.png", 40 + i, 48, seed=i)
+    argv = [str(tmp_path / "images"), "--weights", str(weights), "--format", "parquet", "--rows-per-shard", "2"]
+    assert predict(*argv, "--out", tmp_path / "here") == 0
+    address = cluster.stdout.readline().strip()
+    command = ["predict", *argv, "--device", "cpu", "--out", str(tmp_path / "there"), "--ray", address]
+    run = "import sys; from twins.cli import main; sys.exit(main())"
+    with subprocess.Popen([sys.executable, "-c", run, *command], stdout=subprocess.PIPE, text=True) as job:
+        rows = tmp_path / "there" / "rows"
+        while not rows.is_dir() or len(list(rows.glob("part-*"))) < 4:
+            assert job.poll() is None
+            time.sleep(0.05)
+        cluster.stdin.write("kill\n")
+        cluster.stdin.flush()
+        assert cluster.stdout.readline().strip() == "killed"
+        assert len(list(rows.glob("part-*"))) < 45
+        said, _ = job.communicate(timeout=240)
+    assert job.returncode == 0
+    assert "90 images, " in said
+    assert rows_in(tmp_path / "there") == rows_in(tmp_path / "here")
+    assert len(list(rows.iterdir())) == 45
+
+
+def test_what_an_actor_does(weights: dict[str, Path], sources: dict[str, str], tmp_path: Path) -> None:
+    """Without Ray: shards that are there are left alone, and what stops one comes back as text."""
+    network = JobNetwork(str(weights["classify"]), "cpu")
+    records = open_records([sources["tar"]])
+    argv = (sources["tar"], "--weights", weights["classify"], "--format", "csv", "--rows-per-shard", 4)
+    assert predict(*argv, "--out", tmp_path / "out") == 0
+    plan = JobPlan.from_json((tmp_path / "out" / "job.json").read_text(), Path("job.json"))
+    first, second, third = sorted((tmp_path / "out" / "rows").iterdir())
+    expected, kept = second.read_bytes(), third.stat()
+    second.unlink()
+    tasks = ShardTasks(plan, tmp_path / "out", network, records, Pace(1), os.getcwd())
+    assert tasks({"shard": [1, 2]}) == {"unreadable": [0, 0], "error": ["", ""]}
+    assert second.read_bytes() == expected
+    assert third.stat() == kept
+    for changed, message in (
+        ({"folder": tmp_path / "elsewhere"}, "is not the job's folder there; name an --out that all machines share"),
+        ({"here": str(tmp_path / "nothing")}, "cannot be entered"),
+        ({"plan": JobPlan(**{**vars(plan), "weights_sha256": "0"})}, "other weights there"),
+    ):
+        given = {"plan": plan, "folder": tmp_path / "out", "here": os.getcwd()} | changed
+        (error,) = ShardTasks(network=network, records=records, pace=Pace(1), **given)({"shard": [0]})["error"]
+        assert message in error
+    assert plan.weights_sha256 == weights_digest(weights["classify"])
+    assert first.exists()
