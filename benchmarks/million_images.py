@@ -181,7 +181,7 @@ def measure_memory(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     with subprocess.Popen([sys.executable, "-c", run, *command, "--out", str(folder / "out")]) as process:
         while process.poll() is None:
             if (folder / "out" / "rows").is_dir():  # from its first row on
-                samples.append((time.monotonic() - started, resident(process.pid)))
+                samples += [(time.monotonic() - started, size) for size in resident(process.pid)]
             time.sleep(EVERY)
     if process.returncode:
         raise SystemExit(f"exit status {process.returncode}")
@@ -198,13 +198,13 @@ def measure_memory(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def resident(process: int) -> float:
-    """In MB; 0 once it has ended."""
+def resident(process: int) -> list[float]:
+    """In MB; nothing once it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    return next((int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS:")), 0.0)
+        return []
+    return [int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS:")]
 
 
 def small_job(args: argparse.Namespace, folder: Path) -> list[str]:

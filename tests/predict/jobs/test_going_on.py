@@ -9,7 +9,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,9 +21,13 @@ from helpers.command_line import refusal
 from predict.jobs.conftest import COUNT
 from predict.jobs.test_rows import ROWS, predict, rows_in
 from predict.test_predict import checkpoint, saved
+from twins.predict import load_predictor
 from twins.predict.jobs import folder as job_folder
+from twins.predict.jobs import running
+from twins.predict.jobs.decoding import ready_images
 from twins.predict.jobs.opening import open_records
 from twins.predict.jobs.plan import JobPlan
+from twins.predict.jobs.records import ImageRecord
 from twins.run_lock import only_run_in
 
 KILLER = """
@@ -192,6 +199,39 @@ def test_a_shard_that_cannot_be_written_leaves_those_before(
     monkeypatch.undo()
     assert predict(*job) == 0
     assert len(rows_in(tmp_path / "out")) == COUNT
+
+
+def test_images_that_are_all_gone_are_no_unreadable_ones(
+    job: list[str], sources: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def mount_is_lost(*of_plan: Any) -> list[int]:
+        shutil.rmtree(tmp_path / "mount", ignore_errors=True)
+        return left(*of_plan)
+
+    left = running.shards_left
+    for kind in ("folder", "folder of tar"):
+        shutil.copytree(sources[kind], tmp_path / "mount")
+        monkeypatch.setattr(running, "shards_left", mount_is_lost)
+        job[0], job[-1] = str(tmp_path / "mount"), str(tmp_path / f"out of {kind}")
+        line = refusal(capsys, "predict", *job, "--bad-images", "skip")
+        assert "gone or empty, with all the images in it (is the mount gone?)" in line
+        assert list(Path(job[-1]).rglob("part-*")) == []
+        monkeypatch.undo()
+
+
+def test_no_more_images_are_read_than_will_soon_be_needed(weights: dict[str, Path], files: list[Path]) -> None:
+    taken = []
+
+    def records() -> Iterator[ImageRecord]:
+        for number in range(10_000):
+            taken.append(number)
+            yield ImageRecord(str(number), files[number % COUNT])
+
+    with closing(ready_images(load_predictor(weights["classify"], "cpu"), records(), workers=2, ahead=5)) as ready:
+        names = [next(ready).name for _ in range(40)]
+    assert names == [str(number) for number in range(40)]
+    assert len(taken) <= 40 + 5 + 1
 
 
 def test_a_plan_reads_back_and_knows_its_shards() -> None:

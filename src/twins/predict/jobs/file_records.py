@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from ...data.sampling import evenly
 from ...errors import TwinsError
 from ..sources import PackedImages, find_packed_images
-from .records import ImageRecord, digest_of
+from .records import ImageRecord, check_not_lost, digest_of
 
 STDIN = "-"
+_SAMPLED = 100  # paths by which the folder is found that all images are in
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -55,6 +57,11 @@ class FileRecords:
         for index in range(start, stop):
             path, name = self.images.item(index)
             yield ImageRecord(name.as_posix(), path)
+
+    def check_there(self) -> None:
+        some = [os.path.dirname(self.images.paths.item(index)) for index in evenly(len(self), _SAMPLED)]
+        if all(map(os.path.isabs, some)) or not any(map(os.path.isabs, some)):  # else they have no folder in common
+            check_not_lost(Path(os.path.commonpath(some)))
 
     def digest(self) -> str:
         starts = self.images.starts.tolist()

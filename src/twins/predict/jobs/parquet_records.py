@@ -68,6 +68,9 @@ class ParquetRecords:
             if first < stop and start < first + file.rows:
                 yield from self._of_file(file, max(start - first, 0), min(stop - first, file.rows))
 
+    def check_there(self) -> None:
+        """Images that are in memory are there; a file that is not stops `between`."""
+
     def digest(self) -> str:
         of_files = (f"{file.name} {file.size} {file.groups}" for file in self.files)
         return digest_of([self.image, self.name or "", *of_files])

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ...data.image_source import ImageSource
+from ...data.steady_reading import is_lost
+from ...errors import TwinsError
 
 
 class ImageRecord(NamedTuple):
@@ -27,6 +30,9 @@ class ImageRecords(Protocol):
     def between(self, start: int, stop: int) -> Iterator[ImageRecord]:
         """Those from `start` to before `stop`, in order. Raises TwinsError where their file cannot be read."""
 
+    def check_there(self) -> None:
+        """Raises TwinsError where all of them are gone, as with a mount, and none is to blame for it."""
+
     def digest(self) -> str:
         """The same for the same names in the same order; other where an image was added, removed or renamed."""
 
@@ -39,6 +45,15 @@ class TableColumns(NamedTuple):
 
 
 BY_THEIR_NAMES = TableColumns()
+
+
+def check_not_lost(path: Path) -> None:
+    """Raises TwinsError where the folder or file that holds images is gone, or the folder empty."""
+    if is_lost(path):
+        raise TwinsError(
+            f"{path}: gone or empty, with all the images in it (is the mount gone?); once it is back, the same command "
+            "goes on"
+        )
 
 
 def digest_of(lines: Iterable[str]) -> str:

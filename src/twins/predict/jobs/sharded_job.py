@@ -100,6 +100,7 @@ class ShardedJob:
     def _note(self, image: ReadyImage) -> None:
         if not self.pace.skip_bad_images:
             raise TwinsError(f"unreadable image {image.error}; fix it, or pass --bad-images skip")
+        self.records.check_there()
         self.unreadable += 1
 
 

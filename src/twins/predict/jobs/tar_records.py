@@ -15,7 +15,7 @@ from ...data.shards.tar_samples import images_of_tar
 from ...errors import TwinsError
 from ...progress import Progress
 from ...recipes.pipes import PIPE
-from .records import ImageRecord, digest_of, names_of_files
+from .records import ImageRecord, check_not_lost, digest_of, names_of_files
 
 _FEW = 4  # shards that are indexed before a bar could be read
 
@@ -56,6 +56,10 @@ class TarRecords:
         for index in range(start, stop):
             member = self.members.item(index)
             yield ImageRecord(str(member), member)
+
+    def check_there(self) -> None:
+        for shard in self.members.shards:
+            check_not_lost(shard.path)
 
     def digest(self) -> str:
         columns = (self.members.of_shard, self.members.offsets, self.members.sizes)
