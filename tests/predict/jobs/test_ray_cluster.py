@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from helpers.command_line import refusal
 from predict.jobs.test_rows import predict, rows_in
 from predict.test_predict import checkpoint, saved
 from twins.predict.jobs.network import JobNetwork
@@ -99,3 +101,23 @@ def test_what_an_actor_does(weights: dict[str, Path], sources: dict[str, str], t
         assert message in error
     assert plan.weights_sha256 == weights_digest(weights["classify"])
     assert first.exists()
+
+
+@pytest.mark.slow
+def test_what_listens_but_is_no_cluster_is_given_up(
+    weights: dict[str, Path], sources: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        argv = (
+            sources["tar"],
+            "--weights",
+            str(weights["classify"]),
+            "--format",
+            "csv",
+            "--out",
+            str(tmp_path / "out"),
+        )
+        line = refusal(capsys, "predict", *argv, "--ray", address)
+    assert f"--ray {address}: no Ray cluster of this version of Ray answers there; start one by ray start" in line

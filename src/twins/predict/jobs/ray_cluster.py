@@ -11,6 +11,8 @@ import logging
 import os
 import platform
 import socket
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from .sharded_job import Pace, ShardedJob
 
 AUTO = "auto"
 _PATIENCE = 10.0  # seconds for a machine to answer
+_HEALTHY_WITHIN = 30.0  # seconds for a cluster to say that it is one
 _MOST_BLOCKS = 4096  # Ray Data keeps books of each
 
 Results = dict[str, list[Any]]  # a column each
@@ -119,11 +122,22 @@ def _connect(ray: Any, address: str) -> None:
             socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
         except (OSError, OverflowError) as error:
             raise TwinsError(f"--ray {address}: nobody answers there ({error}); {advice}") from error
+        if not _is_healthy(address):
+            raise TwinsError(f"--ray {address}: no Ray cluster of this version of Ray answers there; {advice}")
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = str(error).strip().partition("\n")[0][:200]
         raise TwinsError(f"--ray {address}: no Ray cluster there ({reason}); {advice}") from error
+
+
+def _is_healthy(address: str) -> bool:
+    """By Ray's own command, in a process that can be given up: `ray.init` waits for minutes for what is no cluster."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=_HEALTHY_WITHIN).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _say_nothing(data: Any) -> None:
