@@ -28,7 +28,10 @@ class ShardMember(NamedTuple):
 
 
 class ImageBytes(NamedTuple):
-    """An image's file in memory, as a row of a table holds it; empty where that row has none."""
+    """The bytes of an image, and the name that came with them, which is no path of this machine.
+
+    Somebody sent them, or a row of a table holds them; where that has none they are empty.
+    """
 
     name: str
     content: bytes
@@ -46,10 +49,10 @@ ImageSource = Path | ShardMember | ImageBytes
 
 def open_source(source: ImageSource) -> BinaryIO:
     """The bytes of an image, to be closed by whoever asks. Raises OSError, also for what is no regular file."""
-    if not isinstance(source, Path):
-        return BytesIO(read_source(source))
-    _check_regular(source)
-    return source.open("rb")
+    if isinstance(source, Path):
+        _check_regular(source)
+        return source.open("rb")
+    return BytesIO(read_source(source))
 
 
 def read_source(source: ImageSource, first: int | None = None) -> bytes:
