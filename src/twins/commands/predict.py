@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
                         "NAME3 ... by the name of the checkpoint's run)")  # fmt: skip
     parser.add_argument("--exist-ok", action="store_true", help="write to the folder even if something is in it")
     parser.add_argument("--draw", action=argparse.BooleanOptionalAction,
-                        help="draw on the images, beside the data (default: on, but not with --format)")  # fmt: skip
+                        help="draw on the images, beside the data (default: on); never with --format")  # fmt: skip
     parser.add_argument("--explain", nargs="?", const="gradcam", type=_explanation, metavar="KIND",
                         help="draw what each prediction rests on, as explain/NAME.png: gradcam (if no KIND is named), "
                         "layercam, or attention; name images before it")  # fmt: skip
