@@ -12,7 +12,10 @@ import pytest
 from helpers.command_line import refusal
 from helpers.shards import png, write_tar
 from predict.jobs.test_rows import predict, rows_in
+from twins.commands import predict_job
 from twins.errors import TwinsError
+from twins.predict.jobs import plan
+from twins.predict.jobs.columns import Kind
 from twins.predict.jobs.opening import open_records
 from twins.predict.jobs.records import TableColumns
 
@@ -39,6 +42,13 @@ def test_flags_that_do_not_go_together(
 ) -> None:  # fmt: skip
     argv = (sources["folder"], "--weights", str(weights["classify"]), "--out", str(tmp_path / "out"))
     assert message in refusal(capsys, "predict", *argv, *flags)
+
+
+def test_the_flags_know_what_jobs_know() -> None:
+    """Twice, since help must not load PyTorch."""
+    assert predict_job.FORMATS == plan.FORMATS
+    assert predict_job.ROWS_PER_SHARD == plan.ROWS_PER_SHARD
+    assert {Kind(dtype) for dtype in predict_job.EMBED_DTYPES} == {Kind.FLOAT32, Kind.FLOAT16}
 
 
 def test_batches_are_for_classifiers(
