@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from ..data.image_source import Upload
+from ..data.image_source import ImageBytes
 from ..data.images import UnreadableImageError, read_image, size_of, upright_size, width_x_height
 from ..native.cpus import cpus_of_affinity, cpus_of_quota
 from ..preprocessing import Size
@@ -95,7 +95,12 @@ class Service:
         return self.lines[name]
 
     async def predict(
-        self, images: Sequence[Upload], model: str | None, topk: int | None, conf: float | None, record: RequestRecord
+        self,
+        images: Sequence[ImageBytes],
+        model: str | None,
+        topk: int | None,
+        conf: float | None,
+        record: RequestRecord,
     ) -> dict[str, Any]:
         """What `POST /predict` answers.
 
@@ -126,7 +131,7 @@ class Service:
         colours = colours_of(line.model.task, len(line.model.predictor.classes))
         return answer if colours is None else {**answer, "colours": colours}
 
-    async def look(self, image: Upload, model: str | None, x: int, y: int, record: RequestRecord) -> Attended:
+    async def look(self, image: ImageBytes, model: str | None, x: int, y: int, record: RequestRecord) -> Attended:
         """What `POST /attention` answers. Raises ProblemError."""
         served = self.line(model).model
         record.model, record.images = served.name, 1
@@ -149,7 +154,9 @@ class Service:
         finally:
             self.looks.give_back(1)
 
-    async def _result(self, line: Line, image: Upload, topk: int, conf: float, record: RequestRecord) -> dict[str, Any]:
+    async def _result(
+        self, line: Line, image: ImageBytes, topk: int, conf: float, record: RequestRecord
+    ) -> dict[str, Any]:
         """An image's result without its name. Raises ProblemError for one that is refused."""
         started = time.perf_counter()
         async with self.pixels.held(await self._in_thread(partial(_checked, line.model, image))) as held:
@@ -174,7 +181,7 @@ class Service:
             raise ProblemError(422, f"conf must be {model.least_score:g} or more: {model.name} has no objects below")
 
 
-def _checked(model: ServedModel, image: Upload) -> int:
+def _checked(model: ServedModel, image: ImageBytes) -> int:
     """How many pixels an image will need, from its header alone. Raises ProblemError for one that is refused."""
     if not image.content:
         raise ProblemError(415, f"{image.name}: is empty (0 bytes)")
@@ -194,7 +201,7 @@ def _checked(model: ServedModel, image: Upload) -> int:
     return pixels
 
 
-def _read(model: ServedModel, image: Upload) -> Image.Image:
+def _read(model: ServedModel, image: ImageBytes) -> Image.Image:
     """The upright image, as `twins predict` reads it. Raises ProblemError."""
     try:
         return read_image(image, model.predictor.channels, model.predictor.reading)
@@ -202,7 +209,7 @@ def _read(model: ServedModel, image: Upload) -> Image.Image:
         raise _refusal(error) from error
 
 
-def _prepared(model: ServedModel, image: Upload) -> tuple[Size, Tensor]:
+def _prepared(model: ServedModel, image: ImageBytes) -> tuple[Size, Tensor]:
     """The size of the upright image, and what the network sees of it."""
     read = _read(model, image)
     return size_of(read), model.predictor.as_tensor(read)

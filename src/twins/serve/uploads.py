@@ -17,7 +17,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from ..data.image_source import Upload
+from ..data.image_source import ImageBytes
 from .problems import ProblemError, busy
 from .rooms import Room
 from .schema import PredictBody
@@ -29,7 +29,7 @@ LONGEST_NAME = 255  # characters of a file's name, which is shown and never open
 class Body(NamedTuple):
     """What a request brought: its images, and the values that a JSON body may have beside them."""
 
-    images: list[Upload]
+    images: list[ImageBytes]
     fields: dict[str, Any]
     size: int = 0  # bytes
 
@@ -98,7 +98,7 @@ class _Form:
 
     def __init__(self, boundary: bytes, field: str, most: int) -> None:
         self.field, self.most = field, most
-        self.images: list[Upload] = []
+        self.images: list[ImageBytes] = []
         self.whole = False
         self._header, self._value, self._disposition = bytearray(), bytearray(), b""
         self._name, self._content = "", bytearray()
@@ -155,7 +155,7 @@ class _Form:
         self._name = _text(options.get(b"filename", b""))[:LONGEST_NAME] or f"image {len(self.images) + 1}"
 
     def _part_ends(self) -> None:
-        self.images.append(Upload(self._name, bytes(self._content)))
+        self.images.append(ImageBytes(self._name, bytes(self._content)))
         self._content = bytearray()
 
     def _ends(self) -> None:
@@ -183,7 +183,9 @@ class _Json:
         if len(parsed.images) > self.most:
             raise too_many(self.most)
         images = [
-            Upload(image.name[:LONGEST_NAME] or f"image {number}", _decoded(image.data, f"images.{number - 1}.data"))
+            ImageBytes(
+                image.name[:LONGEST_NAME] or f"image {number}", _decoded(image.data, f"images.{number - 1}.data")
+            )
             for number, image in enumerate(parsed.images, 1)
         ]
         fields = parsed.model_dump(exclude={"images"}, exclude_none=True)
