@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.chromium import DESKTOP, PHONE, launched
 from helpers.run_folders import write_csv, write_mistakes, write_noise, write_run
 from twins.report.comparison import read_comparison, write_comparison
 from twins.report.run_report import write_report
 
-CHROMIUM = os.environ.get("TWINS_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 LONG = "a-class-with-a-name-that-has-no-spaces-" * 8
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: install one, or name it in TWINS_CHROMIUM")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

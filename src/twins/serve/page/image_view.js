@@ -55,7 +55,7 @@ export class ImageView {
     const { file, result, state, note, problem } = this.item;
     const { model } = this.settings;
     byId("image-name").textContent = file.name;
-    byId("image-size").textContent = result ? `${result.width} × ${result.height}` : "";
+    byId("image-size").textContent = result ? `${result.width} x ${result.height}` : "";
     this.#showProblem(problem);
     byId("level-control").hidden = byId("attention").hidden = !result;
     byId("stage-keys").textContent = model.can_attend ? HOW : `${model.name} is an exported file, which hides its network.`;

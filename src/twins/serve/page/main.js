@@ -55,10 +55,11 @@ function select(item) {
 
 function changed(item) {
   describe(item);
+  if (item === selected) {
+    view.show();
+    if (item.state === "done") say(`${item.file.name}: ${settings.task.headline(item.result, settings.level)}`);
+  }
   showProgress();
-  if (item !== selected) return;
-  view.show();
-  if (item.state === "done") say(`${item.file.name}: ${settings.task.headline(item.result, settings.level)}`);
 }
 
 function describe(item) {
@@ -109,8 +110,8 @@ function chooseModel(model) {
   sending.stop();
   Object.assign(settings, { model, task: TASKS[model.task] });
   byId("invitation").textContent = settings.task.invitation;
-  byId("model-facts").textContent = [model.network, model.computed_by, many(model.classes.length, "class").replace(
-    "classs", "classes")].join(" · ");
+  byId("model-facts").textContent =
+    [model.network, model.computed_by, many(model.classes.length, "class", "classes")].join(" · ");
   byId("download-coco").hidden = !settings.task.regions;
   showSlider(settings.task.level(model));
   view.forgetResult();
