@@ -11,24 +11,24 @@ import numpy as np
 from PIL import Image
 
 from .chromium import DESKTOP
-from .stand_in_server import Answer, Asked, StandIn
+from .stand_in_server import Answer, Asked
 
 REFUSED = "Failed to load resource: the server responded with a status of"  # what Chromium says of any 4xx
 
 
 class Visit:
-    """A page that shows a server's."""
+    """The page of the server at `url`."""
 
     def __init__(
         self,
         browser: Any,
-        server: StandIn,
+        url: str,
         viewport: dict[str, int] = DESKTOP,
         scheme: str = "light",
         before: str = "",
         **context: Any,
     ) -> None:
-        self.server = server
+        self.url = url
         self.context = browser.new_context(viewport=viewport, color_scheme=scheme, **context)
         self.page = self.context.new_page()
         self.page.set_default_timeout(10_000)
@@ -39,7 +39,7 @@ class Visit:
         self.page.on("request", lambda request: self.requests.append(request.url))
         if before:
             self.page.add_init_script(before)
-        self.page.goto(server.url)
+        self.page.goto(url)
         self.page.locator("#model option, dialog[open]").first.wait_for(state="attached")
 
     def __enter__(self) -> Visit:
@@ -50,7 +50,7 @@ class Visit:
         self.context.close()
         if failed is None:
             faults = [message for message in self.messages if not message.startswith(REFUSED)]
-            elsewhere = [url for url in self.requests if not url.startswith((self.server.url, "blob:"))]
+            elsewhere = [url for url in self.requests if not url.startswith((self.url, "blob:"))]
             assert (faults, elsewhere) == ([], [])
 
     def run(self, script: str, argument: Any = None) -> Any:

@@ -9,18 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-import twins
+from twins.serve.page_files import HEADERS, INDEX, read_page
 
-PAGE = Path(twins.__file__).parent / "serve" / "page"
-CSP = (
-    "default-src 'self'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'"
-)
-TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 LIMITS = {"max_images": 32, "max_bytes": 2**20, "max_megapixels": 179.0}
 
 
@@ -98,18 +91,18 @@ def _problem(problem: Problem) -> tuple[int, dict[str, str], bytes]:
 @contextmanager
 def serving(stand_in: StandIn) -> Iterator[StandIn]:
     """The stand-in at a free port of this machine, its address in `url`."""
+    page = read_page()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             path = urlsplit(self.path).path
-            file = PAGE / ("index.html" if path == "/" else Path(path).name)
+            name = INDEX if path == "/" else path.removeprefix("/page/")
             if path == "/models":
                 self._send(*stand_in.reply(self._asked(b"")))
-            elif file.is_file():
-                kind = {"Content-Type": TYPES[file.suffix], "Content-Security-Policy": CSP}
-                self._send(200, kind, file.read_bytes())
+            elif name in page:
+                self._send(200, {"Content-Type": page[name].media_type, **HEADERS}, page[name].content)
             else:
                 self._send(*_problem(Problem(404, f"no such address: {path}")))
 
@@ -125,7 +118,7 @@ def serving(stand_in: StandIn) -> Iterator[StandIn]:
 
         def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
             self.send_response(status)
-            for name, value in (headers | {"Content-Length": str(len(body)), "Cache-Control": "no-cache"}).items():
+            for name, value in (headers | {"Content-Length": str(len(body))}).items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)

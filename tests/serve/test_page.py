@@ -16,7 +16,8 @@ from PIL import ExifTags, Image
 
 from helpers.chromium import launched
 from helpers.page_visits import Visit, always, model, png_bytes
-from helpers.stand_in_server import PAGE, Answer, Asked, Heat, Problem, StandIn, serving
+from helpers.stand_in_server import Answer, Asked, Heat, Problem, StandIn, serving
+from twins.serve.page_files import read_page
 
 GREY, RED, GREEN = [90, 90, 90], [255, 0, 0], [0, 160, 0]
 CAR = {"label": 0, "name": "car", "score": 0.9312, "box": [20.0, 20.0, 80.0, 60.0]}
@@ -86,22 +87,23 @@ def slide(visit: Visit, value: float) -> None:
 
 def test_every_module_is_read_and_used(browser: Any, server: StandIn) -> None:
     """What the browser cannot parse it would report; a file that nothing imports is not loaded."""
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         loaded = {url.rsplit("/", 1)[1] for url in visit.requests if "/page/" in url}
-        assert loaded == {file.name for file in PAGE.iterdir()} - {"index.html"}
+        assert loaded == read_page().keys() - {"index.html"}
 
 
 def test_nothing_from_outside_is_read_as_html() -> None:
     """Scripts, styles and what would turn a name into elements."""
-    index = (PAGE / "index.html").read_text(encoding="utf-8")
-    assert re.findall(r"<script(?![^>]* src=)|<style|\sstyle=|\son[a-z]+=|https?://", index) == []
-    for file in PAGE.glob("*.js"):
-        script = file.read_text(encoding="utf-8")
-        assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|\beval\(|Function\(|https?://", script) == [], file
+    texts = {name: file.content.decode() for name, file in read_page().items()}
+    assert re.findall(r"<script(?![^>]* src=)|<style|\sstyle=|\son[a-z]+=|https?://", texts["index.html"]) == []
+    for name, script in texts.items():
+        if name.endswith(".js"):
+            found = re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|\beval\(|Function\(|https?://", script)
+            assert found == [], name
 
 
 def test_boxes_are_drawn_and_the_threshold_needs_no_request(browser: Any, server: StandIn, grey: Path) -> None:
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.choose(grey)
         visit.wait_for_text("#headline", "1 object: 1 x car")
         assert near(visit.pixel(50, 19.5), RED)  # the upper side of the box
@@ -121,7 +123,7 @@ def test_boxes_are_drawn_and_the_threshold_needs_no_request(browser: Any, server
 
 
 def test_an_object_can_be_picked(browser: Any, server: StandIn, grey: Path) -> None:
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.choose(grey)
         visit.wait_for_text("#headline", "car")
         slide(visit, 0.1)
@@ -136,7 +138,7 @@ def test_an_object_can_be_picked(browser: Any, server: StandIn, grey: Path) -> N
 
 def test_classes_have_bars(browser: Any, server: StandIn, grey: Path) -> None:
     server.models, server.answer = [CLASSIFIER], always(CLASSIFIED)
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.choose(grey)
         visit.wait_for_text("#headline", "class 0, 70.0 %")
         widths = visit.run("[...document.querySelectorAll('.bar span')].map((bar) => bar.style.width)")
@@ -150,7 +152,7 @@ def test_classes_have_bars(browser: Any, server: StandIn, grey: Path) -> None:
 
 def test_a_mask_is_drawn_over_the_image(browser: Any, server: StandIn, grey: Path) -> None:
     server.models, server.answer = [SEGMENTER], always(SEGMENTED)
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.choose(grey)
         visit.wait_for_text("#headline", "road 50.0 %, tree 50.0 %")
         assert near(visit.pixel(30, 50), blend(RED, GREY, 0.6))
@@ -173,7 +175,7 @@ def test_attention_is_drawn_and_switched_off(browser: Any, server: StandIn, grey
     heat[:, :8] = 255
     answers = {"/attention": Heat(png_bytes(heat), (20, 0, 180, 100)), "/predict": DETECTED}
     server.answer = lambda request: answers[request.path]
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.choose(grey)
         visit.wait_for_text("#headline", "car")
         assert visit.page.locator("#attention-switch").is_hidden()
@@ -195,7 +197,7 @@ def test_attention_is_drawn_and_switched_off(browser: Any, server: StandIn, grey
 
 def test_an_exported_file_hides_its_network(browser: Any, server: StandIn, grey: Path) -> None:
     server.models = [{**DETECTOR, "can_attend": False}]
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.choose(grey)
         visit.wait_for_text("#headline", "car")
         assert visit.text("#stage-keys") == "streets is an exported file, which hides its network."
@@ -207,7 +209,7 @@ def test_an_exported_file_hides_its_network(browser: Any, server: StandIn, grey:
 def test_the_keyboard_alone(browser: Any, server: StandIn, grey: Path) -> None:
     answers = {"/attention": Heat(png_bytes(np.full((5, 10), 255, np.uint8)), (0, 0, 200, 100)), "/predict": DETECTED}
     server.answer = lambda request: answers[request.path]
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         keyboard = visit.page.keyboard
 
         def tab_to(name: str) -> None:
@@ -245,7 +247,7 @@ def test_the_keyboard_alone(browser: Any, server: StandIn, grey: Path) -> None:
 
 def test_screen_readers_are_told(browser: Any, server: StandIn, grey: Path) -> None:
     """Names and roles of what can be used, and the result in words."""
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.choose(grey)
         visit.wait_for_text("#headline", "car")
         tree = visit.page.locator("body").aria_snapshot()
@@ -275,7 +277,7 @@ def test_dropped_and_pasted(browser: Any, server: StandIn, grey: Path) -> None:
         return data;
     }"""
     content = base64.b64encode(grey.read_bytes()).decode()
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         dropped = visit.page.evaluate_handle(data, [content, "dropped.png"])
         visit.page.dispatch_event("#add", "dragover", {"dataTransfer": dropped})
         assert visit.run("document.body.className") == "dragged-over"
@@ -301,7 +303,7 @@ def test_an_image_turned_by_its_exif_tag_is_upright(browser: Any, server: StandI
     exif[ExifTags.Base.Orientation] = 6
     lying.save(tmp_path / "lying.png", exif=exif)
     server.answer = always({**DETECTED, "width": 100, "height": 200, "objects": []})
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.choose(tmp_path / "lying.png")
         visit.wait_for_text("#image-size", "100 x 200")
         assert visit.text("#panel") == "Nothing was found in this image."
@@ -311,7 +313,7 @@ def test_an_image_turned_by_its_exif_tag_is_upright(browser: Any, server: StandI
 
 def test_what_the_browser_cannot_show_has_a_result_all_the_same(browser: Any, server: StandIn, tmp_path: Path) -> None:
     Image.new("RGB", (200, 100)).save(tmp_path / "scan.tiff")
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.choose(tmp_path / "scan.tiff")
         visit.wait_for_text("#headline", "car")
         assert near(visit.pixel(50, 19.5), RED)
@@ -324,7 +326,7 @@ def test_errors_stand_at_their_images_and_the_others_go_on(browser: Any, server:
     files = [tmp_path / "notes.jpg", tmp_path / "large.png", write_grey(tmp_path / "grey.png")]
     why = "notes.jpg: cannot identify image file: damaged, or of no format that is read"
     server.answer = lambda request: Problem(415, why) if request.file == "notes.jpg" else DETECTED
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.choose(*files)
         visit.wait_for_text("#status", "3 images finished, 2 without a result")
         assert visit.page.locator("#images li").all_inner_texts() == [
@@ -339,14 +341,14 @@ def test_errors_stand_at_their_images_and_the_others_go_on(browser: Any, server:
         assert sorted(request.file for request in server.to("/predict")) == ["grey.png", "notes.jpg"]
         assert visit.text("#download-words") == "2 images without a result: COCO and CSV leave them out"
     server.answer = always(Problem(415, why))
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.choose(files[0])
         visit.wait_for_text("#image-problem", why)
         assert visit.page.locator(".downloads button:enabled").count() == 0
 
 
 def test_a_server_that_is_gone(browser: Any, server: StandIn, grey: Path) -> None:
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.page.route("**/predict*", lambda route: route.abort())
         visit.choose(grey)
         visit.wait_for_text("#image-problem", "No answer: the server cannot be reached, or the file cannot be read")
@@ -369,7 +371,7 @@ def test_several_images_a_few_at_a_time_in_their_order(browser: Any, server: Sta
         return {**DETECTED, "objects": [CAR] * int(request.file[:2])}
 
     server.answer = answer
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.choose(*(write_grey(tmp_path / name) for name in names))
         visit.page.wait_for_selector("#progress:visible")
         visit.wait_for_text("#status", "12 images finished, 0 without a result")
@@ -399,7 +401,7 @@ def test_a_busy_server_is_asked_again(browser: Any, server: StandIn, grey: Path)
         return answers.pop(0)
 
     server.answer = answer
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.choose(grey)
         visit.wait_for_text("#panel", "The server is busy, trying again in 1 s")
         visit.wait_for_text("#headline", "car")
@@ -408,7 +410,7 @@ def test_a_busy_server_is_asked_again(browser: Any, server: StandIn, grey: Path)
 
 def test_a_token_is_asked_for_once_and_kept(browser: Any, server: StandIn, grey: Path) -> None:
     server.token = "secret"
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.page.fill("#token", "guess")
         visit.page.keyboard.press("Enter")
         visit.wait_for_text("#token-problem", "wrong token")
@@ -427,7 +429,7 @@ def test_a_token_is_asked_for_once_and_kept(browser: Any, server: StandIn, grey:
 def test_another_model_is_asked_about_the_same_images(browser: Any, server: StandIn, grey: Path) -> None:
     server.models = [DETECTOR, CLASSIFIER]
     server.answer = lambda request: DETECTED if request.query["model"] == "streets" else CLASSIFIED
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         assert visit.text("#model-facts") == "twins_svt_small · engine fp32, CPU · 2 classes"
         visit.choose(grey)
         visit.wait_for_text("#headline", "car")
@@ -443,7 +445,7 @@ def test_hostile_names_stay_text(browser: Any, server: StandIn, tmp_path: Path) 
     found = {**DETECTED, "objects": [{**CAR, "name": HOSTILE}, {**CAR, "label": 1, "name": "\u202eturned"}]}
     server.answer = lambda request: Problem(415, HOSTILE) if "second" in request.file else found
     files = [write_grey(tmp_path / f"{part}<b onclick=alert(1)>'&amp;.png") for part in ("first", "second")]
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.choose(*files)
         visit.wait_for_text("#status", "2 images finished, 1 without")
         assert visit.text("#image-name") == files[0].name
@@ -454,7 +456,7 @@ def test_hostile_names_stay_text(browser: Any, server: StandIn, tmp_path: Path) 
 
 
 def test_a_photo_from_the_camera(browser: Any, server: StandIn) -> None:
-    with Visit(browser, server) as visit:
+    with Visit(browser, server.url) as visit:
         visit.page.click("#camera")
         visit.page.click("#camera-take")
         visit.wait_for_text("#headline", "car")
@@ -479,7 +481,7 @@ def test_a_photo_from_the_camera(browser: Any, server: StandIn) -> None:
     ids=["refused", "none", "insecure"],
 )
 def test_no_photo_from_the_camera(browser: Any, server: StandIn, before: str, words: str) -> None:
-    with Visit(browser, server, before=before) as visit:
+    with Visit(browser, server.url, before=before) as visit:
         visit.page.click("#camera")
         visit.wait_for_text("#camera-problem", words)
         assert visit.page.locator("#camera-take").is_disabled()
@@ -488,7 +490,7 @@ def test_no_photo_from_the_camera(browser: Any, server: StandIn, before: str, wo
 
 
 def test_a_phone_opens_its_own_camera(browser: Any, server: StandIn, grey: Path) -> None:
-    with Visit(browser, server, has_touch=True, is_mobile=True) as visit:
+    with Visit(browser, server.url, has_touch=True, is_mobile=True) as visit:
         with visit.page.expect_file_chooser() as chooser:
             visit.page.click("#camera")
         assert chooser.value.element.get_attribute("capture") == "environment"

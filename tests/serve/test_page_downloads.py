@@ -47,7 +47,7 @@ def finished(browser: Any, served: dict[str, Any], result: dict[str, Any], files
     def answer(asked: Any) -> Answer:
         return Problem(422, WHY) if asked.file == "damaged.png" else SIZE | result
 
-    with serving(StandIn([served], answer)) as server, Visit(browser, server) as visit:
+    with serving(StandIn([served], answer)) as server, Visit(browser, server.url) as visit:
         visit.choose(*files)
         visit.wait_for_text("#status", "4 images finished, 1 without a result")
         yield visit

@@ -87,7 +87,7 @@ def test_the_page_fits_and_can_be_read(
         ratio, text = visit.run(LEAST_CONTRAST)
         assert ratio >= 4.5, (state, text)
 
-    with Visit(browser, server, viewport, scheme) as visit:
+    with Visit(browser, server.url, viewport, scheme) as visit:
         paper = visit.run("getComputedStyle(document.body).backgroundColor.match(/[0-9]+/g).map(Number)")
         assert min(paper) > 230 if scheme == "light" else max(paper) < 40
         check(visit, "empty")
@@ -103,7 +103,7 @@ def test_the_page_fits_and_can_be_read(
 
 
 def test_small_screens_show_the_image_first(browser: Any, server: StandIn, files: list[Path]) -> None:
-    with Visit(browser, server, NARROW) as visit:
+    with Visit(browser, server.url, NARROW) as visit:
         visit.choose(files[0])
         visit.wait_for_text("#headline", "2 objects")
         stage, headline = (visit.page.locator(part).bounding_box() for part in ("#stage", "#headline"))
@@ -114,5 +114,5 @@ def test_small_screens_show_the_image_first(browser: Any, server: StandIn, files
 def test_nothing_moves_for_those_who_asked_for_that(browser: Any, server: StandIn) -> None:
     moving = "[...document.querySelectorAll('*')].map((one) => getComputedStyle(one).transitionDuration)"
     for wish, wanted in (("reduce", {"0s"}), ("no-preference", {"0s", "0.15s"})):
-        with Visit(browser, server, reduced_motion=wish) as visit:
+        with Visit(browser, server.url, reduced_motion=wish) as visit:
             assert set(visit.run(moving)) == wanted

@@ -19,7 +19,7 @@ mask_api = pytest.importorskip("pycocotools.mask", reason="pycocotools is what t
 @pytest.fixture(scope="module")
 def visit() -> Iterator[Visit]:
     stand_in = StandIn([model("scenes", "segment", ["a", "b"])], always(Problem(404, "no request is needed")))
-    with serving(stand_in) as server, launched() as browser, Visit(browser, server) as visit:
+    with serving(stand_in) as server, launched() as browser, Visit(browser, server.url) as visit:
         yield visit
 
 
