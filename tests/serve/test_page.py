@@ -140,7 +140,7 @@ def test_classes_have_bars(browser: Any, server: StandIn, grey: Path) -> None:
     server.models, server.answer = [CLASSIFIER], always(CLASSIFIED)
     with Visit(browser, server.url) as visit:
         visit.choose(grey)
-        visit.wait_for_text("#headline", "class 0, 70.0 %")
+        visit.wait_for_text("#headline", "class 0: 70.0 %")
         widths = visit.run("[...document.querySelectorAll('.bar span')].map((bar) => bar.style.width)")
         assert [float(width.rstrip("%")) for width in widths] == pytest.approx([70, 20, 6, 4])
         slide(visit, 2)
@@ -154,7 +154,7 @@ def test_a_mask_is_drawn_over_the_image(browser: Any, server: StandIn, grey: Pat
     server.models, server.answer = [SEGMENTER], always(SEGMENTED)
     with Visit(browser, server.url) as visit:
         visit.choose(grey)
-        visit.wait_for_text("#headline", "road 50.0 %, tree 50.0 %")
+        visit.wait_for_text("#headline", "road: 50.0 %, tree: 50.0 %")
         assert near(visit.pixel(30, 50), blend(RED, GREY, 0.6))
         assert near(visit.pixel(98, 50), blend(RED, GREY, 0.6))
         assert near(visit.pixel(101, 50), blend(GREEN, GREY, 0.6))
@@ -434,7 +434,7 @@ def test_another_model_is_asked_about_the_same_images(browser: Any, server: Stan
         visit.choose(grey)
         visit.wait_for_text("#headline", "car")
         visit.page.select_option("#model", "things")
-        visit.wait_for_text("#headline", "class 0, 70.0 %")
+        visit.wait_for_text("#headline", "class 0: 70.0 %")
         assert near(visit.pixel(50, 19.5), GREY)
         assert visit.text("#level-label") == "Classes shown"
 
@@ -491,6 +491,7 @@ def test_no_photo_from_the_camera(browser: Any, server: StandIn, before: str, wo
 
 def test_a_phone_opens_its_own_camera(browser: Any, server: StandIn, grey: Path) -> None:
     with Visit(browser, server.url, has_touch=True, is_mobile=True) as visit:
+        assert visit.text("#invitation") == "Choose images to find objects in them"
         with visit.page.expect_file_chooser() as chooser:
             visit.page.click("#camera")
         assert chooser.value.element.get_attribute("capture") == "environment"

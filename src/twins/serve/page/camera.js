@@ -1,5 +1,6 @@
 // A photo from the camera of this machine.
 import { byId } from "./elements.js";
+import { byTouch } from "./touch.js";
 
 const WHY = {
   NotAllowedError: "The browser refused the camera. Allow it for this page in the browser's settings.",
@@ -16,7 +17,7 @@ export function offerCamera(button, capture, take) {
   const dialog = byId("camera-dialog");
   const video = byId("camera-video");
   button.addEventListener("click", () => {
-    if (matchMedia("(pointer: coarse)").matches) capture.click();
+    if (byTouch()) capture.click();
     else open(dialog, video);
   });
   byId("camera-take").addEventListener("click", async () => {

@@ -5,14 +5,14 @@ import { percent } from "./words.js";
 const MOST = 20; // classes that are asked for
 
 export const classify = {
-  invitation: "Drop images here to see what they show",
+  purpose: "to see what they show",
   values: ({ classes }) => ({ topk: Math.min(MOST, classes.length) }),
   level: ({ classes }) => ({
     label: "Classes shown", min: 1, max: Math.min(MOST, classes.length), step: 1, value: Math.min(5, classes.length),
     words: (value) => `${value} of ${classes.length}`,
   }),
 
-  headline: ({ classes: [first] }) => `${first.name}, ${percent(first.probability)}`,
+  headline: ({ classes: [first] }) => `${first.name}: ${percent(first.probability)}`,
 
   panel(result, count) {
     const rows = shownClasses(result, count).map(({ name, probability }) =>

@@ -7,7 +7,7 @@ import { counted, many, percent } from "./words.js";
 const LEAST = 0.05; // score that is asked for; what is shown is decided here, without another request
 
 export const detect = {
-  invitation: "Drop images here to find objects in them",
+  purpose: "to find objects in them",
   values: (model) => ({ conf: leastOf(model) }),
   level: (model) => ({
     label: "Least score", min: leastOf(model), max: 1, step: 0.01, value: Math.max(0.3, leastOf(model)),

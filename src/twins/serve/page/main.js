@@ -10,6 +10,7 @@ import { ImageView } from "./image_view.js";
 import { takeIncoming } from "./incoming.js";
 import { segment } from "./segment.js";
 import { Sending } from "./sending.js";
+import { byTouch } from "./touch.js";
 import { upright } from "./upright.js";
 import { many } from "./words.js";
 
@@ -109,7 +110,7 @@ function clear() {
 function chooseModel(model) {
   sending.stop();
   Object.assign(settings, { model, task: TASKS[model.task] });
-  byId("invitation").textContent = settings.task.invitation;
+  byId("invitation").textContent = `${byTouch() ? "Choose images" : "Drop images here"} ${settings.task.purpose}`;
   byId("model-facts").textContent =
     [model.network, model.computed_by, many(model.classes.length, "class", "classes")].join(" · ");
   byId("download-coco").hidden = !settings.task.regions;

@@ -6,14 +6,14 @@ import { regionsOf } from "./mask_regions.js";
 import { percent } from "./words.js";
 
 export const segment = {
-  invitation: "Drop images here to see what each part of them is",
+  purpose: "to see what each part of them is",
   values: () => ({}),
   level: () => ({
     label: "Opacity of the mask", min: 0, max: 1, step: 0.01, value: 0.6,
     words: (value) => percent(value).replace(".0", ""),
   }),
 
-  headline: ({ pixels }) => pixels.slice(0, 3).map(({ name, share }) => `${name} ${percent(share)}`).join(", "),
+  headline: ({ pixels }) => pixels.slice(0, 3).map(({ name, share }) => `${name}: ${percent(share)}`).join(", "),
 
   // A legend; `pick(label)` shows one class alone, or all again.
   panel(result, opacity, picked, pick) {
