@@ -392,6 +392,33 @@ def test_several_images_a_few_at_a_time_in_their_order(browser: Any, server: Sta
         assert visit.run("document.activeElement.id") == "choose"
 
 
+def test_what_is_removed_while_it_is_on_its_way(browser: Any, server: StandIn, tmp_path: Path) -> None:
+    """An image, and the question what a place of it attends to."""
+    held = threading.Event()
+
+    def answer(request: Asked) -> Answer:
+        if request.file == "slow.png" or request.path == "/attention":
+            held.wait(10)
+        return DETECTED
+
+    server.answer = answer
+    with Visit(browser, server.url) as visit:
+        visit.choose(write_grey(tmp_path / "slow.png"), write_grey(tmp_path / "grey.png"))
+        visit.wait_for_text("#images", "1 x car")
+        visit.page.click("#remove")
+        visit.wait_for_text("#headline", "1 object: 1 x car")
+        visit.page.click("#stage")
+        assert visit.page.locator("#stage").get_attribute("aria-busy") == "true"
+        visit.choose(write_grey(tmp_path / "next.png"))
+        visit.wait_for_text("#image-name", "next.png")
+        assert visit.page.locator("#stage").get_attribute("aria-busy") is None
+        with visit.page.expect_response("**/predict*"):
+            held.set()
+        visit.wait_for_text("#headline", "car")
+        assert visit.page.locator("#images li").count() == 2
+        assert visit.page.locator("#attention-switch").is_hidden()
+
+
 def test_a_busy_server_is_asked_again(browser: Any, server: StandIn, grey: Path) -> None:
     answers: list[Answer] = [Problem(429, "the queue of streets is full", retry_after=1), DETECTED]
     times = []

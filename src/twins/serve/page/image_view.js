@@ -45,6 +45,7 @@ export class ImageView {
     this.place = null;
     this.heat = null;
     this.asking.abort();
+    byId("stage").removeAttribute("aria-busy");
     this.places.forget();
     byId("place").textContent = "";
     byId("attention-switch").hidden = true;

@@ -55,6 +55,7 @@ function select(item) {
 }
 
 function changed(item) {
+  if (!items.includes(item)) return; // removed while it was on its way
   describe(item);
   if (item === selected) {
     view.show();
