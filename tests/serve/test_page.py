@@ -106,7 +106,8 @@ def test_boxes_are_drawn_and_the_threshold_needs_no_request(browser: Any, server
     with Visit(browser, server.url) as visit:
         visit.choose(grey)
         visit.wait_for_text("#headline", "1 object: 1 x car")
-        assert near(visit.pixel(50, 19.5), RED)  # the upper side of the box
+        for x, y in ((50, 19.5), (50, 59.5), (19.5, 40), (79.5, 40)):  # the sides of the box
+            assert near(visit.pixel(x, y), RED)
         assert near(visit.pixel(50, 40), GREY)
         assert near(visit.pixel(130, 89.5), GREY)
         assert visit.text("#panel tbody").split("\t") == ["car", "93.1 %", "20, 20, 80, 60"]
@@ -186,7 +187,8 @@ def test_attention_is_drawn_and_switched_off(browser: Any, server: StandIn, grey
         hot, cold, unseen = visit.pixel(60, 50), visit.pixel(140, 50), visit.pixel(10, 50)
         assert min(hot[:2]) > 200  # bright yellow
         assert sum(cold) < sum(GREY)
-        assert near(unseen, blend([0, 0, 0], GREY, 0.6))
+        for outside in (unseen, visit.pixel(190, 50)):
+            assert near(outside, blend([0, 0, 0], GREY, 0.6))
         visit.page.uncheck("#attention-shown")
         assert near(visit.pixel(60, 50), GREY)
         assert near(visit.pixel(50, 19.5), RED)
