@@ -28,7 +28,7 @@ const list = new ImageList(byId("images"), select);
 const sending = new Sending(changed);
 
 function add(files) {
-  if (!files.length || !settings.model) return;
+  if (!files.length) return;
   const added = files.map((file) => ({ file, ...unsent() }));
   items.push(...added);
   for (const item of added) {
@@ -166,16 +166,23 @@ function refuse(words) {
   byId("page-problem").hidden = false;
 }
 
-async function start() {
+// Resolves to whether there are models to ask.
+async function open() {
   try {
     ({ models, limits } = await askModels());
   } catch (error) {
     refuse(error.message);
-    return;
+    return false;
   }
   offerModels();
   offerDownloads();
-  const take = (files) => {
+  return true;
+}
+
+function start() {
+  const opened = open();
+  const take = async (files) => {
+    if (!(await opened)) return; // what is chosen early waits, and why nothing can be asked is shown
     byId("page-problem").hidden = true;
     add(files);
   };
