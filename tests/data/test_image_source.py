@@ -26,6 +26,8 @@ def test_bytes_in_memory_are_read_as_those_of_a_file(tmp_path: Path) -> None:
 def test_errors_name_what_was_sent(tmp_path: Path) -> None:
     (tmp_path / "there.png").write_bytes(b"words")
     with pytest.raises(UnreadableImageError, match="^there.png: cannot identify image file"):
+        read_image(ImageBytes("there.png", b"no words"))
+    with pytest.raises(UnreadableImageError, match="^there.png: holds no bytes of an image"):
         read_image(ImageBytes("there.png", b""))
     small = ImageReading(max_megapixels=1e-5)
     with pytest.raises(UnreadableImageError, match="^a.png: .*more than --max-megapixels"):

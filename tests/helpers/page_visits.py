@@ -103,6 +103,7 @@ def model(name: str, task: str, classes: Sequence[str], can_attend: bool = True)
         "classes": list(classes),
         "can_attend": can_attend,
         "computed_by": "engine fp32, CPU",
+        **({"least_score": 0.05, "category_ids": list(range(1, len(classes) + 1))} if task == "detect" else {}),
     }
 
 

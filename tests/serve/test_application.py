@@ -123,6 +123,7 @@ def test_models_and_limits(client: TestClient) -> None:
         "computed_by": content["models"][0]["computed_by"],
         "default": True,
     }
+    assert (content["models"][2]["least_score"], content["models"][2]["category_ids"]) == (0.05, [1, 2, 3])
     assert [(model["name"], model["task"], model["default"]) for model in content["models"][1:]] == [
         ("upernet", "segment", False),
         ("retinanet", "detect", False),

@@ -62,7 +62,8 @@ def detected(browser: Any, files: list[Path]) -> Iterator[Visit]:
     faint = {"label": 0, "name": "owl", "score": 0.25, "box": [0.0, 0.0, 9.0, 9.0]}
     faint["mask"] = {"size": [40, 60], "counts": mask_api.encode(np.asfortranarray(0 * INK))["counts"].decode()}
     result = {"objects": [sure, faint], "colours": [[9, 9, 9], [200, 0, 0]]}
-    yield from finished(browser, model("birds", "detect", ["owl", "night, jar"]), result, files)
+    served = {**model("birds", "detect", ["owl", "night, jar"]), "category_ids": [3, 17]}
+    yield from finished(browser, served, result, files)
 
 
 @pytest.fixture
@@ -109,9 +110,9 @@ def test_objects_load_as_coco(detected: Visit, tmp_path: Path) -> None:
     assert [(image["id"], image["file_name"]) for image in found.loadImgs(found.getImgIds())] == [
         (1, NAMES[0]), (2, NAMES[1]), (3, NAMES[3])
     ]  # fmt: skip
-    assert found.loadCats(found.getCatIds()) == [{"id": 1, "name": "owl"}, {"id": 2, "name": "night, jar"}]
+    assert found.loadCats(found.getCatIds()) == [{"id": 3, "name": "owl"}, {"id": 17, "name": "night, jar"}]
     (only,) = found.loadAnns(found.getAnnIds(imgIds=[3]))
-    assert (only["category_id"], only["score"], only["area"]) == (2, 0.875, INK.sum())
+    assert (only["category_id"], only["score"], only["area"]) == (17, 0.875, INK.sum())
     assert only["bbox"] == [20.5, 10.0, 19.5, 20.25]
     assert np.array_equal(found.annToMask(only), INK)
     results = found.loadRes(json.loads((tmp_path / "found.json").read_text())["annotations"])

@@ -20,6 +20,7 @@ from ..heads.base import DenseModel
 from ..native.frozen import Frozen
 from ..networks import info_of, run_selection, task_of
 from ..predict import Predictor, load_predictor
+from ..predict.predictors import DetectPredictor
 from ..preprocessing import ClassifyPreprocessing, Size
 from ..recipes.base import MAX_MEGAPIXELS
 from ..runtimes.exported_info import ExportedInfo
@@ -78,6 +79,9 @@ class ServedModel:
 
     def described(self, default: bool) -> dict[str, Any]:
         """As `GET /models` has it."""
+        of_detectors = {}
+        if isinstance(self.predictor, DetectPredictor):
+            of_detectors = {"least_score": self.least_score, "category_ids": self.predictor.category_ids}
         return {
             "name": self.name,
             "task": self.task,
@@ -86,6 +90,7 @@ class ServedModel:
             "can_attend": self.can_attend,
             "computed_by": self.computed_by,
             "default": default,
+            **of_detectors,
         }
 
 

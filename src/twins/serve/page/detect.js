@@ -4,13 +4,14 @@ import { runsOf } from "./coco_rle.js";
 import { element, swatch } from "./elements.js";
 import { counted, many, percent } from "./words.js";
 
-const LEAST = 0.05; // score that is asked for; what is shown is decided here, without another request
+// The least score that the server has is asked for: what is shown is decided here, without another request.
+const USUAL = 0.3; // least score that is shown
 
 export const detect = {
   purpose: "to find objects in them",
-  values: (model) => ({ conf: leastOf(model) }),
+  values: (model) => ({ conf: model.least_score }),
   level: (model) => ({
-    label: "Least score", min: leastOf(model), max: 1, step: 0.01, value: Math.max(0.3, leastOf(model)),
+    label: "Least score", min: model.least_score, max: 1, step: 0.01, value: Math.max(USUAL, model.least_score),
     words: (value) => percent(value).replace(".0", ""),
   }),
 
@@ -65,8 +66,6 @@ export const detect = {
     }));
   },
 };
-
-const leastOf = (model) => model.least_score ?? LEAST;
 
 const shownObjects = ({ objects }, least) => objects.filter(({ score }) => score >= least);
 

@@ -20,16 +20,17 @@ export function asCsv(task, items, level) {
 // One file that COCO's tools load: its images and categories, and what was found as annotations with scores.
 export async function asCoco(model, task, items, level) {
   const results = resultsOf(items);
+  const categoryOf = (label) => model.category_ids?.[label] ?? label + 1; // as the data called it, of detectors
   const annotations = [];
   for (const [at, result] of results.entries()) {
     for (const { label, ...region } of await task.regions(result, level)) {
-      const ids = { id: annotations.length + 1, image_id: at + 1, category_id: label + 1 };
+      const ids = { id: annotations.length + 1, image_id: at + 1, category_id: categoryOf(label) };
       annotations.push({ ...ids, iscrowd: 0, ...region });
     }
   }
   return json({
     images: results.map(({ file, width, height }, at) => ({ id: at + 1, file_name: file, width, height })),
-    categories: model.classes.map((name, label) => ({ id: label + 1, name })),
+    categories: model.classes.map((name, label) => ({ id: categoryOf(label), name })),
     annotations,
   });
 }
