@@ -17,11 +17,11 @@ from twins.client import Client
 
 
 @pytest.mark.parametrize(("flags", "line"), [
-    (["--port", "70000"], "argument --port: a whole number is needed, between 0 and 65535, not '70000'"),
-    (["--workers", "0"], "argument --workers: a whole number is needed, 1 or more, not '0'"),
-    (["--max-wait-ms", "-1"], "argument --max-wait-ms: a number is needed, 0 or more"),
-    (["--max-upload-mb", "nan"], "argument --max-upload-mb: a number is needed"),
-    (["--max-images", "many"], "argument --max-images: a whole number is needed"),
+    (["--port", "70000"], "argument --port: a whole number between 0 and 65535 is needed, not '70000'"),
+    (["--workers", "0"], "argument --workers: a whole number of 1 or more is needed, not '0'"),
+    (["--max-wait-ms", "-1"], "argument --max-wait-ms: a number of 0 or more is needed"),
+    (["--max-upload-mb", "nan"], "argument --max-upload-mb: a number of 0.001 or more is needed"),
+    (["--max-images", "many"], "argument --max-images: a whole number of 1 or more is needed"),
     (["--queue", "5"], "--queue 5 has no room for a request of --max-images 32"),
     (["--device", "tpu"], "device"),
     (["--dtype", "fp23"], "--dtype must be one of"),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import TwinsError
 from ..shown_text import shown
+from .numbers import whole_number
 
 FORMATS = ("parquet", "csv")
 EMBED_DTYPES = ("float32", "float16")
 ROWS_PER_SHARD = 10_000
+STDIN = "-"
+SUFFIXES_OF_JOBS = (".txt", ".tar", ".parquet", ".pq")  # of sources that are no images
 
 
 def add_job_flags(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +27,9 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
         "in shards as they come, and the same command goes on where a job was stopped.",
     )
     group.add_argument("--format", choices=FORMATS, help="write rows in shards of this format, and draw nothing")
-    group.add_argument("--rows-per-shard", type=_count, metavar="N", help=f"images a shard (default: {ROWS_PER_SHARD})")
+    group.add_argument(
+        "--rows-per-shard", type=whole_number(1), metavar="N", help=f"images a shard (default: {ROWS_PER_SHARD})"
+    )
     group.add_argument("--embed", action="store_true", default=None,
                        help="the features under the heads, pooled, in place of predictions; in Parquet")  # fmt: skip
     group.add_argument("--embed-dtype", choices=EMBED_DTYPES, help=f"of features (default: {EMBED_DTYPES[0]})")
@@ -32,10 +37,10 @@ def add_job_flags(parser: argparse.ArgumentParser) -> None:
                        "jpg, png, bytes ..., whichever is there)")  # fmt: skip
     group.add_argument("--name-column", metavar="NAME", help="of Parquet files: what images are called (default: path, "
                        "file_name, __key__ ..., or else by the rows' numbers)")  # fmt: skip
-    group.add_argument("--batch-size", type=_count, metavar="N", help="classifiers: images that the network sees "
-                       "together (default: 16)")  # fmt: skip
-    group.add_argument("--workers", type=_count, metavar="N", help="threads that read images beside the network "
-                       "(default: one a core, up to 8)")  # fmt: skip
+    group.add_argument("--batch-size", type=whole_number(1), metavar="N", help="classifiers: images that the network "
+                       "sees together (default: 16)")  # fmt: skip
+    group.add_argument("--workers", type=whole_number(1), metavar="N", help="threads that read images beside the "
+                       "network (default: one a core, up to 8)")  # fmt: skip
     group.add_argument("--ray", metavar="ADDRESS", help="do it on a Ray cluster: HOST:PORT of its head, or auto on one "
                        "of its machines; all must see weights, images and --out by the same paths")  # fmt: skip
 
@@ -47,8 +52,9 @@ _OTHERS = (
 
 
 def check_job_flags(args: argparse.Namespace) -> None:
-    """Raises TwinsError for flags that do not go together."""
+    """Raises TwinsError for flags that do not go together, and for sources that --format alone reads."""
     if args.format is None:
+        _check_images_alone(args.sources)
         for name in _OTHERS:
             if getattr(args, name) is not None:
                 raise TwinsError(f"{_flag(name)} is for rows in shards: give --format parquet or csv with it")
@@ -63,6 +69,12 @@ def check_job_flags(args: argparse.Namespace) -> None:
             raise TwinsError("--classes names what the heads predict, of which --embed has nothing")
     elif args.embed_dtype is not None:
         raise TwinsError("--embed-dtype is for features: give --embed with it")
+
+
+def _check_images_alone(sources: Sequence[str]) -> None:
+    for source in sources:
+        if source == STDIN or source.lower().endswith(SUFFIXES_OF_JOBS):
+            raise TwinsError(f"{source}: lists, tar shards and Parquet files are read with --format parquet or csv")
 
 
 def run_job(args: argparse.Namespace, settings: Mapping[str, Any]) -> int:
@@ -92,12 +104,6 @@ def run_job(args: argparse.Namespace, settings: Mapping[str, Any]) -> int:
     pace = Pace(args.workers, args.bad_images == "skip")
     write_rows(network, records, args.sources, shards, args.out and Path(args.out), args.exist_ok, pace, args.ray)
     return 0
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) < 2**31:
-        raise argparse.ArgumentTypeError(f"a whole number of 1 or more is needed, not {text!r}")
-    return int(text)
 
 
 def _flag(name: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..optional_dependencies import need
 from ..recipes import Recipe
 from ..shown_text import shown
+from .numbers import number, whole_number
 
 LIBRARIES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
@@ -27,24 +27,30 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     add("weights", nargs="*", metavar="WEIGHTS", help="checkpoints of any dialect, and files that `twins export` wrote "
         "(default: the newest finished run below runs/); NAME=FILE gives one a name")  # fmt: skip
     add("--host", metavar="ADDRESS", default="127.0.0.1", help="where to listen; 0.0.0.0 lets other machines in")
-    add("--port", type=_whole(0, 65535), metavar="N", default=8000, help="0: a free one")
-    add("--workers", type=_whole(1), metavar="N", default=1, help="processes, each with the networks in its own memory")
+    add("--port", type=whole_number(0, 65535), metavar="N", default=8000, help="0: a free one")
+    add(
+        "--workers",
+        type=whole_number(1),
+        metavar="N",
+        default=1,
+        help="processes, each with the networks in its own memory",
+    )
     add("--device", default="auto", help="auto (the best there is), cuda, cuda:N, mps or cpu")
     add(
         "--dtype", metavar="NAME", help="fp32, bf16 or int8: the CPU engine (default: fp32 on a CPU; PyTorch elsewhere)"
     )
     add("--ema", action=argparse.BooleanOptionalAction,
         help="take the moving average of the weights (default: where there is one)")  # fmt: skip
-    add("--max-batch", type=_whole(1), metavar="N", default=16, help="images of classifiers that go through the "
+    add("--max-batch", type=whole_number(1), metavar="N", default=16, help="images of classifiers that go through the "
         "network together; segmenters and detectors take one at a time")  # fmt: skip
-    add("--max-wait-ms", type=_number(0), metavar="X", default=5.0, help="how long an image waits for others")
-    add("--queue", type=_whole(1), metavar="N", default=256, help="images of each network that may wait; beyond, "
+    add("--max-wait-ms", type=number(0), metavar="X", default=5.0, help="how long an image waits for others")
+    add("--queue", type=whole_number(1), metavar="N", default=256, help="images of each network that may wait; beyond, "
         "clients are told to come again (429)")  # fmt: skip
-    add("--max-upload-mb", type=_number(0.001), metavar="X", default=32.0, help="size of a request, in MiB")
-    add("--max-images", type=_whole(1), metavar="N", default=32, help="images of a request")
-    add("--max-megapixels", type=_number(1e-6), metavar="X", help="of an image, which is refused by its header beyond "
+    add("--max-upload-mb", type=number(0.001), metavar="X", default=32.0, help="size of a request, in MiB")
+    add("--max-images", type=whole_number(1), metavar="N", default=32, help="images of a request")
+    add("--max-megapixels", type=number(1e-6), metavar="X", help="of an image, which is refused by its header beyond "
         "(default: as in the network's run, or 179; 25 where objects have masks)")  # fmt: skip
-    add("--request-timeout", type=_number(0.01), metavar="SECONDS", default=60.0,
+    add("--request-timeout", type=number(0.01), metavar="SECONDS", default=60.0,
         help="in which a request has to come in")  # fmt: skip
     add("--api-key-file", metavar="FILE", help="keys, one a line: only who sends Authorization: Bearer KEY is answered")
     add("--request-log", action=argparse.BooleanOptionalAction, default=True, help="a line for each request")
@@ -92,27 +98,3 @@ def _newest() -> Path:
     newest = newest_finished() / BEST
     _say(f"the newest finished run: {newest}")
     return newest
-
-
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        value = int(text) if text.isascii() and text.isdigit() else -1
-        if value < least or (most is not None and value > most):
-            limits = f"{least} or more" if most is None else f"between {least} and {most}"
-            raise argparse.ArgumentTypeError(f"a whole number is needed, {limits}, not {text!r}")
-        return value
-
-    return parse
-
-
-def _number(least: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not least <= value < 1e9:
-            raise argparse.ArgumentTypeError(f"a number is needed, {least:g} or more, not {text!r}")
-        return value
-
-    return parse

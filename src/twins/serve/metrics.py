@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
@@ -16,17 +17,18 @@ class Metrics:
     """Counters, gauges and histograms of one server, in a registry of its own."""
 
     def __init__(self) -> None:
-        self.registry = own = CollectorRegistry()
-        self.requests = Counter("twins_requests", "requests, by route and status", ("route", "status"), registry=own)
+        self.registry = CollectorRegistry()
+        own: dict[str, Any] = {"registry": self.registry}
+        self.requests = Counter("twins_requests", "requests, by route and status", ("route", "status"), **own)
         self.seconds = Histogram("twins_request_seconds", "from the first byte of a request's headers to the last of "
-                                 "the answer", ("route",), buckets=_SECONDS, registry=own)  # fmt: skip
-        self.images = Counter("twins_images", "images that were predicted", ("model",), registry=own)
-        self.bytes = Counter("twins_received_bytes", "bytes of bodies that were received", registry=own)
+                                 "the answer", ("route",), buckets=_SECONDS, **own)  # fmt: skip
+        self.images = Counter("twins_images", "images that were predicted", ("model",), **own)
+        self.bytes = Counter("twins_received_bytes", "bytes of bodies that were received", **own)
         self.batch = Histogram("twins_batch_images", "images that went through the network together", ("model",),
-                               buckets=_IMAGES, registry=own)  # fmt: skip
-        self.network = Histogram("twins_network_seconds", "of a batch", ("model",), buckets=_SECONDS, registry=own)
+                               buckets=_IMAGES, **own)  # fmt: skip
+        self.network = Histogram("twins_network_seconds", "of a batch", ("model",), buckets=_SECONDS, **own)
         self.queue = Gauge("twins_queued_images", "accepted images that have no answer yet", ("model",),
-                           multiprocess_mode="livesum", registry=own)  # fmt: skip
+                           multiprocess_mode="livesum", **own)  # fmt: skip
 
     def add_request(self, path: str, status: int, seconds: float) -> None:
         """A request that has its answer; `status` 0 is one whose client has gone."""

@@ -159,7 +159,8 @@ def _max_megapixels(predictor: Predictor[Any], settings: ServeSettings) -> float
     if settings.max_megapixels is not None:
         return settings.max_megapixels
     of_its_run = predictor.reading.max_megapixels or MAX_MEGAPIXELS
-    return min(of_its_run, MOST_MASKED) if predictor.info.head == "mask_rcnn" else of_its_run
+    masks = isinstance(predictor, DetectPredictor) and predictor.has_masks
+    return min(of_its_run, MOST_MASKED) if masks else of_its_run
 
 
 def _computed_by(predictor: Predictor[Any]) -> str:

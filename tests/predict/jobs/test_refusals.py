@@ -14,7 +14,7 @@ from helpers.shards import png, write_tar
 from predict.jobs.test_rows import predict, rows_in
 from twins.commands import predict_job
 from twins.errors import TwinsError
-from twins.predict.jobs import plan
+from twins.predict.jobs import opening, plan
 from twins.predict.jobs.columns import Kind
 from twins.predict.jobs.opening import open_records
 from twins.predict.jobs.records import TableColumns
@@ -48,6 +48,17 @@ def test_the_flags_know_what_jobs_know() -> None:
     """Twice, since help must not load PyTorch."""
     assert predict_job.FORMATS == plan.FORMATS
     assert predict_job.ROWS_PER_SHARD == plan.ROWS_PER_SHARD
+    assert predict_job.STDIN == opening.STDIN
+    suffixes = (opening.LIST_SUFFIX, opening.SHARD_SUFFIX, *opening.PARQUET_SUFFIXES)
+    assert suffixes == predict_job.SUFFIXES_OF_JOBS
+
+
+@pytest.mark.parametrize("source", ["list.txt", "-", "s-{000..009}.tar", "TABLE.PARQUET"])
+def test_what_jobs_alone_read_is_named_without_a_format(
+    weights: dict[str, Path], capsys: pytest.CaptureFixture[str], source: str
+) -> None:
+    said = refusal(capsys, "predict", source, "--weights", str(weights["classify"]))
+    assert f"{source}: lists, tar shards and Parquet files are read with --format parquet or csv" in said
     assert {Kind(dtype) for dtype in predict_job.EMBED_DTYPES} == {Kind.FLOAT32, Kind.FLOAT16}
 
 

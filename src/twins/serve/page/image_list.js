@@ -42,10 +42,10 @@ export class ImageList {
     this.entries.get(selected)?.button.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
-  showThumbnail(item, picture) {
+  showThumbnail(item, bitmap) {
     const place = this.entries.get(item);
-    if (!place || !picture) return;
-    const small = scaled(picture, SIDE);
+    if (!place || !bitmap) return;
+    const small = scaled(bitmap, SIDE);
     [place.canvas.width, place.canvas.height] = [small.width, small.height];
     place.canvas.getContext("2d").drawImage(small, 0, 0);
   }

@@ -29,13 +29,13 @@ export class ImageView {
 
   async select(item) {
     this.item = item;
-    this.picture = null;
+    this.bitmap = null;
     this.forgetResult();
     if (!item) return;
     this.show();
-    const picture = await upright(item.file);
+    const bitmap = await upright(item.file);
     if (this.item !== item) return;
-    this.picture = picture;
+    this.bitmap = bitmap;
     this.show();
   }
 
@@ -81,7 +81,7 @@ export class ImageView {
   #showWaiting(state, note) {
     const words = { waiting: "Waiting", sending: "Sent, and waiting for the result", failed: "No result" };
     byId("headline").textContent = words[state];
-    const quiet = state === "failed" ? "" : note || (this.picture ? "" : "The image is being read.");
+    const quiet = state === "failed" ? "" : note || (this.bitmap ? "" : "The image is being read.");
     byId("panel").replaceChildren(element("p", { class: "soft" }, quiet));
     this.#describeStage(this.item.file.name, false);
     this.#draw();
@@ -100,15 +100,15 @@ export class ImageView {
   }
 
   #draw() {
-    const { item, picture, picked, place, heat } = this;
-    const size = item.result ?? picture;
+    const { item, bitmap, picked, place, heat } = this;
+    const size = item.result ?? bitmap;
     byId("frame").hidden = !size;
     if (!size) return this.stage.clear();
     const layers = [];
     if (heat && byId("attention-shown").checked) layers.push(heatMap(heat.canvas, heat.seen));
     else if (item.result) layers.push(...this.settings.task.layers(item.result, this.settings.level, picked));
     if (place) layers.push(cross(place));
-    return this.stage.show(picture, size, layers);
+    return this.stage.show(bitmap, size, layers);
   }
 
   #pick(choice) {

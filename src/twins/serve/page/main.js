@@ -34,7 +34,7 @@ function add(files) {
   for (const item of added) {
     list.add(item);
     describe(item);
-    upright(item.file).then((picture) => list.showThumbnail(item, picture));
+    upright(item.file).then((bitmap) => list.showThumbnail(item, bitmap));
   }
   showWhatThereIs();
   if (!selected || added.length === 1) select(added[0]);

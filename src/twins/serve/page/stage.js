@@ -11,11 +11,11 @@ export class Stage {
     new ResizeObserver(() => this.draw()).observe(frame);
   }
 
-  // `picture` is a canvas or null, `size` the {width, height} in pixels of the image that the layers speak of. A layer
+  // `bitmap` is a canvas or null, `size` the {width, height} in pixels of the image that the layers speak of. A layer
   // is a function of the view {width, height, scale, unit}: canvas pixels, canvas pixels a pixel of the image, and
   // canvas pixels a CSS pixel. It returns, perhaps later, a function that draws on a context.
-  show(picture, size, layers) {
-    this.shown = { picture, size, layers };
+  show(bitmap, size, layers) {
+    this.shown = { bitmap, size, layers };
     return this.draw();
   }
 
@@ -27,13 +27,13 @@ export class Stage {
   async draw() {
     const turn = ++this.turn;
     if (!this.shown || !this.frame.clientWidth) return;
-    const { picture, size, layers } = this.shown;
+    const { bitmap, size, layers } = this.shown;
     const view = this.#view(size);
     const drawings = await Promise.all(layers.map((layer) => layer(view)));
     if (turn !== this.turn) return; // something newer is being drawn
     this.#fit(view);
     const context = this.canvas.getContext("2d");
-    drawPicture(context, picture, view);
+    drawBitmap(context, bitmap, view);
     for (const draw of drawings) {
       context.save();
       draw(context);
@@ -70,14 +70,14 @@ export class Stage {
   }
 }
 
-function drawPicture(context, picture, { width, height, scale }) {
-  if (!picture) {
+function drawBitmap(context, bitmap, { width, height, scale }) {
+  if (!bitmap) {
     context.fillStyle = "#8a8a90";
     context.fillRect(0, 0, width, height);
     return;
   }
   context.imageSmoothingEnabled = scale < ENLARGED;
   context.imageSmoothingQuality = "high";
-  context.drawImage(picture, 0, 0, width, height);
+  context.drawImage(bitmap, 0, 0, width, height);
   context.imageSmoothingEnabled = true;
 }

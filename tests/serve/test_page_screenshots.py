@@ -1,6 +1,6 @@
-"""The pictures of the page in docs/plots, of networks that `twins train --task TASK` left: `runs/TASK/digits`.
+"""Screenshots of the page in docs/plots, of networks that `twins train --task TASK` left: `runs/TASK/digits`.
 
-TWINS_RUNS=runs python -m pytest -m slow tests/serve/test_page_pictures.py
+TWINS_RUNS=runs python -m pytest -m slow tests/serve/test_page_screenshots.py
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
 
 @pytest.mark.parametrize(("suffix", "viewport", "scheme"), [("", DESKTOP, "light"), ("-phone", PHONE, "dark")])
 @pytest.mark.parametrize("task", TASKS)
-def test_pictures(
+def test_screenshots(
     browser: Any,
     address: str,
     files: dict[str, list[Path]],
