@@ -48,7 +48,7 @@ SHAPES = ((12, 16, 3), (375, 500, 3))  # of soft shapes, and of noise
 TINY = {"embed_dims": (16, 16, 32, 32), "num_heads": (1, 1, 2, 2), "depths": (1, 1, 1, 1), "mlp_ratios": (1, 1, 1, 1)}
 MOST_KILLS_A_JOB = 30
 EVERY = 0.5  # seconds between two looks at memory
-KEY = ("measure", "dtype", "images", "batch_size")
+KEY = ("measure", "dtype", "decoder", "images", "batch_size")
 
 
 def make_images(folder: Path, count: int, different: int = 256) -> list[Path]:
@@ -85,13 +85,14 @@ def measure_speed(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Medians over blocks by turns of the engine alone, and of a job."""
     make_images(folder / "images", args.images)
     dtype = None if args.dtype == "none" else args.dtype
-    network = JobNetwork(str(make_weights(folder / "weights.pth")), "cpu", dtype=dtype, batch_size=args.batch_size)
+    network = JobNetwork(str(make_weights(folder / "weights.pth")), "cpu", dtype=dtype, batch_size=args.batch_size,
+                         decoder=args.decoder)  # fmt: skip
     predictor = network.load()
     records = open_records([str(folder / "images")])
     rows = rows_of(predictor)
     columns = [column.name for column in all_columns(rows)]
     plan = JobPlan("", "", {}, columns, [], len(records), "", args.format, len(records))
-    tensors = [predictor.as_tensor(predictor.read(image)) for _, image in records.between(0, len(records))]
+    tensors = [predictor.prepare(image).tensor for _, image in records.between(0, len(records))]
     alone(predictor, tensors[: args.batch_size])
     seconds: dict[str, list[float]] = {"alone": [], "job": []}
     for block in range(args.blocks):
@@ -128,7 +129,7 @@ def time_of_reading(predictor: Predictor[Any], folder: Path) -> float:
     files = sorted(folder.iterdir())[:64]
     started = time.perf_counter()
     for file in files:
-        predictor.as_tensor(predictor.read(file))
+        predictor.prepare(file)
     torch.set_num_threads(threads)
     return (time.perf_counter() - started) / len(files)
 
@@ -212,7 +213,17 @@ def small_job(args: argparse.Namespace, folder: Path) -> list[str]:
     make_images(folder / "images", args.images)
     weights = make_weights(folder / "weights.pth", **TINY)
     shards = ["--format", args.format, "--rows-per-shard", str(args.rows_per_shard)]
-    return ["predict", str(folder / "images"), "--weights", str(weights), "--device", "cpu", *shards]
+    return [
+        "predict",
+        str(folder / "images"),
+        "--weights",
+        str(weights),
+        "--device",
+        "cpu",
+        "--decoder",
+        args.decoder,
+        *shards,
+    ]
 
 
 def main() -> None:
@@ -220,6 +231,7 @@ def main() -> None:
     parser.add_argument("measure", choices=("speed", "kills", "memory"))
     parser.add_argument("--images", type=int, default=512, help="images of a job (default: %(default)s)")
     parser.add_argument("--dtype", default="fp32", help="speed: fp32, bf16, int8; none: PyTorch (default: %(default)s)")
+    parser.add_argument("--decoder", default="pillow", help="pillow or turbo (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=16, help="(default: %(default)s)")
     parser.add_argument("--workers", type=int, help="threads that read (default: as `twins predict`)")
     parser.add_argument("--format", default="parquet", help="of rows (default: %(default)s)")
@@ -232,7 +244,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         measure = {"speed": measure_speed, "kills": measure_kills, "memory": measure_memory}[args.measure]
         measured = measure(args, Path(folder))
-    used = {"dtype": args.dtype if args.measure == "speed" else "none", "batch_size": args.batch_size}
+    dtype = args.dtype if args.measure == "speed" else "none"
+    used = {"dtype": dtype, "decoder": args.decoder, "batch_size": args.batch_size}
     row = {"measure": args.measure, "images": args.images, **used, **measured}
     merge(args.out, "million-images", [row], KEY)
     for name, value in row.items():

@@ -1,6 +1,7 @@
 """`twins serve` under load: speed, right answers, stops, and what is malformed.
 
     python benchmarks/serving.py --throughput            # 20,000 requests of 32 clients, Twins-SVT-S; 15 minutes
+    python benchmarks/serving.py --throughput-turbo      # the same with --decoder turbo
     python benchmarks/serving.py --mixed                 # 100,000 requests of every kind, each answer checked
     python benchmarks/serving.py --stops                 # 1,000 SIGTERMs under load; a start takes some seconds, each
     python benchmarks/serving.py --malformed             # 100,000 requests that are wrong
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,8 @@ from dated_results import merge
 from loads import malformed, mixed, stops, throughput
 
 PARTS = {
-    "throughput": (throughput.measure, 20_000),
+    "throughput": (partial(throughput.measure, decoder="pillow"), 20_000),
+    "throughput-turbo": (partial(throughput.measure, decoder="turbo"), 20_000),
     "mixed": (mixed.measure, 100_000),
     "stops": (stops.measure, 1_000),
     "malformed": (malformed.measure, 100_000),
@@ -47,14 +50,15 @@ def main() -> int:
         parser.add_argument(f"--{name}", nargs="?", type=int, const=count, metavar="N", help=f"default: {count:,}")
     parser.add_argument("--out", type=Path, default=Path("benchmarks"), metavar="FOLDER", help="of the results")
     args = parser.parse_args()
-    wanted = {name: getattr(args, name) for name in PARTS if getattr(args, name) is not None}
+    given = {name: getattr(args, name.replace("-", "_")) for name in PARTS}
+    wanted = {name: count for name, count in given.items() if count is not None}
     if not wanted:
         parser.error(f"name a part: {', '.join(f'--{name}' for name in PARTS)}")
     good = True
     for name, count in wanted.items():
         row = PARTS[name][0](count)
         good &= passed(row)
-        merge(args.out, "serving", [row | {"cpus": os.cpu_count()}], ("part",))
+        merge(args.out, "serving", [{"part": name} | row | {"cpus": os.cpu_count()}], ("part",))
         print(json.dumps(row, indent=1), flush=True)
     return 0 if good else 1
 

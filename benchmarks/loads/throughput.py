@@ -51,7 +51,7 @@ def images_a_batch(address: str) -> float:
     return of["sum"] / of["count"]
 
 
-def measure(count: int) -> dict[str, Any]:
+def measure(count: int, decoder: str) -> dict[str, Any]:
     """A row. JPEG files of 224 pixels, one a request, since decoding is not what is measured."""
     contents = images(BATCH, side=224, kind="JPEG")
     bodies = [multipart((f"{number}.jpg", content)) for number, content in enumerate(contents)]
@@ -70,7 +70,7 @@ def measure(count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         weights = write_small_svt(Path(folder))
         alone = [engine_alone(weights, contents)]
-        with server_process(f"svt={weights}", "--device", "cpu", "--no-request-log") as server:
+        with server_process(f"svt={weights}", "--device", "cpu", "--decoder", decoder, "--no-request-log") as server:
             started = time.perf_counter()
             for status, seconds in outcomes("requests", server.address, count, CLIENTS, ask):
                 verdicts[status] += 1
@@ -83,8 +83,8 @@ def measure(count: int) -> dict[str, Any]:
         alone.append(engine_alone(weights, contents))
     p50, p99 = np.percentile(waits, (50, 99))
     return {
-        "part": "throughput",
         "network": "twins_svt_small",
+        "decoder": decoder,
         "clients": CLIENTS,
         "requests": len(waits),
         "errors": {str(status): number for status, number in verdicts.items() if status != 200},

@@ -48,6 +48,15 @@ def test_a_cpu_computes_by_the_engine(models: list[ServedModel], weights: dict[s
     assert served.computed_by == "engine int8, CPU"
 
 
+def test_a_decoder_is_that_of_classifiers(weights: dict[str, Path]) -> None:
+    pytest.importorskip("simplejpeg")
+    one, other = str(weights["classify"]), str(weights["upernet"])
+    served = open_models(ServeSettings((one, other), decoder="turbo"))
+    assert [model.predictor.decoder for model in served] == ["turbo", "pillow"]
+    with pytest.raises(TwinsError, match="--decoder turbo is for classifiers, of which there is none"):
+        open_models(ServeSettings((other,), decoder="turbo"))
+
+
 def test_detectors_keep_low_scores_and_masks_bound_the_image(models: list[ServedModel]) -> None:
     by_name = {model.name: model for model in models}
     assert by_name["retinanet"].least_score == 0.05

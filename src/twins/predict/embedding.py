@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
 from ..checkpoints.info import CheckpointInfo
+from ..data.classify.partial_jpeg import JpegImage
 from ..data.classify.transforms import eval_transform
 from ..data.masks.transforms import mask_eval_transform
 from ..errors import TwinsError
@@ -56,7 +58,7 @@ class EmbedPredictor(Predictor[Embedded]):
         network.reset_classifier(0)
         return network
 
-    def as_tensor(self, image: Image.Image) -> Tensor:
+    def as_tensor(self, image: Image.Image | JpegImage) -> Tensor:
         return self._transform(image)
 
     def predict_tensors(self, tensors: Sequence[Tensor], sizes: Sequence[Size]) -> list[Embedded]:
@@ -66,7 +68,7 @@ class EmbedPredictor(Predictor[Embedded]):
         return [Embedded(row) for row in features.float().cpu()]
 
 
-def _transform_of(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
+def _transform_of(preprocessing: Preprocessing) -> Callable[[Any], Tensor]:
     """From an image to the normalised (C, H, W) floats that the backbone sees of it in its own task."""
     match preprocessing:
         case ClassifyPreprocessing():

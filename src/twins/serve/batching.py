@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from threading import Condition, Lock, Thread
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..predict.predictors import Prepared
 from ..preprocessing import Size
 
 Network = Callable[[Sequence[Tensor], Sequence[Size]], list[Any]]  # `Predictor.predict_tensors`
@@ -22,15 +23,16 @@ class Answer(NamedTuple):
     """A prediction, and how it came about."""
 
     prediction: Any
-    waited: float  # seconds in the queue
+    size: Size  # of the image as it was read, upright
+    since: float  # when it was ready for the network, by time.perf_counter
+    waited: float  # seconds from then on in the queue
     computed: float  # seconds in the network, of the whole batch
 
 
 class _Waiting(NamedTuple):
     """An image in the queue, and whose it is."""
 
-    tensor: Tensor
-    size: Size
+    image: Prepared
     since: float
     answer: Future[Answer]
 
@@ -43,7 +45,8 @@ class Batcher:
     network:
         Is called with at most `max_batch` images, in this batcher's thread alone.
     max_wait:
-        Seconds that the first image of a batch waits for others; none where there are enough already.
+        Seconds that a batch waits, once the network is free, for images that are still being read; none where there are
+        no others, or enough already.
     turn:
         Is held while the network computes: networks that share a CPU take turns.
     observe:
@@ -64,6 +67,7 @@ class Batcher:
         )
         self.seconds_per_image = 0.0  # of late, for those who have to come again
         self._queue: deque[_Waiting] = deque()
+        self._coming = 0  # images that are being read
         self._changed = Condition()
         self._closed = False
         self._thread = Thread(target=self._run, name="network", daemon=True)
@@ -78,13 +82,25 @@ class Batcher:
             self._changed.notify()
         self._thread.join()
 
-    async def predict(self, tensor: Tensor, size: Size) -> Answer:
-        """The prediction for an image as `as_tensor` makes it ready; raises what the network raises for it."""
-        waiting = _Waiting(tensor, size, time.perf_counter(), Future())
+    async def predict(self, reading: Awaitable[Prepared]) -> Answer:
+        """The prediction for what `reading` makes ready; raises what that raises, and the network for this image."""
         with self._changed:
-            self._queue.append(waiting)
-            self._changed.notify()
+            self._coming += 1
+        try:
+            image = await reading
+        except BaseException:
+            self._arrived()
+            raise
+        waiting = _Waiting(image, time.perf_counter(), Future())
+        self._arrived(waiting)
         return await asyncio.wrap_future(waiting.answer)
+
+    def _arrived(self, *images: _Waiting) -> None:
+        """One image fewer is coming: it is there, or will not be."""
+        with self._changed:
+            self._coming -= 1
+            self._queue.extend(images)
+            self._changed.notify()
 
     def _run(self) -> None:
         with torch.no_grad():
@@ -97,16 +113,18 @@ class Batcher:
         """Empty once the batcher is closed and the queue is."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed)
-            if self._queue:
-                left = self._queue[0].since + self.max_wait - time.perf_counter()
-                self._changed.wait_for(lambda: len(self._queue) >= self.max_batch or self._closed, max(left, 0))
+            self._changed.wait_for(self._is_complete, self.max_wait)
             return [self._queue.popleft() for _ in range(min(self.max_batch, len(self._queue)))]
+
+    def _is_complete(self) -> bool:
+        """Whether there is nobody whom a batch should wait for."""
+        return len(self._queue) >= self.max_batch or not self._coming or self._closed
 
     def _compute(self, batch: list[_Waiting]) -> None:
         with self.turn:
             started = time.perf_counter()
             try:
-                predictions = self.network([one.tensor for one in batch], [one.size for one in batch])
+                predictions = self.network([one.image.tensor for one in batch], [one.image.size for one in batch])
             except Exception as error:  # whatever it is, those who wait have to know
                 if len(batch) == 1:
                     batch[0].answer.set_exception(error)
@@ -120,4 +138,4 @@ class Batcher:
         self.seconds_per_image = seconds / len(batch)
         self.observe(len(batch), seconds)
         for one, prediction in zip(batch, predictions, strict=True):
-            one.answer.set_result(Answer(prediction, started - one.since, seconds))
+            one.answer.set_result(Answer(prediction, one.image.size, one.since, started - one.since, seconds))

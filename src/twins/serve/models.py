@@ -106,6 +106,8 @@ def open_models(settings: ServeSettings) -> list[ServedModel]:
         if name in taken:
             raise TwinsError(f"{name}={weights}: there is a model of that name already; choose another")
         models.append(replace(model, name=name or _free(model.name, taken)))
+    if settings.decoder == "turbo" and not any(model.task == "classify" for model in models):
+        raise TwinsError("--decoder turbo is for classifiers, of which there is none; leave it out")
     for model in models:
         model.predictor(Image.new(MODES[model.predictor.channels], (224, 224), 128))
     return models
@@ -138,6 +140,8 @@ def _opened(weights: str, settings: ServeSettings) -> ServedModel:
     dtype = _dtype(info, settings)
     predictor = load_predictor(info, settings.device, settings.ema, dtype=dtype, **thresholds)
     predictor.reading = replace(predictor.reading, max_megapixels=_max_megapixels(predictor, settings))
+    if task == "classify":  # only these decode a part
+        predictor.use_decoder(settings.decoder)
     in_pytorch = dtype is None and not isinstance(info, ExportedInfo)
     return ServedModel(predictor.name, task, weights, predictor, _computed_by(predictor), in_pytorch, conf)
 

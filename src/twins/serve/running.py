@@ -62,7 +62,8 @@ def server_of(
 def _described(models: Sequence[ServedModel]) -> list[str]:
     lines = []
     for model in models:
-        lines.append(f"{model.name}: {model.task}, {len(model.predictor.classes)} classes, {model.computed_by}")
+        how = f"{model.computed_by}, JPEG by {model.predictor.decoder}"
+        lines.append(f"{model.name}: {model.task}, {len(model.predictor.classes)} classes, {how}")
         lines += [f"  {remark}" for remark in model.predictor.remarks]
     return lines
 

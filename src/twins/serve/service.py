@@ -12,12 +12,11 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from ..data.image_source import ImageBytes
 from ..data.images import UnreadableImageError, read_image, size_of, upright_size, width_x_height
 from ..native.cpus import cpus_of_affinity, cpus_of_quota
-from ..preprocessing import Size
+from ..predict.predictors import Prepared
 from .attention import Attended, Attention
 from .batching import Batcher
 from .metrics import Metrics
@@ -25,7 +24,7 @@ from .models import ServedModel
 from .problems import ProblemError, busy
 from .request_log import RequestRecord
 from .results import colours_of, result_of
-from .rooms import PixelRoom, Room
+from .rooms import Held, PixelRoom, Room
 from .schema import CONF, TOPK
 from .settings import ServeSettings
 
@@ -160,13 +159,17 @@ class Service:
         """An image's result without its name. Raises ProblemError for one that is refused."""
         started = time.perf_counter()
         async with self.pixels.held(await self._in_thread(partial(_checked, line.model, image))) as held:
-            size, tensor = await self._in_thread(partial(_prepared, line.model, image))
-            held.shrink(tensor.shape[-2] * tensor.shape[-1])
-            decoding = time.perf_counter() - started
-            answer = await line.batcher.predict(tensor, size)
-            record.add_image(decoding, answer.waited, answer.computed)
+            answer = await line.batcher.predict(self._prepared(line.model, image, held))
+            record.add_image(answer.since - started, answer.waited, answer.computed)
             fields = await self._in_thread(partial(result_of, answer.prediction, topk, conf))
-        return {"width": size[1], "height": size[0], **fields}
+        height, width = answer.size
+        return {"width": width, "height": height, **fields}
+
+    async def _prepared(self, model: ServedModel, image: ImageBytes, held: Held) -> Prepared:
+        """An image as the network takes it, which is most often smaller than what was held for it."""
+        prepared = await self._in_thread(partial(_prepared, model, image))
+        held.shrink(prepared.tensor.shape[-2] * prepared.tensor.shape[-1])
+        return prepared
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.threads, work)
@@ -209,10 +212,12 @@ def _read(model: ServedModel, image: ImageBytes) -> Image.Image:
         raise _refusal(error) from error
 
 
-def _prepared(model: ServedModel, image: ImageBytes) -> tuple[Size, Tensor]:
-    """The size of the upright image, and what the network sees of it."""
-    read = _read(model, image)
-    return size_of(read), model.predictor.as_tensor(read)
+def _prepared(model: ServedModel, image: ImageBytes) -> Prepared:
+    """The size of the upright image, and what the network sees of it. Raises ProblemError."""
+    try:
+        return model.predictor.prepare(image)
+    except UnreadableImageError as error:
+        raise _refusal(error) from error
 
 
 def _refusal(error: UnreadableImageError) -> ProblemError:

@@ -21,6 +21,7 @@ class ServeSettings:
     device: str = "auto"
     dtype: str | None = None
     ema: bool | None = None
+    decoder: str = "pillow"
     max_batch: int = 16
     max_wait_ms: float = 5.0
     queue: int = 256

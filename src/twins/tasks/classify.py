@@ -23,7 +23,7 @@ from ..data.classify.dataset import LabelledImages
 from ..data.classify.layouts import open_labelled
 from ..data.classify.network_classes import labelled_for_network
 from ..data.classify.partial_jpeg import OpenedImages
-from ..data.classify.transforms import SMALL, ImageOnly, eval_transform, train_transform
+from ..data.classify.transforms import ImageOnly, eval_transform, takes_jpeg, train_transform
 from ..data.folders import images_in_words
 from ..data.loading import Batch, ImageDataset
 from ..data.opening import open_once
@@ -257,7 +257,7 @@ class Classification:
         return True
 
     def _could_be_turbo(self, images: LabelledImages) -> bool:
-        return not images.in_memory and self.recipe.in_chans == 3 and max(self.recipe.size) > SMALL
+        return not images.in_memory and takes_jpeg(self.recipe.size, self.recipe.in_chans)
 
 
 def _class_weights(wanted: tuple[str, ...] | None, train: LabelledImages) -> Tensor | None:

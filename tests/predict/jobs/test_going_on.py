@@ -103,6 +103,7 @@ def test_killed_at_random_moments_it_leaves_the_rows_of_one_that_was_not(tmp_pat
     (("--rows-per-shard", "5"), r"--rows-per-shard was 4, not 5"),
     (("--format", "csv"), '--format was "parquet", not "csv"'),
     (("--dtype", "fp32"), '--dtype was null, not "fp32"'),
+    (("--decoder", "turbo"), '--decoder was "pillow", not "turbo"'),
     (("--embed",), r'--embed-dtype was null, not "float32"'),
 ])  # fmt: skip
 def test_another_job_is_refused(

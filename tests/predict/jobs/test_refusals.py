@@ -22,6 +22,7 @@ from twins.predict.jobs.records import TableColumns
 
 @pytest.mark.parametrize(("flags", "message"), [
     (("--rows-per-shard", "5"), "--rows-per-shard is for rows in shards: give --format"),
+    (("--decoder", "turbo"), "--decoder is for rows in shards: give --format"),
     (("--embed",), "--embed is for rows in shards: give --format"),
     (("--ray", "auto"), "--ray is for rows in shards: give --format"),
     (("--format", "parquet", "--draw"), "--draw is for few images: with --format nothing is drawn"),

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import ExifTags, Image
+from torch import Tensor
 
 from ...optional_dependencies import need
 from ...preprocessing import Size
-from ..image_source import ImageSource, read_source
+from ..image_source import ImageBytes, ImageSource, read_source
 from ..images import (
     DECODER_ERRORS,
     USUAL_READING,
@@ -37,6 +38,7 @@ REDUCTIONS = (8, 4, 2)  # those that the decoder is fast at
 FAST_UPSAMPLING = 1.5
 MARGIN = 16  # rows below the crop from which its last ones take chroma: two where four rows share one, at an eighth
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
+_START_OF_IMAGE = b"\xff\xd8"
 _FORMATS = ("JPEG", "MPO")  # MPO: what cameras write that put several images into a file
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
@@ -47,36 +49,40 @@ class JpegImage:
 
     def __init__(self, source: ImageSource, content: bytes, size: Size, reading: ImageReading = USUAL_READING) -> None:
         self.source, self.content, self.size, self.reading = source, content, size, reading
+        self.height, self.width = size
 
     def resized(self, size: Size, box: Box | None = None, interpolation: str = "bicubic") -> Image.Image:
         """The part in `box`, in pixels, or all of it, as an RGB image of this size, (height, width).
 
         `interpolation` is bicubic or bilinear, antialiased where it shrinks, as Pillow's. Raises UnreadableImageError.
         """
-        height, width = self.size
-        box = box or (0, 0, width, height)
+        # Pillow joins contiguous channels faster than it reads pixels that are not.
+        channels = self.resized_pixels(size, box, interpolation).contiguous().numpy()
+        return Image.merge("RGB", [Image.fromarray(channel_HW) for channel_HW in channels])
+
+    def resized_pixels(self, size: Size, box: Box | None = None, interpolation: str = "bicubic") -> Tensor:
+        """The same as (3, H, W) uint8."""
+        box = box or (0, 0, self.width, self.height)
         try:
             pixels, reduction = self._decoded(size, box)
         except ValueError:  # Pillow forgives some faults, and names the others
             resampling = Image.Resampling[interpolation.upper()]
-            return read_image(self.source, reading=self.reading).resize((size[1], size[0]), resampling, box)
+            image = read_image(self.source, reading=self.reading).resize((size[1], size[0]), resampling, box)
+            return torch.from_numpy(np.array(image)).permute(2, 0, 1)
         left, top, right, bottom = (round(edge / reduction) for edge in box)
         part_HWC = torch.from_numpy(pixels)[top : max(bottom, top + 1), left : max(right, left + 1)]
-        wanted_BCHW = F.interpolate(part_HWC.permute(2, 0, 1)[None], size, mode=interpolation, antialias=True)
-        # Pillow joins contiguous channels faster than it reads pixels that are not.
-        return Image.merge("RGB", [Image.fromarray(channel_HW) for channel_HW in wanted_BCHW[0].numpy()])
+        return F.interpolate(part_HWC.permute(2, 0, 1)[None], size, mode=interpolation, antialias=True)[0]
 
     def _decoded(self, size: Size, box: Box) -> tuple[np.ndarray, int]:
         """(H, W, 3) uint8, reduced as far as `box` allows, and by how much. Raises ValueError for a damaged file."""
         shrinkage = min((box[3] - box[1]) / size[0], (box[2] - box[0]) / size[1])
         reduction = reduction_for(shrinkage)
-        height, width = self.size
         needed = box[3] + MARGIN
-        shortened = ending_after(self.content, needed) if needed < height else None
+        shortened = ending_after(self.content, needed) if needed < self.height else None
         pixels = need("simplejpeg", extra="turbo").decode_jpeg(
             shortened or self.content,
-            min_height=-(-(needed if shortened else height) // reduction),
-            min_width=-(-width // reduction),
+            min_height=-(-(needed if shortened else self.height) // reduction),
+            min_width=-(-self.width // reduction),
             fastupsample=reduction == 1 and shrinkage >= FAST_UPSAMPLING,
             strict=shortened is None,  # else it would complain of the rows that are left over
         )
@@ -100,9 +106,16 @@ class OpenedImages:
     def read(self, index: int, channels: int) -> tuple[Image.Image | JpegImage, int]:
         """The image and its label. Raises UnreadableImageError, for a JPEG file perhaps only once it is decoded."""
         image = self.images.images[index]
-        if channels == 3 and isinstance(image, ImageSource) and image.suffix.lower() in JPEG_SUFFIXES:
+        if channels == 3 and isinstance(image, ImageSource) and may_be_jpeg(image):
             return open_jpeg(image, self.images.reading), self.images.labels[index]
         return self.images.read(index, channels)
+
+
+def may_be_jpeg(source: ImageSource) -> bool:
+    """By the name of a file, or the first bytes of what is in memory."""
+    if isinstance(source, ImageBytes):
+        return source.content.startswith(_START_OF_IMAGE)
+    return source.suffix.lower() in JPEG_SUFFIXES
 
 
 def open_jpeg(source: ImageSource, reading: ImageReading = USUAL_READING) -> JpegImage | Image.Image:

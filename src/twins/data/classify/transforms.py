@@ -27,7 +27,7 @@ SMALL = 32  # where no side is longer images are neither resized by the short si
 def eval_transform(preprocessing: ClassifyPreprocessing) -> Transform:
     """As small as covers size / crop_pct, bicubic, centre crop; at 32 pixels and below neither.
 
-    For a square that is the short side to size / crop_pct (256 for 224). Takes a JpegImage, too, above 32 pixels.
+    For a square that is the short side to size / crop_pct (256 for 224). Takes a JpegImage too, if `takes_jpeg`.
     """
     height, width = preprocessing.size
     if max(height, width) > SMALL:
@@ -35,6 +35,11 @@ def eval_transform(preprocessing: ClassifyPreprocessing) -> Transform:
     else:
         steps = [_Fit((height, width))]
     return transforms.Compose([*steps, _Normalised(preprocessing)])
+
+
+def takes_jpeg(size: Size, channels: int) -> bool:
+    """Whether images of this size and so many channels can be made of a JpegImage."""
+    return channels == 3 and max(size) > SMALL
 
 
 def seen_part(preprocessing: ClassifyPreprocessing, size: Size) -> tuple[Size, Size]:
@@ -145,9 +150,9 @@ class _Covering:
     def __init__(self, covered: Size) -> None:
         self.covered = covered
 
-    def __call__(self, image: Image.Image | JpegImage) -> Image.Image:
+    def __call__(self, image: Image.Image | JpegImage) -> Image.Image | Tensor:
         if isinstance(image, JpegImage):
-            return image.resized(covering_size(image.size, self.covered))
+            return image.resized_pixels(covering_size(image.size, self.covered))
         size = covering_size(size_of(image), self.covered)
         return transforms.functional.resize(image, list(size), transforms.InterpolationMode.BICUBIC)
 
@@ -183,7 +188,11 @@ class _Normalised:
     def __init__(self, preprocessing: ClassifyPreprocessing) -> None:
         self.preprocessing = preprocessing
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        pixels = np.array(image)
-        tensor_CHW = torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
-        return self.preprocessing.normalise(tensor_CHW)
+    def __call__(self, image: Image.Image | Tensor) -> Tensor:
+        return self.preprocessing.normalise(image if isinstance(image, Tensor) else _pixels_of(image))
+
+
+def _pixels_of(image: Image.Image) -> Tensor:
+    """(C, H, W) uint8, not contiguous."""
+    pixels = np.array(image)
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import TwinsError
 from ..loading import load_embedder, load_predictor
-from ..predictors import ClassifyPredictor, Predictor
+from ..predictors import DECODERS, ClassifyPredictor, Predictor
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,10 @@ class JobNetwork:
     embed: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int | None = None  # None: the predictor's own
+    decoder: str = DECODERS[0]
 
     def load(self) -> Predictor[Any]:
-        """Raises TwinsError as these do, and for batches of a network that takes one image at a time."""
+        """Raises TwinsError as these and `use_decoder` do, and for batches where the network takes single images."""
         if self.embed is None:
             predictor = load_predictor(
                 self.weights, self.device, self.ema, self.model, self.classes, self.dtype, **self.settings
@@ -40,9 +41,10 @@ class JobNetwork:
                     "would have to be padded, and have other predictions then"
                 )
             predictor.batch_size = self.batch_size
+        predictor.use_decoder(self.decoder)
         return predictor
 
     def facts(self) -> dict[str, Any]:
         """What of it makes the rows what they are, beside the weights; where and how fast it runs does not."""
         chosen = {"ema": self.ema, "model": self.model, "classes": self.classes, "dtype": self.dtype}
-        return {**chosen, "embed_dtype": self.embed, **self.settings}
+        return {**chosen, "embed_dtype": self.embed, "decoder": self.decoder, **self.settings}
