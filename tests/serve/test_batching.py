@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from threading import Lock
@@ -124,23 +123,22 @@ def test_nobody_waits_for_an_image_that_cannot_be_read(started: Any, failure: Ba
     assert answer.waited < 5.0
 
 
-def test_many_threads_get_each_its_own(started: Any) -> None:
+def test_many_clients_get_each_its_own(started: Any) -> None:
     """An oracle: 20 clients, 40 images each, every answer checked."""
     network = Recorder()
     batcher = started(network, max_wait=0.001)
     wrong: list[float] = []
 
-    def client(first: int) -> None:
+    async def client(first: int) -> None:
         for number in range(first, first + 1000, 25):
-            (answer,) = asyncio.run(ask(batcher, number))
+            answer = await batcher.predict(read(number, seconds=number % 7 / 10_000))
             if answer.prediction != 10 * number:
                 wrong.append(number)
 
-    threads = [threading.Thread(target=client, args=(10_000 * n,)) for n in range(1, 21)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    async def all_clients() -> None:
+        await asyncio.gather(*(client(10_000 * n) for n in range(1, 21)))
+
+    asyncio.run(all_clients())
     assert wrong == []
     assert sum(map(len, network.batches)) == 800
     assert max(map(len, network.batches)) > 1

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future
 from threading import Condition, Lock, Thread
 from typing import Any, NamedTuple
 
@@ -34,7 +33,7 @@ class _Waiting(NamedTuple):
 
     image: Prepared
     since: float
-    answer: Future[Answer]
+    answer: asyncio.Future[Answer]
 
 
 class Batcher:
@@ -52,7 +51,7 @@ class Batcher:
     observe:
         Is told of each batch: how many images, and the seconds they took.
 
-    The queue itself has no bound: whoever asks has a place in a `Room` first.
+    All who ask do so in one event loop. The queue itself has no bound: whoever asks has a place in a `Room` first.
     """
 
     def __init__(
@@ -91,9 +90,9 @@ class Batcher:
         except BaseException:
             self._arrived()
             raise
-        waiting = _Waiting(image, time.perf_counter(), Future())
+        waiting = _Waiting(image, time.perf_counter(), asyncio.get_running_loop().create_future())
         self._arrived(waiting)
-        return await asyncio.wrap_future(waiting.answer)
+        return await waiting.answer
 
     def _arrived(self, *images: _Waiting) -> None:
         """One image fewer is coming: it is there, or will not be."""
@@ -105,8 +104,7 @@ class Batcher:
     def _run(self) -> None:
         with torch.no_grad():
             while batch := self._next_batch():
-                wanted = [waiting for waiting in batch if waiting.answer.set_running_or_notify_cancel()]
-                if wanted:
+                if wanted := [one for one in batch if not one.answer.cancelled()]:
                     self._compute(wanted)
 
     def _next_batch(self) -> list[_Waiting]:
@@ -127,8 +125,7 @@ class Batcher:
                 predictions = self.network([one.image.tensor for one in batch], [one.image.size for one in batch])
             except Exception as error:  # whatever it is, those who wait have to know
                 if len(batch) == 1:
-                    batch[0].answer.set_exception(error)
-                    return
+                    return _deliver(batch, [error])
                 predictions = None
             seconds = time.perf_counter() - started
         if predictions is None:  # find the image that is to blame, and answer the others
@@ -137,5 +134,25 @@ class Batcher:
             return
         self.seconds_per_image = seconds / len(batch)
         self.observe(len(batch), seconds)
-        for one, prediction in zip(batch, predictions, strict=True):
-            one.answer.set_result(Answer(prediction, one.image.size, one.since, started - one.since, seconds))
+        answers = (
+            Answer(prediction, one.image.size, one.since, started - one.since, seconds)
+            for one, prediction in zip(batch, predictions, strict=True)
+        )
+        _deliver(batch, list(answers))
+
+
+def _deliver(batch: Sequence[_Waiting], answers: Sequence[Answer | Exception]) -> None:
+    """Hand over all at once: for each of them alone this thread would wait for the event loop's to let it go on."""
+
+    def in_the_loop() -> None:
+        for one, answer in zip(batch, answers, strict=True):
+            if one.answer.done():  # whoever asked has gone
+                continue
+            if isinstance(answer, Exception):
+                one.answer.set_exception(answer)
+            else:
+                one.answer.set_result(answer)
+
+    loop = batch[0].answer.get_loop()
+    if not loop.is_closed():  # as when the server was ended by force
+        loop.call_soon_threadsafe(in_the_loop)
