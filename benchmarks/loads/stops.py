@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import random
 import signal
 import tempfile
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +95,26 @@ def measure(count: int) -> dict[str, Any]:
         for path, content in zip(paths, contents, strict=True):
             path.write_bytes(content)
         expected = [predictor(path).top for path in paths]
-        try:
-            for _ in Progress("stops", count).over(range(count)):
-                with server_process(weights, "--device", "cpu") as server:
-                    totals += stop_once(server, contents, expected, rng.uniform(0.02, LONGEST))
-        except KeyboardInterrupt:
-            print("stops: stopped by Ctrl-C", flush=True)
+
+        def one(seconds: float) -> Counter[str]:
+            with server_process(weights, "--device", "cpu") as server:
+                return stop_once(server, contents, expected, seconds)
+
+        with ThreadPoolExecutor(os.cpu_count()) as servers:  # most of a stop is the start of the next process
+            done = servers.map(one, [rng.uniform(0.02, LONGEST) for _ in range(count)])
+            try:
+                for outcome in Progress("stops", count).over(done):
+                    totals += outcome
+            except KeyboardInterrupt:
+                servers.shutdown(wait=False, cancel_futures=True)
+                print("stops: stopped by Ctrl-C", flush=True)
     faults = {name: number for name, number in totals.items() if name.startswith("fault")}
     answers = {name: number for name, number in sorted(totals.items()) if name.startswith("status")}
-    return {"part": "stops", "clients": CLIENTS, "stops": totals["stops"], "answers": answers, "faults": faults}
+    return {
+        "part": "stops",
+        "clients": CLIENTS,
+        "at_once": os.cpu_count(),
+        "stops": totals["stops"],
+        "answers": answers,
+        "faults": faults,
+    }
