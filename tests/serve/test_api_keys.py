@@ -38,7 +38,7 @@ def test_who_knows_a_key_is_answered(locked: TestClient) -> None:
                                            "Bearer \xfc"])  # fmt: skip
 def test_who_does_not_is_not(locked: TestClient, authorization: str | None) -> None:
     headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
-    for path in ("/models", "/metrics", "/readyz", "/openapi.json", "/nowhere"):
+    for path in ("/models", "/metrics", "/openapi.json", "/nowhere"):
         answer = locked.get(path, headers=headers)
         assert "Authorization: Bearer TOKEN" in problem(answer, 401)
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -46,7 +46,8 @@ def test_who_does_not_is_not(locked: TestClient, authorization: str | None) -> N
 
 
 def test_the_page_and_the_pulse_are_open(locked: TestClient) -> None:
-    assert locked.get("/healthz").status_code == 200
+    for probe in ("/healthz", "/readyz"):
+        assert locked.get(probe).status_code == 200
     for path in ("/", "/page/no-such-file.js"):
         assert locked.get(path).status_code in (200, 404)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import TwinsError
 from .problems import ProblemError
 
-OPEN = ("/", "/healthz")  # and what the page consists of, which has to ask for the key
+OPEN = ("/", "/healthz", "/readyz")  # probes, and the page with its files, which has to ask for the key
 PAGE = "/page/"
 
 
