@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 LISTENING = "listening on "
@@ -19,15 +20,12 @@ LISTENING = "listening on "
 class ServerProcess:
     """`twins serve` with these arguments on a free port; its lines are read while it runs.
 
-    Raises AssertionError, with what it has said, where it ends before it listens.
+    `start` makes a process of the arguments of `twins`. Raises AssertionError, with what it has said, where it ends
+    before it listens.
     """
 
-    def __init__(self, arguments: Sequence[str | Path]) -> None:
-        command = [sys.executable, "-m", "twins.cli", "serve", *map(str, arguments), "--port", "0"]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-        )
+    def __init__(self, arguments: Sequence[str | Path], start: Callable[[Sequence[str]], Any] | None = None) -> None:
+        self.process = (start or _subprocess)(["serve", *map(str, arguments), "--port", "0"])
         self.lines: list[str] = []
         self._listens = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -48,7 +46,7 @@ class ServerProcess:
     def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 60.0) -> int:
         """Send a signal and wait for the end; returns the exit status."""
         self.process.send_signal(number)
-        status = self.process.wait(seconds)
+        status: int = self.process.wait(seconds)
         self._reader.join(10)  # what it said last
         return status
 
@@ -64,10 +62,18 @@ class ServerProcess:
         return [line[2] for line in words if line[5] == str(status)]
 
 
+def _subprocess(arguments: Sequence[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "twins.cli", *arguments]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
 @contextmanager
-def server_process(*arguments: str | Path) -> Iterator[ServerProcess]:
+def server_process(
+    *arguments: str | Path, start: Callable[[Sequence[str]], Any] | None = None
+) -> Iterator[ServerProcess]:
     """A server that is gone afterwards, however that goes."""
-    server = ServerProcess(arguments)
+    server = ServerProcess(arguments, start)
     try:
         yield server
     finally:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import twins
+from loads.forked import ForkedTwins
 from loads.networks import images, write_tiny_networks
 from served import KeptConnection, ServerProcess, multipart, server_process
 from twins.progress import Progress
@@ -97,10 +98,10 @@ def measure(count: int) -> dict[str, Any]:
         expected = [predictor(path).top for path in paths]
 
         def one(seconds: float) -> Counter[str]:
-            with server_process(weights, "--device", "cpu") as server:
+            with server_process(weights, "--device", "cpu", start=ForkedTwins) as server:
                 return stop_once(server, contents, expected, seconds)
 
-        with ThreadPoolExecutor(os.cpu_count()) as servers:  # most of a stop is the start of the next process
+        with ThreadPoolExecutor(os.cpu_count()) as servers:
             done = servers.map(one, [rng.uniform(0.02, LONGEST) for _ in range(count)])
             try:
                 for outcome in Progress("stops", count).over(done):
