@@ -23,7 +23,7 @@ LAYERS = (
     ("deprecated", "errors", "shown_text"),
     ("ops", "optional_dependencies"),
     ("atomic_write", "class_names", "client", "model", "model_names", "preprocessing", "progress", "quiet"),
-    ("checkpoints", "cuda_graphs", "distributed", "flops", "run_lock", "timing", "timm"),
+    ("checkpoints", "cuda_graphs", "distributed", "flops", "ray_connection", "run_lock", "timing", "timm"),
     ("zoo",),
     ("heads", "recipes"),
     ("data", "native", "runtimes"),

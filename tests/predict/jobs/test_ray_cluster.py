@@ -7,13 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from helpers.command_line import refusal
+from helpers.ray_nodes import two_ray_nodes
 from predict.jobs.test_rows import predict, rows_in
 from predict.test_predict import checkpoint, saved
 from twins.predict.jobs.network import JobNetwork
@@ -22,55 +21,25 @@ from twins.predict.jobs.plan import JobPlan, weights_digest
 from twins.predict.jobs.ray_cluster import ShardTasks
 from twins.predict.jobs.sharded_job import Pace
 
-MEMORY = 100 * 2**20  # bytes of a node's object store
-CLUSTER = """
-import sys, time
-from pathlib import Path
-from ray.cluster_utils import Cluster
-node = {"num_cpus": 1, "object_store_memory": int(sys.argv[1])}
-cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-second = cluster.add_node(**node)
-print(cluster.address, flush=True)
-for line in sys.stdin:
-    cluster.remove_node(second, allow_graceful=False)
-    print("killed", flush=True)
-cluster.shutdown()
-"""
-
-
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    """A process with the cluster, whose first line is its address; a line to it kills the second node."""
-    pytest.importorskip("ray")
-    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", CLUSTER, str(MEMORY)]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as process:
-        yield process
-        process.stdin.close()
-        process.wait(60)
-
 
 @pytest.mark.slow
-def test_a_node_that_is_killed_in_the_middle_loses_nothing(cluster: Any, tmp_path: Path) -> None:
+def test_a_node_that_is_killed_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     weights, _ = checkpoint(tmp_path, "upernet")
     for i in range(90):
         saved(tmp_path / "images" / f"{i:03d}.png", 40 + i, 48, seed=i)
     argv = [str(tmp_path / "images"), "--weights", str(weights), "--format", "parquet", "--rows-per-shard", "2"]
     assert predict(*argv, "--out", tmp_path / "here") == 0
-    address = cluster.stdout.readline().strip()
-    command = ["predict", *argv, "--device", "cpu", "--out", str(tmp_path / "there"), "--ray", address]
     run = "import sys; from twins.cli import main; sys.exit(main())"
-    with subprocess.Popen([sys.executable, "-c", run, *command], stdout=subprocess.PIPE, text=True) as job:
-        rows = tmp_path / "there" / "rows"
-        while not rows.is_dir() or len(list(rows.glob("part-*"))) < 4:
-            assert job.poll() is None
-            time.sleep(0.05)
-        cluster.stdin.write("kill\n")
-        cluster.stdin.flush()
-        assert cluster.stdout.readline().strip() == "killed"
-        assert len(list(rows.glob("part-*"))) < 45
-        said, _ = job.communicate(timeout=240)
+    rows = tmp_path / "there" / "rows"
+    with two_ray_nodes(cpus=1) as nodes:
+        command = ["predict", *argv, "--device", "cpu", "--out", str(tmp_path / "there"), "--ray", nodes.address]
+        with subprocess.Popen([sys.executable, "-c", run, *command], stdout=subprocess.PIPE, text=True) as job:
+            while not rows.is_dir() or len(list(rows.glob("part-*"))) < 4:
+                assert job.poll() is None
+                time.sleep(0.05)
+            nodes.kill_second()
+            assert len(list(rows.glob("part-*"))) < 45
+            said, _ = job.communicate(timeout=240)
     assert job.returncode == 0
     assert "90 images, " in said
     assert rows_in(tmp_path / "there") == rows_in(tmp_path / "here")

@@ -87,6 +87,12 @@ def weights_digest(weights: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def check_weights(weights: str | os.PathLike[str], sha256: str) -> None:
+    """On another machine: raises TwinsError where the file there is not the one of this digest."""
+    if weights_digest(weights) != sha256:
+        raise TwinsError(f"{os.fspath(weights)}: other weights there; all machines need the same file")
+
+
 def _plain(value: Any) -> Any:
     """As JSON gives it back."""
     return json.loads(json.dumps(value))

@@ -10,9 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import socket
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,16 +17,14 @@ from typing import Any
 from ...errors import TwinsError
 from ...optional_dependencies import need
 from ...progress import Progress
+from ...ray_connection import connected, enter
 from .columns import rows_of
 from .folder import PLAN, shard_file
 from .network import JobNetwork
-from .plan import JobPlan, weights_digest
+from .plan import JobPlan, check_weights
 from .records import ImageRecords
 from .sharded_job import Pace, ShardedJob
 
-AUTO = "auto"
-_PATIENCE = 10.0  # seconds for a machine to answer
-_HEALTHY_WITHIN = 30.0  # seconds for a cluster to say that it is one
 _MOST_BLOCKS = 4096  # Ray Data keeps books of each
 
 Results = dict[str, list[Any]]  # a column each
@@ -67,14 +62,10 @@ class ShardTasks:
         return self.job.unreadable - before
 
     def _begin(self) -> ShardedJob:
-        try:
-            os.chdir(self.here)
-        except OSError as error:
-            raise TwinsError(f"{self.here}: cannot be entered ({error.strerror}); all machines need it") from error
+        enter(self.here)
         if not (self.folder / PLAN).is_file():
             raise TwinsError(f"{self.folder}: is not the job's folder there; name an --out that all machines share")
-        if weights_digest(self.network.weights) != self.plan.weights_sha256:
-            raise TwinsError(f"{self.network.weights}: other weights there; all machines need the same file")
+        check_weights(self.network.weights, self.plan.weights_sha256)
         predictor = self.network.load()
         rows = rows_of(predictor, self.network.embed or "float32")
         return ShardedJob(self.plan, self.folder, predictor, rows, self.records, self.pace)
@@ -85,10 +76,8 @@ def write_on_cluster(job: ShardedJob, network: JobNetwork, shards: Sequence[int]
 
     Raises TwinsError where no cluster answers, and for what stopped a shard; the others that are there stay.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is imported
-    ray, data = need("ray", extra="ray"), need("ray.data", extra="ray")
-    _connect(ray, address)
-    try:
+    with connected(address):
+        data = need("ray.data", extra="ray")
         _say_nothing(data)
         pace = Pace(job.pace.workers or 1, job.pace.skip_bad_images)
         tasks = data.from_items(
@@ -108,36 +97,6 @@ def write_on_cluster(job: ShardedJob, network: JobNetwork, shards: Sequence[int]
             if result["error"]:
                 raise TwinsError(result["error"])
             job.unreadable += result["unreadable"]
-    finally:
-        ray.shutdown()
-
-
-def _connect(ray: Any, address: str) -> None:
-    advice = "start one by ray start --head, and name it by --ray HOST:PORT, or auto on one of its machines"
-    if address != AUTO:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isascii() or not port.isdecimal() or "/" in host:
-            raise TwinsError(f"--ray takes auto, or HOST:PORT of a cluster's head, not {address!r}")
-        try:
-            socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
-        except (OSError, OverflowError) as error:
-            raise TwinsError(f"--ray {address}: nobody answers there ({error}); {advice}") from error
-        if not _is_healthy(address):
-            raise TwinsError(f"--ray {address}: no Ray cluster of this version of Ray answers there; {advice}")
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        reason = str(error).strip().partition("\n")[0][:200]
-        raise TwinsError(f"--ray {address}: no Ray cluster there ({reason}); {advice}") from error
-
-
-def _is_healthy(address: str) -> bool:
-    """By Ray's own command, in a process that can be given up: `ray.init` waits for minutes for what is no cluster."""
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
-    try:
-        return subprocess.run(command, capture_output=True, timeout=_HEALTHY_WITHIN).returncode == 0
-    except subprocess.TimeoutExpired:
-        return False
 
 
 def _say_nothing(data: Any) -> None:
