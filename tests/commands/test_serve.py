@@ -28,6 +28,13 @@ from twins.client import Client
     (["--prot", "1"], "unknown argument --prot (did you mean --port"),
     (["--api-key-file", "no-such-file"], "--api-key-file no-such-file: cannot be read"),
     (["--host", "999.1.1.1"], "--host 999.1.1.1: no such address"),
+    (["--replicas", "2"], "--replicas is for a Ray cluster: give --ray ADDRESS with it"),
+    (["--replica-cpus", "2"], "--replica-cpus is for a Ray cluster: give --ray ADDRESS with it"),
+    (["--ray", "auto", "--replicas", "0"], "argument --replicas: a whole number of 1 or more is needed, not '0'"),
+    (["--ray", "auto", "--workers", "2"], "--workers is for this machine alone: give --replicas with --ray"),
+    (["--ray", "auto", "--device", "cuda:1"], "--device cuda:1 is a GPU of one machine: with --ray give cuda"),
+    (["--ray", "nowhere"], "--ray takes auto, or HOST:PORT of a cluster's head, not 'nowhere'"),
+    (["--ray", "127.0.0.1:1"], "--ray 127.0.0.1:1: nobody answers there"),
     (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),  # of nobody, by RFC 5737
 ])  # fmt: skip
 def test_wrong_flags_are_one_line(
@@ -48,6 +55,7 @@ def test_weights_that_are_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "no-such.pth" in refusal(capsys, "serve", "no-such.pth", "--port", "0")
+    assert "no-such.pth is not there: check the path" in refusal(capsys, "serve", "no-such.pth", "--ray", "auto")
     monkeypatch.chdir(tmp_path)
     assert refusal(capsys, "serve") == "twins: runs: has no finished run; name the weights"
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..errors import TwinsError
 from ..optional_dependencies import need
 from ..recipes import Recipe
 from ..shown_text import shown
 from .numbers import number, whole_number
+
+if TYPE_CHECKING:
+    from ..serve.settings import ServeSettings
 
 LIBRARIES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
@@ -35,6 +39,12 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
         default=1,
         help="processes, each with the networks in its own memory",
     )
+    add("--ray", metavar="ADDRESS", help="serve on a Ray cluster: HOST:PORT of its head, or auto on one of its "
+        "machines; all must see the weights by the same paths, and --host and --port are the head's")  # fmt: skip
+    add("--replicas", type=whole_number(1), metavar="N", help="with --ray: processes on its machines, each with the "
+        "networks in its own memory (default: 1)")  # fmt: skip
+    add("--replica-cpus", type=whole_number(1), metavar="N", help="with --ray: CPUs that a replica is given, and "
+        "computes with (default: 1)")  # fmt: skip
     add("--device", default="auto", help="auto (the best there is), cuda, cuda:N, mps or cpu")
     add(
         "--dtype", metavar="NAME", help="fp32, bf16 or int8: the CPU engine (default: fp32 on a CPU; PyTorch elsewhere)"
@@ -63,6 +73,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal comes."""
     Recipe.check_field("device", args.device)
+    _check_cluster_flags(args)
     for library in LIBRARIES:
         need(library, extra="serve")
     from ..serve.api_keys import read_api_keys  # after the check for the libraries
@@ -73,9 +84,14 @@ def run(args: argparse.Namespace) -> int:
     keys = () if args.api_key_file is None else read_api_keys(Path(args.api_key_file))
     weights = tuple(args.weights) or (str(_newest()),)
     settings = ServeSettings(**{**flags, "weights": weights, "api_keys": keys})
+    if args.ray is not None:
+        from ..serve.ray_cluster import Cluster, serve_on_cluster
+
+        _warn_if_open(settings)
+        serve_on_cluster(settings, Cluster(args.ray, args.replicas or 1, args.replica_cpus or 1), _say)
+        return 0
     with bind(settings.host, settings.port) as bound:
-        if settings.open_to_others:
-            _say(f"warning: whoever reaches {settings.host} can use this server: --api-key-file asks for a key")
+        _warn_if_open(settings)
 
         def all_ready() -> None:
             _say(f"listening on {address_of(bound)}; Ctrl-C stops it")
@@ -89,6 +105,25 @@ def run(args: argparse.Namespace) -> int:
 
             prepare_server(settings, _say, all_ready).run(sockets=[bound])
     return 0
+
+
+def _check_cluster_flags(args: argparse.Namespace) -> None:
+    """Raises TwinsError for flags that do not go together."""
+    if args.ray is None:
+        for name in ("replicas", "replica_cpus"):
+            if getattr(args, name) is not None:
+                flag = name.replace("_", "-")
+                raise TwinsError(f"--{flag} is for a Ray cluster: give --ray ADDRESS with it, or --workers instead")
+        return
+    if args.workers > 1:
+        raise TwinsError("--workers is for this machine alone: give --replicas with --ray")
+    if args.device.startswith("cuda:"):
+        raise TwinsError(f"--device {args.device} is a GPU of one machine: with --ray give cuda, and each has its own")
+
+
+def _warn_if_open(settings: ServeSettings) -> None:
+    if settings.open_to_others:
+        _say(f"warning: whoever reaches {settings.host} can use this server: --api-key-file asks for a key")
 
 
 def _say(line: str) -> None:

@@ -32,9 +32,14 @@ Topk = Annotated[int | None, Query(ge=1, description=f"classifiers: how many cla
 Conf = Annotated[float | None, Query(ge=0, le=1, description=f"detectors: least score (default: {CONF})")]
 
 
-def create_application(models: Sequence[ServedModel], settings: ServeSettings, gate: Gate) -> FastAPI:
-    """The whole server but its socket: routes over a `Service`, which lives as long as the application does."""
-    metrics = Metrics()
+def create_application(
+    models: Sequence[ServedModel], settings: ServeSettings, gate: Gate, replica: str | None = None
+) -> FastAPI:
+    """The whole server but its socket: routes over a `Service`, which lives as long as the application does.
+
+    `replica` is what it is called where it is one of several behind a proxy of Ray's.
+    """
+    metrics = Metrics(replica)
     service = Service(models, settings, metrics)
     uploads = UploadReader(settings, Room(settings.max_bytes_at_once, too_busy_with_bytes))
 
@@ -52,7 +57,7 @@ def create_application(models: Sequence[ServedModel], settings: ServeSettings, g
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.add_middleware(EveryRequest, settings=settings, gate=gate, metrics=metrics)
+    app.add_middleware(EveryRequest, settings=settings, gate=gate, metrics=metrics, sends_id=replica is None)
     _add_problems(app)
     _add_page(app, read_page())
     _add_predictions(app, service, settings, uploads, metrics)

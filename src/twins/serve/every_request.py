@@ -24,10 +24,15 @@ PROBES = ("/healthz", "/readyz", "/metrics")  # not logged unless they fail
 
 
 class EveryRequest:
-    """Wraps the application. Of an error that nobody expected the log has the traceback, and the client the id."""
+    """Wraps the application. Of an error that nobody expected the log has the traceback, and the client the id.
 
-    def __init__(self, app: ASGIApp, settings: ServeSettings, gate: Gate, metrics: Metrics) -> None:
-        self.app, self.settings, self.gate, self.metrics = app, settings, gate, metrics
+    Without `sends_id` a proxy before it gives requests their ids, and sends them back itself.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: ServeSettings, gate: Gate, metrics: Metrics, sends_id: bool = True
+    ) -> None:
+        self.app, self.settings, self.gate, self.metrics, self.sends_id = app, settings, gate, metrics, sends_id
         self.keys = ApiKeys(settings.api_keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +76,9 @@ class EveryRequest:
 
     async def _marks(self, record: RequestRecord, body: RequestBody) -> list[tuple[bytes, bytes]]:
         """Headers of every answer, which waits for what is left of a refused request."""
-        marks = [(b"x-request-id", record.id.encode()), (b"x-content-type-options", b"nosniff")]
+        marks = [(b"x-content-type-options", b"nosniff")]
+        if self.sends_id:
+            marks.append((b"x-request-id", record.id.encode()))
         in_time = self.settings.request_timeout - record.seconds
         read = await body.drain(2 * self.settings.max_bytes, max(in_time, 0.0))
         return marks if read and not self.gate.stopping else [*marks, (b"connection", b"close")]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.metrics_core import Metric
 
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # where the processes of a server leave their numbers for one another
 ROUTES = ("/", "/models", "/predict", "/attention", "/healthz", "/readyz", "/metrics", "/openapi.json")
@@ -14,10 +16,13 @@ _IMAGES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Counters, gauges and histograms of one server, in a registry of its own."""
+    """Counters, gauges and histograms of one server, in a registry of its own.
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+    Of several `replica` servers behind one address, each says which it is, as another may be asked the next time.
+    """
+
+    def __init__(self, replica: str | None = None) -> None:
+        self.registry, self.replica = CollectorRegistry(), replica
         own: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter("twins_requests", "requests, by route and status", ("route", "status"), **own)
         self.seconds = Histogram("twins_request_seconds", "from the first byte of a request's headers to the last of "
@@ -44,8 +49,23 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """In Prometheus' text format; of all processes where there are several."""
+        if self.replica is not None:
+            return generate_latest(_Labelled(self.registry, {"replica": self.replica}))
         if SHARED_FOLDER not in os.environ:
             return generate_latest(self.registry)
         of_all = CollectorRegistry()
         multiprocess.MultiProcessCollector(of_all)
         return generate_latest(of_all)
+
+
+class _Labelled(CollectorRegistry):
+    """The same with labels that all samples have."""
+
+    def __init__(self, registry: CollectorRegistry, labels: dict[str, str]) -> None:
+        super().__init__()
+        self.labelled, self.labels = registry, labels
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self.labelled.collect():
+            family.samples = [sample._replace(labels={**sample.labels, **self.labels}) for sample in family.samples]
+            yield family

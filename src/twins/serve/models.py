@@ -100,7 +100,7 @@ def open_models(settings: ServeSettings) -> list[ServedModel]:
     Raises TwinsError for files, names, devices and dtypes that cannot be used.
     """
     models: list[ServedModel] = []
-    for name, weights in map(_named, settings.weights):
+    for name, weights in map(name_and_file, settings.weights):
         model = _opened(weights, settings)
         taken = [other.name for other in models]
         if name in taken:
@@ -113,7 +113,7 @@ def open_models(settings: ServeSettings) -> list[ServedModel]:
     return models
 
 
-def _named(weights: str) -> tuple[str | None, str]:
+def name_and_file(weights: str) -> tuple[str | None, str]:
     """(name, file) of NAME=FILE or FILE. Raises TwinsError for a name that no address could have."""
     name, equals, file = weights.partition("=")
     if not equals or Path(weights).exists():

@@ -35,7 +35,7 @@ def prepare_server(
         cpus = min(cpus_of_affinity(), cpus_of_quota(), torch.get_num_threads())
         torch.set_num_threads(max(int(cpus / settings.workers), 1))
     models = open_models(settings)
-    for line in _described(models):
+    for line in described(models):
         say(line)
     return server_of(models, settings, started_listening)
 
@@ -59,7 +59,8 @@ def server_of(
     return StoppingServer(config, gate, settings.request_timeout, started_listening)
 
 
-def _described(models: Sequence[ServedModel]) -> list[str]:
+def described(models: Sequence[ServedModel]) -> list[str]:
+    """What is served, in lines for people."""
     lines = []
     for model in models:
         how = f"{model.computed_by}, JPEG by {model.predictor.decoder}"

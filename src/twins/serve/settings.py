@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import TwinsError
 
@@ -29,7 +29,7 @@ class ServeSettings:
     max_images: int = 32
     max_megapixels: float | None = None  # None: as in each network's run, or what `models` says
     request_timeout: float = 60.0
-    api_keys: tuple[str, ...] = ()
+    api_keys: tuple[str, ...] = field(default=(), repr=False)  # which no log is to show
     request_log: bool = True
 
     def __post_init__(self) -> None:

@@ -16,6 +16,17 @@ from .problems import ProblemError
 LINGER = 0.5  # seconds in which those who come late are still told why they are refused
 
 
+@contextmanager
+def signals_call(stop: Callable[..., None]) -> Iterator[None]:
+    """SIGTERM and Ctrl-C call this, with the signal and the frame, as long as the context lasts."""
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Gate:
     """Through which requests that take work go in, until the server is asked to stop."""
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from tempfile import TemporaryDirectory
@@ -19,6 +17,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from ..errors import TwinsError
 from .metrics import SHARED_FOLDER
 from .settings import ServeSettings
+from .stopping import signals_call
 
 READY, LINE, ERROR = "ready", "line", "error"  # what a worker reports
 
@@ -41,7 +40,7 @@ class Workers:
 
     def run(self) -> None:
         """Until a signal asks to stop. Raises TwinsError where a worker cannot begin."""
-        with TemporaryDirectory(prefix="twins-metrics-") as folder, _signals(self.stop):
+        with TemporaryDirectory(prefix="twins-metrics-") as folder, signals_call(self.stop):
             os.environ[SHARED_FOLDER] = folder
             try:
                 for _ in range(self.settings.workers):
@@ -130,13 +129,3 @@ def _follow_parent(ask_to_stop: Callable[[], None]) -> None:
     assert parent is not None
     parent.join()
     ask_to_stop()
-
-
-@contextmanager
-def _signals(stop: Callable[..., None]) -> Iterator[None]:
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
