@@ -13,26 +13,24 @@ from typing import Any
 import pytest
 import torch
 
-from twins.predict.jobs import decoding
-from twins.predict.jobs.decoding import ready_images
+from twins.data.images import UnreadableImageError
+from twins.predict.jobs.decoding import AT_A_TIME, NICENESS, ready_images
 from twins.predict.jobs.records import ImageRecord
 from twins.predict.predictors import Prepared
-
-Work = Callable[[int], None]
 
 
 class Reader:
     """In place of a predictor: an image is its number, after `work` was done for it."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Callable[[int], None] = lambda number: None) -> None:
         self.work = work
-        self.policies: list[int] = []
-        self.threads: set[int] = set()
+        self.read: list[tuple[int, int]] = []  # number, thread
+        self.threads: set[tuple[int, int]] = set()  # of PyTorch in it, niceness
 
     def prepare(self, image: Path) -> Prepared:
-        number = int(image.name)
-        self.policies.append(os.sched_getscheduler(threading.get_native_id()))
-        self.threads.add(torch.get_num_threads())
+        number, thread = int(image.name), threading.get_native_id()
+        self.read.append((number, thread))
+        self.threads.add((torch.get_num_threads(), os.getpriority(os.PRIO_PROCESS, thread)))
         self.work(number)
         return Prepared((number, 1), torch.tensor(number))
 
@@ -41,44 +39,46 @@ def numbers(count: int) -> Iterator[ImageRecord]:
     return (ImageRecord(str(number), Path(str(number))) for number in range(count))
 
 
-def read(reader: Any, count: int, workers: int = 2, ahead: int = 4) -> list[int]:
-    return [image.size[0] for image in ready_images(reader, numbers(count), workers, ahead)]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
-def test_images_come_in_order_read_by_threads_of_the_lowest_priority() -> None:
+@pytest.mark.parametrize("ahead", [3, 34])
+def test_images_come_in_order(ahead: int) -> None:
     here = torch.get_num_threads()
-    reader = Reader(lambda number: time.sleep(0.02 * (number % 3 == 0)))
-    assert read(reader, 20) == list(range(20))
-    assert set(reader.policies) == {os.SCHED_IDLE}
-    assert reader.threads == {1}
+    reader: Any = Reader(lambda number: time.sleep(0.02 * (number % 5 == 0)))
+    images = list(ready_images(reader, numbers(43), 2, ahead))
+    assert [image.size[0] for image in images] == list(range(43))
+    assert [image.name for image in images] == [str(number) for number in range(43)]
+    assert sorted(number for number, _ in reader.read) == list(range(43))
     assert torch.get_num_threads() == here
+    if sys.platform == "linux":
+        assert reader.threads == {(1, NICENESS)}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
-def test_threads_that_get_nowhere_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "PATIENCE", 0.2)
-    stuck = threading.Event()
-
-    def work(number: int) -> None:
-        if number in (3, 4):  # what two threads have begun with
-            stuck.wait(5.0)
-        elif number == 6:
-            stuck.set()
-
-    reader = Reader(work)
-    started = time.perf_counter()
-    assert read(reader, 12) == list(range(12))
-    assert time.perf_counter() - started < 4.0
-    assert set(reader.policies[:5]) == {os.SCHED_IDLE}
-    assert set(reader.policies[5:]) == {os.SCHED_OTHER}
-    assert len(reader.policies) == 12  # none twice
+def test_a_thread_reads_several_in_a_row() -> None:
+    reader: Any = Reader(lambda number: time.sleep(0.001))
+    list(ready_images(reader, numbers(64), 2, ahead=34))
+    of_thread: dict[int, list[int]] = {}
+    for number, thread in reader.read:
+        of_thread.setdefault(thread, []).append(number // AT_A_TIME)
+    groups = [group for numbers_of_it in of_thread.values() for group in dict.fromkeys(numbers_of_it)]
+    assert sorted(groups) == list(range(8))  # each by one thread
 
 
-def test_no_more_are_read_than_will_soon_be_needed() -> None:
-    reader = Reader(lambda number: None)
-    images = ready_images(reader, numbers(100), workers=2, ahead=4)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("workers", "ahead", "read"), [(2, 4, 5), (2, 34, 40), (8, 40, 42)])
+def test_no_more_are_read_than_will_soon_be_needed(workers: int, ahead: int, read: int) -> None:
+    reader: Any = Reader()
+    images = ready_images(reader, numbers(100), workers, ahead)
     next(images)
-    time.sleep(0.1)
-    assert len(reader.policies) == 5
+    time.sleep(0.2)
+    assert len(reader.read) == read
     images.close()
+
+
+def test_an_unreadable_image_says_why_in_its_place() -> None:
+    def work(number: int) -> None:
+        if number == 2:
+            raise UnreadableImageError("2: no image")
+
+    reader: Any = Reader(work)
+    images = list(ready_images(reader, numbers(4), 2, ahead=34))
+    assert [image.error for image in images] == [None, None, "2: no image", None]
+    assert images[2].tensor is None
+    assert images[2].size == (0, 0)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, Self
+from itertools import islice
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +21,8 @@ from ...preprocessing import Size
 from ..predictors import Predictor
 from .records import ImageRecord
 
-PATIENCE = 2.0  # seconds of waiting for an image, after which threads of the lowest priority are taken to get nowhere
+NICENESS = 10  # of the threads: the network's own come first, since the others wait for these
+AT_A_TIME = 8  # images that a thread makes ready: caches of a core that the network needs too change hands less often
 
 
 class ReadyImage(NamedTuple):
@@ -34,20 +37,27 @@ class ReadyImage(NamedTuple):
 def ready_images(
     predictor: Predictor[Any], records: Iterable[ImageRecord], workers: int, ahead: int
 ) -> Generator[ReadyImage, None, None]:
-    """Read and transform images by so many threads, at most `ahead` more than were asked for.
+    """Read and transform images by so many threads, about `ahead` of them before they are asked for.
 
-    Decoders and PyTorch let other threads run meanwhile. Raises what `records` does, once those before are used up.
+    Decoders and PyTorch let other threads run meanwhile. Raises what `records` does.
     """
-    with _Threads(partial(_ready, predictor), workers) as threads:
-        for record in records:
-            threads.begin(record)
-            if len(threads) > ahead:
-                yield threads.next_ready()
-        while threads:
-            yield threads.next_ready()
+    waiting: deque[Future[list[ReadyImage]]] = deque()
+    at_a_time = min(AT_A_TIME, max(ahead // (2 * workers), 1))
+    left = iter(records)
+    with _threads(workers) as pool:
+        while some := list(islice(left, at_a_time)):
+            waiting.append(pool.submit(_ready, predictor, some))
+            if len(waiting) * at_a_time > ahead:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
 
 
-def _ready(predictor: Predictor[Any], record: ImageRecord) -> ReadyImage:
+def _ready(predictor: Predictor[Any], records: Sequence[ImageRecord]) -> list[ReadyImage]:
+    return [_ready_image(predictor, record) for record in records]
+
+
+def _ready_image(predictor: Predictor[Any], record: ImageRecord) -> ReadyImage:
     try:
         size, tensor = predictor.prepare(record.image)
         return ReadyImage(record.name, size, tensor)
@@ -55,73 +65,28 @@ def _ready(predictor: Predictor[Any], record: ImageRecord) -> ReadyImage:
         return ReadyImage(record.name, (0, 0), None, str(error))
 
 
-class _Threads:
-    """Threads beside the network, and the images that they have begun or will begin with, in order.
-
-    On Linux they only run where a core has nothing else to do. Where the network needs all cores, they run between its
-    batches then, and a core's caches do not change hands over and over: with two cores that makes a job a thirtieth
-    faster. But beside other busy processes they would get nowhere, so that others take over once that shows.
-    """
-
-    def __init__(self, work: Callable[[ImageRecord], ReadyImage], count: int) -> None:
-        self.work, self.count = work, count
-        self.begun: deque[tuple[ImageRecord, Future[ReadyImage]]] = deque()
-        self.pool = _pool(count, _yield_to_all)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.pool.shutdown(wait=False, cancel_futures=True)
-
-    def __len__(self) -> int:
-        return len(self.begun)
-
-    def begin(self, record: ImageRecord) -> None:
-        self.begun.append((record, self.pool.submit(self.work, record)))
-
-    def next_ready(self) -> ReadyImage:
-        """The image that was begun before all others."""
-        _, image = self.begun[0]
-        try:
-            ready = image.result(PATIENCE)
-        except TimeoutError:
-            self._take_over()
-            ready = self.begun[0][1].result()
-        self.begun.popleft()
-        return ready
-
-    def _take_over(self) -> None:
-        """By threads of usual priority, which begin with what the others have not."""
-        self.pool.shutdown(wait=False)
-        self.pool = _pool(self.count, _nothing)
-        for number, (record, image) in enumerate(self.begun):
-            if image.cancel():
-                self.begun[number] = (record, self.pool.submit(self.work, record))
-
-
-def _pool(count: int, set_priority: Callable[[], None]) -> ThreadPoolExecutor:
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[ThreadPoolExecutor]:
     """Threads in which PyTorch computes alone, while this one keeps as many as it has."""
     here = torch.get_num_threads()
     started = threading.Barrier(count + 1)
-
-    def begin() -> None:
-        torch.set_num_threads(1)
-        set_priority()
+    pool = ThreadPoolExecutor(count, "decoding", partial(_alone, started))
+    try:
+        for _ in range(count):
+            pool.submit(_nothing)
         started.wait()
+        torch.set_num_threads(here)  # MKL's number is the whole process's
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
-    pool = ThreadPoolExecutor(count, "decoding", begin)
-    for _ in range(count):
-        pool.submit(_nothing)  # starts a thread each
+
+def _alone(started: threading.Barrier) -> None:
+    torch.set_num_threads(1)
+    if sys.platform == "linux":  # where threads have a niceness each
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
     started.wait()
-    torch.set_num_threads(here)  # MKL's number is the whole process's
-    return pool
-
-
-def _yield_to_all() -> None:
-    if sys.platform == "linux":  # where threads have a priority each
-        os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
 
 
 def _nothing() -> None:
-    """Neither a task nor a priority."""
+    """For a pool that starts a thread a task."""
