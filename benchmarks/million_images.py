@@ -25,6 +25,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,13 @@ def run_forked(argv: list[str], patience: float | None = None) -> int:
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os._exit(twins_command(argv))
+        status = 1
+        try:
+            status = twins_command(argv)
+        except BaseException:  # nothing of it may come back into the copy of this script
+            traceback.print_exc()
+        finally:
+            os._exit(status)
     if patience is not None:
         time.sleep(patience)
         os.kill(child, signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import struct
+import sys
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
@@ -171,7 +172,8 @@ def any_number_of_pixels() -> Iterator[None]:
     limit = _PillowsLimit
     with limit.lock:
         if not limit.users:
-            limit.value, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            # Not None, which Pillow reads twice and computes with the second time: in another thread, meanwhile.
+            limit.value, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, sys.maxsize
         limit.users += 1
     try:
         yield
