@@ -14,7 +14,6 @@ from torch import Tensor
 
 from predict.jobs.test_rows import predict, rows_in
 from predict.test_predict import checkpoint, saved
-from twins.commands import predict_job
 from twins.data.classify.partial_jpeg import open_jpeg
 from twins.data.classify.transforms import eval_transform
 from twins.data.image_source import ImageBytes
@@ -22,7 +21,8 @@ from twins.data.images import UnreadableImageError
 from twins.errors import TwinsError
 from twins.predict import load_predictor
 from twins.predict.loading import load_embedder
-from twins.predict.predictors import DECODERS, Predictor
+from twins.predict.predictors import Predictor
+from twins.recipes.classify import DECODERS
 
 pytestmark = pytest.mark.skipif(find_spec("simplejpeg") is None, reason="simplejpeg (turbo) is not installed")
 
@@ -105,8 +105,3 @@ def test_a_job_has_the_rows_of_its_decoder(tmp_path: Path, photo: Path) -> None:
     assert predict(*argv, "--decoder", "turbo", "--embed", "--out", tmp_path / "vectors") == 0
     expected = with_turbo(load_embedder(weights, "cpu"))(photo).features
     assert rows_in(tmp_path / "vectors")[0]["embedding"] == pytest.approx(expected.tolist(), abs=1e-5)
-
-
-def test_the_flags_know_the_decoders() -> None:
-    """Twice, since help must not load PyTorch."""
-    assert predict_job.DECODERS == DECODERS

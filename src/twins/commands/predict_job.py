@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TwinsError
+from ..recipes.classify import DECODERS
 from ..shown_text import shown
 from .numbers import whole_number
 
 FORMATS = ("parquet", "csv")
 EMBED_DTYPES = ("float32", "float16")
-DECODERS = ("pillow", "turbo")
 ROWS_PER_SHARD = 10_000
 STDIN = "-"
 SUFFIXES_OF_JOBS = (".txt", ".tar", ".parquet", ".pq")  # of sources that are no images

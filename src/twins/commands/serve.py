@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import TwinsError
 from ..optional_dependencies import need
 from ..recipes import Recipe
+from ..recipes.classify import DECODERS
 from ..shown_text import shown
 from .numbers import number, whole_number
 
@@ -51,7 +52,7 @@ def add_parser(commands: Any) -> argparse.ArgumentParser:
     )
     add("--ema", action=argparse.BooleanOptionalAction,
         help="take the moving average of the weights (default: where there is one)")  # fmt: skip
-    add("--decoder", choices=("pillow", "turbo"), default="pillow", help="classifiers: turbo reads JPEG files in half "
+    add("--decoder", choices=DECODERS, default=DECODERS[0], help="classifiers: turbo reads JPEG files in half "
         "the time, with pixels that differ by less than 1 of 255 on average")  # fmt: skip
     add("--max-batch", type=whole_number(1), metavar="N", default=16, help="images of classifiers that go through the "
         "network together; segmenters and detectors take one at a time")  # fmt: skip

@@ -28,12 +28,12 @@ from ..networks import open_network, run_name, selection_of
 from ..optional_dependencies import need
 from ..preprocessing import ClassifyPreprocessing, DetectPreprocessing, SegmentPreprocessing, Size
 from ..recipes import DetectRecipe, SegmentRecipe
+from ..recipes.classify import DECODERS
 from .computed import Computed
 from .predictions import Classified, Detected, Segmented
 
 ImageSource = str | os.PathLike | Image.Image | np.ndarray
 Prediction = TypeVar("Prediction")
-DECODERS = ("pillow", "turbo")  # of JPEG files
 
 
 class Prepared(NamedTuple):
@@ -73,7 +73,7 @@ class Predictor(Generic[Prediction]):
     batch_size = 1
 
     reading: ImageReading = USUAL_READING  # of files and PIL images
-    decoder = "pillow"  # of JPEG files, see `use_decoder`
+    decoder = DECODERS[0]  # of JPEG files, see `use_decoder`
 
     def __init__(
         self, info: CheckpointInfo, computed: Computed, ema: bool | None, selection: Selection | None = None

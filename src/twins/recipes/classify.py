@@ -30,6 +30,8 @@ from .base import SMALL_SVT, Recipe
 from .fields import SHARE, SOME, TRAIN_DATA, TRAIN_EVAL, TRAIN_EVAL_DATA, flag
 from .values import check_path
 
+DECODERS = ("pillow", "turbo")  # of JPEG files; the first is what all else is compared with
+
 
 def _check_sides(value: int | tuple[int, ...]) -> None:
     """Raises TwinsError for what is neither a side nor two of them."""
@@ -72,7 +74,7 @@ class ClassifyRecipe(Recipe):
         "how JPEG files become images: pillow, whole and one step after the other; turbo, only what the crop needs, "
         "faster and with the same crops; auto: turbo where its library is installed",
         group="data",
-        choices=("auto", "pillow", "turbo"),
+        choices=("auto", *DECODERS),
         commands=TRAIN_EVAL,
         unless_given={"eval": "auto"},
     )

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import TwinsError
+from ...recipes.classify import DECODERS
 from ..loading import load_embedder, load_predictor
-from ..predictors import DECODERS, ClassifyPredictor, Predictor
+from ..predictors import ClassifyPredictor, Predictor
 
 
 @dataclass(frozen=True)
