@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import re
 import threading
 import time
@@ -50,7 +49,6 @@ class Door(NamedTuple):
     host: str
     port: int
     address: str  # as a browser takes it
-    machine: str
 
 
 def serve_on_cluster(settings: ServeSettings, cluster: Cluster, say: Callable[[str], None]) -> None:
@@ -261,7 +259,7 @@ def _free_door(host: str, port: int) -> Door:
     """On the head."""
     with bind(host, port) as bound:
         numeric, free = bound.getsockname()[:2]
-        return Door(numeric, free, address_of(bound), platform.node())
+        return Door(numeric, free, address_of(bound))
 
 
 def _running(application: Any) -> int:

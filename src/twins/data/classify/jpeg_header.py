@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ...preprocessing import Size
 
-_START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
+START_OF_IMAGE, _END_OF_IMAGE = b"\xff\xd8", b"\xff\xd9"
 # Of the markers in this range two define tables, and one is reserved; each of the others starts a frame.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _APP1 = 0xE1  # EXIF and XMP: what cameras and editors say of an image, such as how to turn it
@@ -41,7 +41,7 @@ def ending_after(content: bytes, rows: int) -> bytes | None:
 
 def _segments(content: bytes) -> Iterator[tuple[int, int]]:
     """(marker, index of its first byte) of each segment that has a length: up to the first frame, and beyond."""
-    start = len(_START_OF_IMAGE) if content.startswith(_START_OF_IMAGE) else len(content)
+    start = len(START_OF_IMAGE) if content.startswith(START_OF_IMAGE) else len(content)
     while content[start : start + 1] == b"\xff" and start + 4 <= len(content):
         yield content[start + 1], start
         start += 2 + int.from_bytes(content[start + 2 : start + 4])

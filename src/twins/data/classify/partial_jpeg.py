@@ -27,7 +27,7 @@ from ..images import (
     size_of,
 )
 from .dataset import LabelledImages
-from .jpeg_header import ending_after, plain_size
+from .jpeg_header import START_OF_IMAGE, ending_after, plain_size
 
 # A reduced image keeps at least so many pixels for each one that is asked for, so that the final resizing still
 # decides what is seen: the mean difference from the whole image, resized, is then below 1 of 255.
@@ -38,7 +38,6 @@ REDUCTIONS = (8, 4, 2)  # those that the decoder is fast at
 FAST_UPSAMPLING = 1.5
 MARGIN = 16  # rows below the crop from which its last ones take chroma: two where four rows share one, at an eighth
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
-_START_OF_IMAGE = b"\xff\xd8"
 _FORMATS = ("JPEG", "MPO")  # MPO: what cameras write that put several images into a file
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
@@ -114,7 +113,7 @@ class OpenedImages:
 def may_be_jpeg(source: ImageSource) -> bool:
     """By the name of a file, or the first bytes of what is in memory."""
     if isinstance(source, ImageBytes):
-        return source.content.startswith(_START_OF_IMAGE)
+        return source.content.startswith(START_OF_IMAGE)
     return source.suffix.lower() in JPEG_SUFFIXES
 
 
